@@ -1,0 +1,2 @@
+//! palan
+fn main() {}

@@ -1,0 +1,3 @@
+//! Suites that every implementation of an interface must pass.
+
+pub mod registry;

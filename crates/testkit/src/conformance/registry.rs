@@ -1,0 +1,1 @@
+//! The OCI distribution-spec conformance suite, over plain HTTP.

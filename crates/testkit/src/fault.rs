@@ -1,0 +1,1 @@
+//! A registry that fails as scripted.

@@ -1,0 +1,7 @@
+//! What palan's own tests share: image fixtures, a registry that fails on script, conformance suites.
+//!
+//! Not published. Depends on `core` and `layer` only, so that every other crate can use it in its tests.
+
+pub mod conformance;
+pub mod fault;
+pub mod image;
