@@ -1,1 +1,59 @@
-fn main() {}
+//! Work around the code: `cargo xtask docs|deps|lines`.
+
+mod deps;
+mod docs;
+mod lines;
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+type Result<T = ()> = std::result::Result<T, String>;
+
+const USAGE: &str = "\
+usage: cargo xtask <task>
+
+  docs [--check]  write docs/reference/cli.md from the program (--check: only compare)
+  deps            check that dependencies between our crates point downwards only
+  lines           count lines of code per crate, tests apart";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["docs"] => docs::write(),
+        ["docs", "--check"] => docs::check(),
+        ["deps"] => deps::check(),
+        ["lines"] => lines::print(),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The root of the workspace.
+fn root() -> PathBuf {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask).to_owned()
+}
+
+/// Runs cargo in the workspace and returns what it printed.
+fn cargo(words: &[&str]) -> Result<String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(words).current_dir(root()).stderr(std::process::Stdio::inherit());
+    let output = command.output().map_err(|e| format!("cannot run cargo: {e}"))?;
+    if !output.status.success() {
+        return Err(format!("cargo {} failed", words.join(" ")));
+    }
+    String::from_utf8(output.stdout).map_err(|_| "cargo printed something that is not UTF-8".to_owned())
+}

@@ -1,0 +1,30 @@
+# The single entrance: `just`, `just check`, `just test` …
+
+default:
+    @just --list
+
+# everything that CI checks
+check:
+    .ci/run
+
+# all tests; `just test -p palan-core` for one crate
+test *words='--workspace':
+    cargo test {{words}}
+
+# format, and fix what clippy can fix
+fix:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged -- -D warnings
+
+# regenerate docs/reference/cli.md and open the library's documentation
+docs:
+    cargo xtask docs
+    cargo doc --workspace --no-deps --open
+
+# the main job, on an embedded registry
+demo:
+    cargo run --release -- demo
+
+# lines per crate
+lines:
+    cargo xtask lines
