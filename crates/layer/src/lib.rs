@@ -1,1 +1,41 @@
-//! Placeholder until the first module lands.
+//! What is inside a layer's blob: codecs, one-pass hashing, tar, merged trees and whiteouts. Synchronous.
+//!
+//! A layer is a tar archive, stored plain or compressed. Two digests name it: the *digest* of the blob as stored, by
+//! which registries know it, and the *diff ID*, the SHA-256 of the uncompressed tar, by which the image's config
+//! knows it. [`scan`] reads a blob once and gives both; [`pack_layer`] makes a blob from a tar in one pass;
+//! [`tree::Tree`] stacks layers into the file system that a container sees.
+//!
+//! Nothing here holds a layer in memory: buffers are 128 KiB, compression holds a few MiB per thread.
+//!
+//! ```
+//! use palan_core::{Compression, Family};
+//! use palan_layer::{Builder, Limits, scan, tree::{Content, Tree}};
+//!
+//! let layer = Builder::new().file("etc/os-release", b"ID=example\n").build(Compression::Gzip)?;
+//! let scanned = scan(layer.bytes.as_slice(), &Limits::default())?;
+//! assert_eq!(scanned.diff_id, layer.packed.diff_id);
+//!
+//! let mut tree = Tree::new();
+//! tree.apply_blob(0, layer.bytes.as_slice(), Content::Digest, &Limits::default())?;
+//! assert!(tree.get("etc/os-release").is_some());
+//! # Ok::<_, palan_layer::Error>(())
+//! ```
+
+mod builder;
+pub mod codec;
+mod error;
+pub mod hash;
+mod limits;
+mod pass;
+pub mod tar;
+pub mod tree;
+
+pub use builder::{Builder, Built};
+pub use codec::{Decoder, Encoder, Level};
+pub use error::{EntryPath, Error, Result};
+pub use hash::{HashingReader, HashingWriter, verify};
+pub use limits::Limits;
+pub use pass::{Packed, Packing, Scan, pack_layer, scan, scan_expecting};
+
+/// Size of the buffers between the stages of a pass, in bytes.
+pub(crate) const BUFFER: usize = 128 * 1024;

@@ -1,0 +1,193 @@
+//! Decompressing.
+
+use std::io::{self, BufReader, Read};
+
+use flate2::bufread::GzDecoder;
+use palan_core::Compression;
+
+use super::{Sniffed, input::Input, sniff};
+use crate::{BUFFER, Error, Limits, Result};
+
+type Source<R> = Input<BufReader<Sniffed<R>>>;
+
+/// Reads the uncompressed archive out of a layer's blob, whatever its compression.
+///
+/// * gzip: any number of members. Zero bytes after the last one are taken as padding (as GNU gzip does; Go's reader
+///   refuses them) and counted in [`Decoder::padding`]; any other data there is an error.
+/// * zstd: any number of frames; skippable frames are skipped. Windows up to 128 MiB.
+/// * none: the bytes as they are.
+///
+/// A stream that is cut off is always an error. Reading fails with an [`io::Error`] that holds an [`Error`]; turn it
+/// back with `Error::from`.
+pub struct Decoder<R: Read> {
+    stream: Stream<R>,
+    compression: Compression,
+    limits: Limits,
+    produced: u64,
+}
+
+enum Stream<R: Read> {
+    Plain(Source<R>),
+    Gzip(Gunzip<R>),
+    // Boxed: the decoder is large beside the other variants.
+    Zstd(Box<zstd::stream::read::Decoder<'static, Source<R>>>),
+}
+
+impl<R: Read> Decoder<R> {
+    /// Looks at the first bytes of `reader` to find the compression. Buffers: `reader` need not.
+    pub fn new(reader: R) -> Result<Self> {
+        Self::with_limits(reader, &Limits::default())
+    }
+
+    /// As [`Decoder::new`], with other bounds on size and ratio of expansion.
+    pub fn with_limits(reader: R, limits: &Limits) -> Result<Self> {
+        let (compression, reader) = sniff(reader)?;
+        let source = Input::new(BufReader::with_capacity(BUFFER, reader));
+        let stream = match compression {
+            Compression::None => Stream::Plain(source),
+            Compression::Gzip => Stream::Gzip(Gunzip::new(source)),
+            Compression::Zstd => Stream::Zstd(Box::new(zstd::stream::read::Decoder::with_buffer(source)?)),
+        };
+        Ok(Self { stream, compression, limits: limits.clone(), produced: 0 })
+    }
+
+    /// The compression found.
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// Compressed bytes consumed so far.
+    pub fn consumed(&self) -> u64 {
+        self.source().map_or(0, |source| source.consumed)
+    }
+
+    /// Zero bytes found after the last gzip member.
+    pub fn padding(&self) -> u64 {
+        match &self.stream {
+            Stream::Gzip(gunzip) => gunzip.padding,
+            _ => 0,
+        }
+    }
+
+    fn source(&self) -> Option<&Source<R>> {
+        match &self.stream {
+            Stream::Plain(source) => Some(source),
+            Stream::Gzip(gunzip) => gunzip.source(),
+            Stream::Zstd(decoder) => Some(decoder.get_ref()),
+        }
+    }
+
+    fn explain(&self, error: io::Error) -> io::Error {
+        let (offset, failed) = self.source().map_or((0, false), |s| (s.consumed, s.failed));
+        let compression = self.compression;
+        if failed || Error::is_inside(&error) {
+            return error;
+        }
+        match error.kind() {
+            io::ErrorKind::Interrupted => error,
+            io::ErrorKind::UnexpectedEof => Error::Truncated { compression, offset }.into(),
+            _ => Error::Corrupt { compression, offset, reason: error.to_string() }.into(),
+        }
+    }
+
+    fn check_limits(&self) -> Result<()> {
+        let limit = |what, limit| Err(Error::Limit { what, limit, after: None });
+        if self.produced > self.limits.raw_size {
+            return limit("uncompressed bytes", self.limits.raw_size);
+        }
+        if self.produced > 1 << 30 && self.produced / self.limits.ratio.max(1) > self.consumed() {
+            return limit("uncompressed bytes per compressed byte", self.limits.ratio);
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Decoder<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let result = match &mut self.stream {
+            Stream::Plain(source) => source.read(buf),
+            Stream::Gzip(gunzip) => gunzip.read(buf),
+            Stream::Zstd(decoder) => decoder.read(buf),
+        };
+        let n = result.map_err(|e| self.explain(e))?;
+        self.produced += n as u64;
+        self.check_limits()?;
+        Ok(n)
+    }
+}
+
+/// Members of a gzip stream, one after another.
+///
+/// flate2's own `MultiGzDecoder` takes padding for a damaged header and cannot say where a stream went wrong.
+struct Gunzip<R: Read> {
+    state: State<R>,
+    padding: u64,
+}
+
+enum State<R: Read> {
+    Member(Box<GzDecoder<Source<R>>>),
+    End(Source<R>),
+    /// Only while a member is exchanged for the next.
+    Between,
+}
+
+impl<R: Read> Gunzip<R> {
+    fn new(source: Source<R>) -> Self {
+        Self { state: State::Member(Box::new(GzDecoder::new(source))), padding: 0 }
+    }
+
+    fn source(&self) -> Option<&Source<R>> {
+        match &self.state {
+            State::Member(decoder) => Some(decoder.get_ref()),
+            State::End(source) => Some(source),
+            State::Between => None,
+        }
+    }
+
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            let State::Member(decoder) = &mut self.state else { return Ok(0) };
+            let n = decoder.read(buf)?;
+            if n > 0 {
+                return Ok(n);
+            }
+            self.next_member()?;
+        }
+    }
+
+    fn next_member(&mut self) -> io::Result<()> {
+        let State::Member(decoder) = std::mem::replace(&mut self.state, State::Between) else {
+            return Ok(());
+        };
+        let mut source = decoder.into_inner();
+        let outcome = self.look_behind(&mut source);
+        self.state = match outcome {
+            Ok(true) => State::Member(Box::new(GzDecoder::new(source))),
+            _ => State::End(source),
+        };
+        outcome.map(|_| ())
+    }
+
+    /// Whether another member follows. Otherwise there is nothing, or padding, which is consumed.
+    fn look_behind(&mut self, source: &mut Source<R>) -> io::Result<bool> {
+        use std::io::BufRead as _;
+        loop {
+            let bytes = source.fill_buf()?;
+            let Some(first) = bytes.first() else { return Ok(false) };
+            if *first == 0x1f && self.padding == 0 {
+                return Ok(true);
+            }
+            let zeros = bytes.iter().take_while(|b| **b == 0).count();
+            let clean = zeros == bytes.len();
+            source.consume(zeros);
+            self.padding += zeros as u64;
+            if !clean {
+                let offset = source.consumed - self.padding;
+                return Err(Error::TrailingData { compression: Compression::Gzip, offset }.into());
+            }
+        }
+    }
+}

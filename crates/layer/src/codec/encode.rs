@@ -1,0 +1,110 @@
+//! Compressing. The bytes made depend on the input, the compression and the level, never on the number of threads or
+//! on how the input is cut into writes.
+
+use std::{
+    io::{self, Write},
+    num::NonZeroUsize,
+};
+
+use palan_core::Compression;
+
+use super::gzip::Members;
+use crate::{Error, Result};
+
+/// How hard to compress: a number on the codec's own scale, or its default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Level(Option<i32>);
+
+impl Level {
+    /// gzip 6, zstd 3.
+    pub const DEFAULT: Self = Self(None);
+
+    /// A level of the codec: gzip 0 (stored) to 12, zstd 1 to 22. Checked when the encoder is made.
+    pub const fn new(level: i32) -> Self {
+        Self(Some(level))
+    }
+
+    fn resolve(self, compression: Compression) -> Result<i32> {
+        let (default, min, max) = match compression {
+            Compression::None => return Ok(0),
+            Compression::Gzip => (6, 0, 12),
+            Compression::Zstd => (3, 1, 22),
+        };
+        let level = self.0.unwrap_or(default);
+        if !(min..=max).contains(&level) {
+            return Err(Error::Level { compression, level, min, max });
+        }
+        Ok(level)
+    }
+}
+
+/// Compresses an archive on its way into `W`. Nothing is complete before [`Encoder::finish`].
+pub struct Encoder<W: Write>(Stream<W>);
+
+enum Stream<W: Write> {
+    Plain(W),
+    Gzip(Members<W>),
+    Zstd(zstd::stream::write::Encoder<'static, W>),
+}
+
+impl<W: Write> Encoder<W> {
+    /// An encoder with as many threads as [`default_threads`] gives.
+    pub fn new(writer: W, compression: Compression, level: Level) -> Result<Self> {
+        Self::with_threads(writer, compression, level, default_threads())
+    }
+
+    /// An encoder with up to `threads` threads of its own. Holds about 4 MiB (gzip) or 20 MiB (zstd) per thread,
+    /// less for small layers.
+    pub fn with_threads(
+        writer: W,
+        compression: Compression,
+        level: Level,
+        threads: NonZeroUsize,
+    ) -> Result<Self> {
+        let level = level.resolve(compression)?;
+        Ok(Self(match compression {
+            Compression::None => Stream::Plain(writer),
+            Compression::Gzip => Stream::Gzip(Members::new(writer, level, threads)),
+            Compression::Zstd => {
+                let mut encoder = zstd::stream::write::Encoder::new(writer, level)?;
+                encoder.include_checksum(true)?;
+                // One worker gives other bytes than none, but the same as many.
+                encoder.multithread(u32::try_from(threads.get()).unwrap_or(1))?;
+                Stream::Zstd(encoder)
+            }
+        }))
+    }
+
+    /// Writes what is left and gives the writer back.
+    pub fn finish(self) -> Result<W> {
+        Ok(match self.0 {
+            Stream::Plain(writer) => writer,
+            Stream::Gzip(members) => members.finish()?,
+            Stream::Zstd(encoder) => encoder.finish()?,
+        })
+    }
+}
+
+impl<W: Write> Write for Encoder<W> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Stream::Plain(writer) => writer.write(buf),
+            Stream::Gzip(members) => members.write(buf),
+            Stream::Zstd(encoder) => encoder.write(buf),
+        }
+    }
+
+    /// Flushes the writer only: forcing the codec to emit what it holds would make the bytes depend on who flushes.
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.0 {
+            Stream::Plain(writer) => writer.flush(),
+            Stream::Gzip(_) | Stream::Zstd(_) => Ok(()),
+        }
+    }
+}
+
+/// The machine's threads, at most four: beyond that the hash of the input, which is one thread's work, is slower.
+pub fn default_threads() -> NonZeroUsize {
+    const MOST: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN).min(MOST)
+}

@@ -1,0 +1,216 @@
+//! Passes over a whole layer that read every byte once.
+
+use std::{
+    io::{Read, Write},
+    num::NonZeroUsize,
+};
+
+use palan_core::{Algorithm, Compression, Descriptor, Digest, Family, MediaType};
+
+use crate::{
+    Decoder, Encoder, Error, HashingReader, HashingWriter, Level, Limits, Result,
+    codec::{self, Sniffed},
+    hash::{TeeReader, VerifyingReader, drain},
+    tar::{Archive, Ending},
+};
+
+/// What one pass over a layer's blob tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// Digest of the blob as stored.
+    pub digest: Digest,
+    /// Size of the blob as stored, in bytes.
+    pub size: u64,
+    /// SHA-256 of the uncompressed archive.
+    pub diff_id: Digest,
+    /// Size of the uncompressed archive, in bytes.
+    pub raw_size: u64,
+    /// Compression, by content.
+    pub compression: Compression,
+    /// Number of entries in the archive.
+    pub entries: u64,
+    /// How the archive ends.
+    pub ending: Ending,
+    /// Zero bytes after the last gzip member.
+    pub padding: u64,
+}
+
+/// Reads a layer's blob to its end, once: computes digest (SHA-256) and diff ID, and checks compression and archive
+/// for damage.
+pub fn scan(reader: impl Read, limits: &Limits) -> Result<Scan> {
+    let mut blob = HashingReader::new(reader, Algorithm::Sha256);
+    let inner = scan_raw(&mut blob, limits)?;
+    let (digest, size, _) = blob.finish();
+    Ok(inner.into_scan(digest, size))
+}
+
+/// As [`scan`], and checks digest and size against `expected` (with its algorithm), failing as soon as there are more
+/// bytes than promised. Where the blob is damaged *and* not the one promised, the latter is the error.
+///
+/// Does not compare the compression with the media type (see [`codec::check`]) nor the diff ID.
+pub fn scan_expecting(reader: impl Read, expected: &Descriptor, limits: &Limits) -> Result<Scan> {
+    let mut blob = VerifyingReader::new(reader, expected);
+    match scan_raw(&mut blob, limits) {
+        Ok(inner) => {
+            blob.finish()?;
+            Ok(inner.into_scan(expected.digest, expected.size))
+        }
+        Err(error @ (Error::Io(_) | Error::Content(_) | Error::Limit { .. })) => Err(error),
+        Err(error) => {
+            drain(&mut blob)?;
+            blob.finish()?;
+            Err(error)
+        }
+    }
+}
+
+/// What is known of the inside of a blob after it was read.
+struct Inside {
+    diff_id: Digest,
+    raw_size: u64,
+    compression: Compression,
+    entries: u64,
+    ending: Ending,
+    padding: u64,
+}
+
+impl Inside {
+    fn into_scan(self, digest: Digest, size: u64) -> Scan {
+        let Self { diff_id, raw_size, compression, entries, ending, padding } = self;
+        Scan { digest, size, diff_id, raw_size, compression, entries, ending, padding }
+    }
+
+    fn into_packed(self, digest: Digest, size: u64, compression: Compression) -> Packed {
+        let Self { diff_id, raw_size, entries, .. } = self;
+        Packed { digest, size, diff_id, raw_size, compression, entries }
+    }
+}
+
+fn scan_raw(blob: &mut impl Read, limits: &Limits) -> Result<Inside> {
+    let decoder = Decoder::with_limits(&mut *blob, limits)?;
+    let compression = decoder.compression();
+    let mut raw = HashingReader::new(decoder, Algorithm::Sha256);
+    let (entries, ending) = walk(&mut raw, limits)?;
+    let (diff_id, raw_size, decoder) = raw.finish();
+    let padding = decoder.padding();
+    drop(decoder);
+    drain(blob)?;
+    Ok(Inside { diff_id, raw_size, compression, entries, ending, padding })
+}
+
+/// Reads an uncompressed archive to its end.
+fn walk(raw: &mut impl Read, limits: &Limits) -> Result<(u64, Ending)> {
+    let mut archive = Archive::with_limits(raw, limits);
+    while archive.next_entry()?.is_some() {}
+    let entries = archive.entries();
+    Ok((entries, archive.finish()?))
+}
+
+/// How to make a layer's blob.
+#[derive(Clone, Debug)]
+pub struct Packing {
+    /// Compression of the blob to make.
+    pub compression: Compression,
+    /// How hard to compress.
+    pub level: Level,
+    /// Input that has one of these compressions already is stored as it is.
+    pub keep: Vec<Compression>,
+    /// Threads to compress with; the bytes do not depend on it.
+    pub threads: NonZeroUsize,
+    /// Bounds on the input. By default an archive without end marker is refused, as it is probably cut off.
+    pub limits: Limits,
+}
+
+impl Packing {
+    /// Compresses plain archives with `compression` and keeps what is compressed already.
+    pub fn new(compression: Compression) -> Self {
+        Self {
+            compression,
+            level: Level::DEFAULT,
+            keep: vec![Compression::Gzip, Compression::Zstd],
+            threads: codec::default_threads(),
+            limits: Limits::default().with_end_marker_required(true),
+        }
+    }
+
+    /// For layers of `family`: keeps only compressions that it has a media type for. Fails for zstd in Docker's.
+    pub fn for_family(family: Family, compression: Compression) -> Option<Self> {
+        MediaType::layer(family, compression)?;
+        let mut packing = Self::new(compression);
+        packing.keep.retain(|kept| MediaType::layer(family, *kept).is_some());
+        Some(packing)
+    }
+}
+
+/// A blob that was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packed {
+    /// SHA-256 of the blob as stored.
+    pub digest: Digest,
+    /// Size of the blob as stored, in bytes.
+    pub size: u64,
+    /// SHA-256 of the uncompressed archive.
+    pub diff_id: Digest,
+    /// Size of the uncompressed archive, in bytes.
+    pub raw_size: u64,
+    /// Compression of the blob as stored.
+    pub compression: Compression,
+    /// Number of entries in the archive.
+    pub entries: u64,
+}
+
+impl Packed {
+    /// The blob's descriptor in `family`; `None` where that has no media type for the compression.
+    pub fn descriptor(&self, family: Family) -> Option<Descriptor> {
+        Some(Descriptor::new(MediaType::layer(family, self.compression)?, self.digest, self.size))
+    }
+}
+
+/// Makes a layer's blob of an archive, plain or already compressed, reading the input and writing the output once.
+///
+/// The archive is checked on the way; after an error the output is incomplete and must be thrown away.
+pub fn pack_layer(reader: impl Read, packing: &Packing, writer: impl Write) -> Result<Packed> {
+    let (found, reader) = codec::sniff(reader)?;
+    let sink = HashingWriter::new(writer, Algorithm::Sha256);
+    if found == packing.compression || packing.keep.contains(&found) {
+        store(reader, found, packing, sink)
+    } else {
+        compress(reader, packing, sink)
+    }
+}
+
+fn store<R: Read, W: Write>(
+    reader: Sniffed<R>,
+    found: Compression,
+    packing: &Packing,
+    sink: HashingWriter<W>,
+) -> Result<Packed> {
+    let mut tee = TeeReader { reader, writer: sink };
+    let inside = scan_raw(&mut tee, &packing.limits)?;
+    tee.writer.flush()?;
+    let (digest, size, _) = tee.writer.finish();
+    Ok(inside.into_packed(digest, size, found))
+}
+
+fn compress<R: Read, W: Write>(
+    reader: Sniffed<R>,
+    packing: &Packing,
+    sink: HashingWriter<W>,
+) -> Result<Packed> {
+    let decoder = Decoder::with_limits(reader, &packing.limits)?;
+    let encoder = Encoder::with_threads(sink, packing.compression, packing.level, packing.threads)?;
+    let tee = TeeReader { reader: decoder, writer: encoder };
+    let mut raw = HashingReader::new(tee, Algorithm::Sha256);
+    let (entries, ending) = walk(&mut raw, &packing.limits)?;
+    let (diff_id, raw_size, tee) = raw.finish();
+    let mut sink = tee.writer.finish()?;
+    sink.flush()?;
+    let (digest, size, _) = sink.finish();
+    let compression = packing.compression;
+    let padding = tee.reader.padding();
+    let inside = Inside { diff_id, raw_size, compression, entries, ending, padding };
+    Ok(inside.into_packed(digest, size, compression))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! What an entry of an archive says about itself.
+
+use tar_core::{EntryType, PaxExtensions, parse::ParsedEntry};
+
+/// What an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A regular file.
+    #[default]
+    File,
+    /// Another name of a file that came before, in this layer or below.
+    HardLink,
+    /// A symbolic link.
+    Symlink,
+    /// A character device, major and minor number.
+    CharDevice(u32, u32),
+    /// A block device, major and minor number.
+    BlockDevice(u32, u32),
+    /// A directory.
+    Dir,
+    /// A named pipe.
+    Fifo,
+    /// Something that no layer should have, with its type flag.
+    Other(u8),
+}
+
+/// An entry's metadata, with GNU long names and PAX records applied.
+#[derive(Clone, Debug, Default)]
+pub struct Header {
+    pub(super) path: Vec<u8>,
+    pub(super) link: Vec<u8>,
+    pub(super) raw: Vec<u8>,
+    pub(super) sparse: Vec<(u64, u64)>,
+    /// What the entry is.
+    pub kind: Kind,
+    /// Size of the content, in bytes; of a sparse file with its holes. Zero for all but files.
+    pub size: u64,
+    /// Bytes of content in the archive, without padding: less than `size` for sparse files.
+    pub stored: u64,
+    /// Permission bits with set-uid, set-gid and sticky bit.
+    pub mode: u32,
+    /// Numeric owner.
+    pub uid: u64,
+    /// Numeric group.
+    pub gid: u64,
+    /// Modification time, whole seconds since 1970 (rounded down).
+    pub mtime: i64,
+    /// Extended attributes, in the order of the archive.
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Where the entry (its first header) starts, in bytes from the start of the uncompressed archive.
+    pub offset: u64,
+}
+
+impl Header {
+    /// The path as it stands in the archive: not normalised, perhaps not UTF-8.
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// Target of a symbolic or hard link, as it stands; empty for others.
+    pub fn link(&self) -> &[u8] {
+        &self.link
+    }
+
+    /// All header blocks of the entry, extension headers included, byte for byte.
+    pub fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
+    /// Whether the file has holes that are not stored.
+    pub fn is_sparse(&self) -> bool {
+        self.stored != self.size
+    }
+
+    /// Takes over what the parser found. Buffers are used again from entry to entry.
+    pub(super) fn fill(&mut self, entry: &ParsedEntry<'_>, raw: &[u8], offset: u64) -> Result<(), String> {
+        replace(&mut self.path, &entry.path);
+        replace(&mut self.link, entry.link_target.as_deref().unwrap_or_default());
+        replace(&mut self.raw, raw);
+        self.sparse.clear();
+        self.xattrs.clear();
+        self.kind = kind(entry);
+        self.mode = entry.mode & 0o7777;
+        self.uid = entry.uid;
+        self.gid = entry.gid;
+        // A negative base-256 number arrives as its two's complement.
+        self.mtime = entry.mtime.cast_signed();
+        self.offset = offset;
+        self.stored = if self.kind.has_content() { entry.size } else { 0 };
+        self.size = self.stored;
+        if let Some(pax) = entry.pax {
+            self.apply_pax(pax)?;
+        }
+        if !matches!(self.kind, Kind::HardLink | Kind::Symlink) {
+            self.link.clear();
+        }
+        Ok(())
+    }
+
+    /// Checks the records more strictly than the parser, which is told to skip what it cannot read because it takes
+    /// times before 1970 for errors.
+    fn apply_pax(&mut self, pax: &[u8]) -> Result<(), String> {
+        let mut length = 0;
+        for record in PaxExtensions::new(pax) {
+            let record = record.map_err(|e| e.to_string())?;
+            let (key, value) = (record.key_bytes(), record.value_bytes());
+            length += record_length(key, value);
+            match key {
+                b"mtime" => self.mtime = seconds(value).ok_or_else(|| bad_record(key, value))?,
+                b"size" | b"uid" | b"gid" if digits(value).is_none() => return Err(bad_record(key, value)),
+                b"path" | b"linkpath" if value.contains(&0) => return Err(bad_record(key, value)),
+                _ => {}
+            }
+            if key.starts_with(b"GNU.sparse.") && !sparse_record_is_sane(key, value) {
+                return Err(bad_record(key, value));
+            }
+            if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+                self.xattrs.push((name.to_vec(), value.to_vec()));
+            }
+        }
+        if length != pax.len() {
+            return Err("malformed PAX records".into());
+        }
+        Ok(())
+    }
+}
+
+impl Kind {
+    /// Whether content follows the header. As in Go's reader, the size of links, folders and devices counts as zero
+    /// whatever the header says.
+    fn has_content(self) -> bool {
+        matches!(self, Self::File | Self::Other(_))
+    }
+}
+
+fn kind(entry: &ParsedEntry<'_>) -> Kind {
+    let device = || (entry.dev_major.unwrap_or_default(), entry.dev_minor.unwrap_or_default());
+    let flag = entry.header.as_bytes()[156];
+    match entry.entry_type {
+        // Before ustar, directories were files whose name ends in a slash.
+        EntryType::Regular if entry.path.ends_with(b"/") && (flag == 0 || entry.size == 0) => Kind::Dir,
+        EntryType::Regular | EntryType::Continuous | EntryType::GnuSparse => Kind::File,
+        EntryType::Link => Kind::HardLink,
+        EntryType::Symlink => Kind::Symlink,
+        EntryType::Char => Kind::CharDevice(device().0, device().1),
+        EntryType::Block => Kind::BlockDevice(device().0, device().1),
+        EntryType::Directory => Kind::Dir,
+        EntryType::Fifo => Kind::Fifo,
+        _ => Kind::Other(flag),
+    }
+}
+
+fn replace(buffer: &mut Vec<u8>, with: &[u8]) {
+    buffer.clear();
+    buffer.extend_from_slice(with);
+}
+
+fn bad_record(key: &[u8], value: &[u8]) -> String {
+    let value = &value[..value.len().min(64)];
+    format!("PAX record {} has value {:?}", String::from_utf8_lossy(key), String::from_utf8_lossy(value))
+}
+
+fn digits(value: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(value).ok()?;
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// Whole seconds of a PAX time, rounded down.
+fn seconds(value: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(value).ok()?;
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    if !fraction.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let seconds = match whole {
+        "" => 0,
+        "-" | "-0" => 0,
+        whole => whole.parse().ok()?,
+    };
+    let below = whole.starts_with('-') && fraction.bytes().any(|b| b != b'0');
+    Some(if below { seconds - 1 } else { seconds })
+}
+
+fn sparse_record_is_sane(key: &[u8], value: &[u8]) -> bool {
+    match &key[b"GNU.sparse.".len()..] {
+        b"name" => !value.is_empty(),
+        b"map" => value.iter().all(|b| b.is_ascii_digit() || *b == b','),
+        _ => digits(value).is_some(),
+    }
+}
+
+/// Length of a PAX record: `"%d %s=%s\n"`, where the number counts itself.
+pub(super) fn record_length(key: &[u8], value: &[u8]) -> usize {
+    let rest = key.len() + value.len() + 3;
+    let mut length = rest + 1;
+    while length != rest + decimal_width(length) {
+        length = rest + decimal_width(length);
+    }
+    length
+}
+
+fn decimal_width(n: usize) -> usize {
+    n.checked_ilog10().map_or(1, |log| log as usize + 1)
+}

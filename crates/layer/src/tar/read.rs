@@ -1,0 +1,466 @@
+//! Reading archives, on `tar-core`'s parser.
+
+use std::{
+    io::{self, BufRead, Read},
+    ops::Deref,
+};
+
+use tar_core::{
+    PaxExtensions, SparseEntry,
+    parse::{ParseError, ParseEvent, Parser},
+};
+
+use super::{BLOCK, Header};
+use crate::{BUFFER, EntryPath, Error, Limits, Result};
+
+/// Holes of sparse files are read from here.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// How an archive ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With two zero blocks, as it should.
+    Marker,
+    /// With one zero block.
+    HalfMarker,
+    /// Right after the last entry; it may have been cut off there.
+    Missing,
+}
+
+/// How an archive ends, and what follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// The end marker.
+    pub end: End,
+    /// Bytes after the end marker.
+    pub trailing: u64,
+    /// Whether some of those are not zero: data that readers of tar never see, but that the diff ID covers.
+    pub hidden_data: bool,
+}
+
+/// Reads an uncompressed archive, entry by entry, in one pass and constant memory.
+///
+/// Understands ustar, GNU and PAX: long names, large numbers, sparse files (GNU and PAX 0.0, 0.1, 1.0; read with
+/// their holes). Global PAX headers are skipped, as Go's reader does. Two zero blocks end the archive.
+pub struct Archive<R> {
+    reader: R,
+    buffer: Vec<u8>,
+    /// The part of `buffer` that is read but not consumed.
+    start: usize,
+    end: usize,
+    /// Where `start` is, in bytes from the start of the archive.
+    offset: u64,
+    parser: Parser,
+    limits: Limits,
+    header: Header,
+    content: Content,
+    entries: u64,
+    ended: Option<End>,
+}
+
+/// What is left of the current entry's content.
+#[derive(Default)]
+struct Content {
+    /// Bytes left until the next region of data: a hole.
+    hole: u64,
+    /// Bytes left of the current region of data.
+    data: u64,
+    /// Next region of a sparse file.
+    next: usize,
+    /// Position in the file, holes included.
+    position: u64,
+    /// Bytes left in the archive, padding included.
+    stored: u64,
+}
+
+impl<R: Read> Archive<R> {
+    /// An archive with default limits. Buffers: `reader` need not.
+    pub fn new(reader: R) -> Self {
+        Self::with_limits(reader, &Limits::default())
+    }
+
+    /// An archive with other limits.
+    pub fn with_limits(reader: R, limits: &Limits) -> Self {
+        let mut parser = Parser::new(tar_core::parse::Limits {
+            max_metadata_size: u32::try_from(limits.metadata).unwrap_or(u32::MAX),
+            max_path_len: Some(u32::try_from(limits.path).unwrap_or(u32::MAX)),
+            max_sparse_entries: limits.metadata / size_of::<SparseEntry>(),
+            ..Default::default()
+        });
+        // `Header::fill` checks them, and knows negative times.
+        parser.set_ignore_pax_errors(true);
+        Self {
+            reader,
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+            offset: 0,
+            parser,
+            limits: limits.clone(),
+            header: Header::default(),
+            content: Content::default(),
+            entries: 0,
+            ended: None,
+        }
+    }
+
+    /// Entries read so far.
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// The next entry, or `None` at the end of the archive. What was not read of the entry before is skipped.
+    pub fn next_entry(&mut self) -> Result<Option<Entry<'_, R>>> {
+        self.skip_content()?;
+        if self.ended.is_some() || !self.parse()? {
+            return Ok(None);
+        }
+        self.entries += 1;
+        if self.entries > self.limits.entries {
+            return Err(self.limit("entries", self.limits.entries));
+        }
+        Ok(Some(Entry { archive: self }))
+    }
+
+    /// Reads what is left, to the end of `reader`, and says how the archive ends.
+    pub fn finish(mut self) -> Result<Ending> {
+        while self.next_entry()?.is_some() {}
+        let mut ending = Ending { end: self.ended.unwrap_or(End::Missing), trailing: 0, hidden_data: false };
+        loop {
+            let bytes = &self.buffer[self.start..self.end];
+            ending.trailing += bytes.len() as u64;
+            ending.hidden_data |= bytes.iter().any(|b| *b != 0);
+            (self.start, self.end) = (0, 0);
+            if !self.refill()? {
+                return Ok(ending);
+            }
+        }
+    }
+
+    /// Parses headers up to the next entry's into `self.header`; false at the end of the archive.
+    fn parse(&mut self) -> Result<bool> {
+        loop {
+            if self.at_end()? {
+                return Ok(false);
+            }
+            let mut wanted = BLOCK;
+            loop {
+                match self.parse_buffered(wanted)? {
+                    Parsed::More(more) => wanted = more,
+                    Parsed::Skip => break,
+                    Parsed::Entry => return Ok(true),
+                }
+            }
+        }
+    }
+
+    /// Whether the archive ends where a header is expected.
+    ///
+    /// The parser skips a single zero block between entries; GNU tar ends there, Go's reader fails. An archive that
+    /// they understand differently is refused.
+    fn at_end(&mut self) -> Result<bool> {
+        if !self.fill(BLOCK)? {
+            if self.end > self.start {
+                return Err(self.cut_off());
+            }
+            return self.no_marker(End::Missing);
+        }
+        if self.buffer[self.start..self.start + BLOCK].iter().any(|b| *b != 0) {
+            return Ok(false);
+        }
+        if !self.fill(2 * BLOCK)? {
+            if self.end > self.start + BLOCK {
+                return Err(self.cut_off());
+            }
+            self.advance(BLOCK);
+            return self.no_marker(End::HalfMarker);
+        }
+        if self.buffer[self.start + BLOCK..self.start + 2 * BLOCK].iter().any(|b| *b != 0) {
+            return Err(self.bad_header(&"a single zero block between entries"));
+        }
+        self.advance(2 * BLOCK);
+        self.ended = Some(End::Marker);
+        Ok(true)
+    }
+
+    fn no_marker(&mut self, end: End) -> Result<bool> {
+        if self.limits.end_marker_required {
+            return Err(self.cut_off());
+        }
+        self.ended = Some(end);
+        Ok(true)
+    }
+
+    /// One attempt of the parser, with at least `wanted` bytes in the buffer.
+    fn parse_buffered(&mut self, wanted: usize) -> Result<Parsed> {
+        if wanted > self.limits.metadata.saturating_add(64 * BLOCK) {
+            return Err(self.limit("bytes of metadata in one entry", self.limits.metadata as u64));
+        }
+        if !self.fill(wanted)? {
+            return Err(self.cut_off());
+        }
+        let input = &self.buffer[self.start..self.end];
+        let event = match self.parser.parse(input) {
+            Ok(event) => event,
+            Err(error) => return Err(self.explain(&error)),
+        };
+        let outcome = match event {
+            // The parser may ask for less than it was given, when a line of a sparse map is longer than it thinks.
+            ParseEvent::NeedData { min_bytes } => {
+                return Ok(Parsed::More(min_bytes.max(input.len() + BLOCK)));
+            }
+            ParseEvent::GlobalExtensions { consumed, .. } => (consumed, Parsed::Skip),
+            // Seen before the parser was asked, so it stands behind headers that belong to no entry.
+            ParseEvent::End { .. } => return Err(self.bad_header(&"extension headers without an entry")),
+            ParseEvent::Entry { consumed, entry } => {
+                let filled = self.header.fill(&entry, &input[..consumed], self.offset);
+                filled.map_err(|reason| Self::entry_error(&self.header, reason))?;
+                (consumed, Parsed::Entry)
+            }
+            ParseEvent::SparseEntry { consumed, entry, sparse_map, real_size } => {
+                let filled = self.header.fill(&entry, &input[..consumed], self.offset);
+                let counts_map =
+                    entry.pax.is_some_and(|pax| PaxExtensions::new(pax).get("GNU.sparse.major") == Some("1"));
+                let filled =
+                    filled.and_then(|()| set_sparse(&mut self.header, &sparse_map, real_size, counts_map));
+                filled.map_err(|reason| Self::entry_error(&self.header, reason))?;
+                (consumed, Parsed::Entry)
+            }
+        };
+        self.advance(outcome.0);
+        if matches!(outcome.1, Parsed::Entry) {
+            self.start_content()?;
+        }
+        Ok(outcome.1)
+    }
+
+    fn start_content(&mut self) -> Result<()> {
+        let header = &self.header;
+        if header.size > self.limits.raw_size {
+            return Err(self.limit("bytes in one file", self.limits.raw_size));
+        }
+        let stored = header.stored.checked_next_multiple_of(BLOCK as u64);
+        let Some(stored) = stored else {
+            return Err(Self::entry_error(header, format!("impossible size {}", header.stored)));
+        };
+        let data = if header.is_sparse() { 0 } else { header.size };
+        self.content = Content { data, stored, ..Content::default() };
+        Ok(())
+    }
+
+    fn skip_content(&mut self) -> Result<()> {
+        while self.content.stored > 0 {
+            if self.start == self.end && !self.refill()? {
+                return Err(self.entry_cut_off());
+            }
+            let n = self.content.stored.min((self.end - self.start) as u64);
+            self.content.stored -= n;
+            self.advance(usize::try_from(n).unwrap_or(usize::MAX));
+        }
+        self.content = Content::default();
+        Ok(())
+    }
+
+    /// The next piece of content: a part of the buffer, or zeros; empty at the end.
+    fn fill_content(&mut self) -> Result<&[u8]> {
+        while self.content.hole == 0 && self.content.data == 0 {
+            if !self.next_region() {
+                return Ok(&[]);
+            }
+        }
+        if self.content.hole > 0 {
+            let n = usize::try_from(self.content.hole).unwrap_or(usize::MAX).min(ZEROS.len());
+            return Ok(&ZEROS[..n]);
+        }
+        if self.start == self.end && !self.refill()? {
+            return Err(self.entry_cut_off());
+        }
+        let n = usize::try_from(self.content.data).unwrap_or(usize::MAX).min(self.end - self.start);
+        Ok(&self.buffer[self.start..self.start + n])
+    }
+
+    fn consume_content(&mut self, n: usize) {
+        let content = &mut self.content;
+        content.position += n as u64;
+        if content.hole > 0 {
+            content.hole -= n as u64;
+        } else {
+            content.data -= n as u64;
+            content.stored -= n as u64;
+            self.advance(n);
+        }
+    }
+
+    /// Moves on to the next region of a sparse file; false at the end of the file.
+    fn next_region(&mut self) -> bool {
+        let content = &mut self.content;
+        if content.position >= self.header.size {
+            return false;
+        }
+        let end = (self.header.size, 0);
+        let (offset, length) = self.header.sparse.get(content.next).copied().unwrap_or(end);
+        content.next += 1;
+        content.hole = offset - content.position;
+        content.data = length;
+        true
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.start += n;
+        self.offset += n as u64;
+    }
+
+    /// Makes at least `wanted` bytes available; false if the reader ends before.
+    fn fill(&mut self, wanted: usize) -> Result<bool> {
+        while self.end - self.start < wanted {
+            if self.start > 0 {
+                self.buffer.copy_within(self.start..self.end, 0);
+                (self.start, self.end) = (0, self.end - self.start);
+            }
+            if self.buffer.len() < wanted {
+                self.buffer.resize(wanted.next_multiple_of(BUFFER), 0);
+            }
+            if !self.refill()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads more behind what is there; false at the end of the reader.
+    fn refill(&mut self) -> Result<bool> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+        if self.buffer.is_empty() {
+            self.buffer.resize(BUFFER, 0);
+        }
+        loop {
+            match self.reader.read(&mut self.buffer[self.end..]) {
+                Ok(n) => {
+                    self.end += n;
+                    return Ok(n > 0);
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    fn after(&self) -> Option<EntryPath> {
+        (self.entries > 0).then(|| EntryPath::from(&self.header.path))
+    }
+
+    fn limit(&self, what: &'static str, limit: u64) -> Error {
+        Error::Limit { what, limit, after: self.after() }
+    }
+
+    fn bad_header(&self, reason: &dyn std::fmt::Display) -> Error {
+        Error::TarHeader { offset: self.offset, after: self.after(), reason: reason.to_string() }
+    }
+
+    fn cut_off(&self) -> Error {
+        let offset = self.offset + (self.end - self.start) as u64;
+        Error::TarCutOff { offset, after: self.after() }
+    }
+
+    fn entry_cut_off(&self) -> Error {
+        let path = EntryPath::from(&self.header.path);
+        Error::EntryCutOff { path, offset: self.offset, missing: self.content.stored }
+    }
+
+    fn entry_error(header: &Header, reason: String) -> Error {
+        Error::Entry { path: EntryPath::from(&header.path), offset: header.offset, reason }
+    }
+
+    fn explain(&self, error: &ParseError) -> Error {
+        match error {
+            ParseError::PathTooLong { .. } => self.limit("bytes in one path", self.limits.path as u64),
+            ParseError::MetadataTooLarge { .. } | ParseError::TooManySparseEntries { .. } => {
+                self.limit("bytes of metadata in one entry", self.limits.metadata as u64)
+            }
+            other => self.bad_header(&other),
+        }
+    }
+}
+
+enum Parsed {
+    /// A header that only says something about the archive.
+    Skip,
+    Entry,
+    /// More input is needed: so many bytes in all.
+    More(usize),
+}
+
+/// Checks and takes over the map of a sparse file.
+fn set_sparse(
+    header: &mut Header,
+    map: &[SparseEntry],
+    real_size: u64,
+    counts_map: bool,
+) -> Result<(), String> {
+    let mut end = 0u64;
+    let mut sum = 0u64;
+    for region in map {
+        let after = region.offset.checked_add(region.length).filter(|after| *after <= real_size);
+        let Some(after) = after.filter(|_| region.offset >= end) else {
+            return Err("the map of the sparse file is not in order".into());
+        };
+        end = after;
+        sum += region.length;
+        header.sparse.push((region.offset, region.length));
+    }
+    // In format 1.0, a PAX `size` record counts the blocks of the map, which the parser has consumed.
+    let map = header.stored.checked_sub(sum);
+    if header.stored != sum && !(counts_map && map.is_some_and(|n| n % BLOCK as u64 == 0)) {
+        return Err(format!("the map of the sparse file has {sum} bytes, the file {}", header.stored));
+    }
+    header.stored = sum;
+    header.size = real_size;
+    Ok(())
+}
+
+/// An entry that was just read: its [`Header`], and its content to read.
+pub struct Entry<'a, R> {
+    archive: &'a mut Archive<R>,
+}
+
+impl<R: Read> Entry<'_, R> {
+    /// The metadata.
+    pub fn header(&self) -> &Header {
+        &self.archive.header
+    }
+
+    /// An error about this entry.
+    pub(crate) fn error(&self, reason: impl Into<String>) -> Error {
+        Archive::<R>::entry_error(&self.archive.header, reason.into())
+    }
+}
+
+impl<R: Read> Deref for Entry<'_, R> {
+    type Target = Header;
+
+    fn deref(&self) -> &Header {
+        self.header()
+    }
+}
+
+impl<R: Read> Read for Entry<'_, R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let content = self.fill_buf()?;
+        let n = content.len().min(buf.len());
+        buf[..n].copy_from_slice(&content[..n]);
+        self.consume(n);
+        Ok(n)
+    }
+}
+
+impl<R: Read> BufRead for Entry<'_, R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        Ok(self.archive.fill_content()?)
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.archive.consume_content(n);
+    }
+}
