@@ -1,0 +1,92 @@
+//! The ledger as a store remembers it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use palan_core::{Digest, MediaType};
+
+use super::{Held, Ledger, manifest::Parsed};
+use crate::{name::Name, store::Content, sync::write};
+
+/// Everything that a store finds when it is opened.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// Content with its size in bytes.
+    pub(crate) contents: Vec<(Digest, u64)>,
+    /// Blobs of repositories, with the size they had.
+    pub(crate) blobs: Vec<(Name, Digest, u64)>,
+    pub(crate) manifests: Vec<(Name, Digest, MediaType)>,
+    pub(crate) tags: Vec<(Name, String, Digest)>,
+}
+
+impl Ledger {
+    /// Takes over what the store found. Facts about content that is not there or has another size are left out and
+    /// noted as damage.
+    pub(crate) fn restore(&self, found: Found) {
+        for (digest, size) in found.contents {
+            self.stripe(&digest).insert(digest, Held { size, blobs: 0, manifests: 0 });
+        }
+        for (name, digest, size) in found.blobs {
+            self.restore_blob(&name, &digest, size);
+        }
+        for (name, digest, media_type) in found.manifests {
+            if let Err(reason) = self.restore_manifest(&name, &digest, media_type) {
+                self.set_aside(&digest, &reason);
+            }
+        }
+        for (name, tag, digest) in found.tags {
+            let repository = self.repository_or_new(&name);
+            let mut state = write(&repository.state);
+            state.known = true;
+            if state.manifests.contains_key(&digest) {
+                state.tags.insert(tag, digest);
+            }
+        }
+    }
+
+    fn restore_blob(&self, name: &Name, digest: &Digest, size: u64) {
+        let repository = self.repository_or_new(name);
+        write(&repository.state).known = true;
+        let mut contents = self.stripe(digest);
+        let reason = match contents.get_mut(digest) {
+            Some(held) if held.size == size => {
+                held.blobs += 1;
+                write(&repository.state).blobs.insert(*digest, size);
+                return;
+            }
+            Some(held) => format!("has {} bytes instead of {size}", held.size),
+            None if self.damage().iter().any(|d| d.digest == *digest) => return,
+            None => "is missing".to_owned(),
+        };
+        drop(contents);
+        self.set_aside(digest, &reason);
+    }
+
+    fn restore_manifest(&self, name: &Name, digest: &Digest, media_type: MediaType) -> Result<(), String> {
+        let repository = self.repository_or_new(name);
+        write(&repository.state).known = true;
+        let size = self.stripe(digest).get(digest).map(|held| held.size).ok_or("is missing")?;
+        let bytes = self.read(digest, size).map_err(|e| format!("cannot be read: {e}"))?;
+        let parsed = Parsed::read(bytes, Some(media_type), digest.algorithm())
+            .map_err(|_| "is no longer a valid manifest".to_owned())?;
+        if parsed.manifest.descriptor.digest != *digest {
+            return Err(format!("has the content of {}", parsed.manifest.descriptor.digest));
+        }
+        if let Some(held) = self.stripe(digest).get_mut(digest) {
+            held.manifests += 1;
+        }
+        write(&repository.state).insert(Arc::new(parsed.manifest));
+        Ok(())
+    }
+
+    fn read(&self, digest: &Digest, size: u64) -> std::io::Result<Bytes> {
+        match self.store.open(digest, size, 0)? {
+            Content::Bytes(bytes) => Ok(bytes),
+            Content::File(mut file) => {
+                let mut bytes = Vec::with_capacity(size as usize);
+                std::io::Read::read_to_end(&mut file, &mut bytes)?;
+                Ok(bytes.into())
+            }
+        }
+    }
+}
