@@ -7,7 +7,7 @@
 //! `state` alone, and nobody holds it while the store works.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     io,
     ops::Bound,
     sync::{Arc, Mutex, MutexGuard, RwLock},
@@ -30,7 +30,6 @@ mod verify;
 
 pub(crate) use manifest::{Manifest, Parsed, Put};
 use repository::{Repository, State};
-#[allow(unused_imports)]
 pub(crate) use restore::Found;
 pub use verify::Damage;
 
@@ -131,12 +130,26 @@ impl Ledger {
     pub(crate) fn add_blob(&self, name: &Name, digest: &Digest, staged: Staging) -> Result<(), Problem> {
         let repository = self.repository_or_new(name);
         let mut contents = self.stripe(digest);
-        let size = staged.len();
-        if !contents.contains_key(digest) {
-            self.store.publish(staged, digest)?;
-            contents.insert(*digest, Held { size, blobs: 0, manifests: 0 });
-        }
+        self.publish(&mut contents, digest, || Ok(staged))?;
         self.link_blob(&repository, &mut contents, digest)
+    }
+
+    /// Makes content part of the store if it is not yet.
+    fn publish<'a>(
+        &self,
+        contents: &'a mut HashMap<Digest, Held>,
+        digest: &Digest,
+        staged: impl FnOnce() -> io::Result<Staging>,
+    ) -> io::Result<&'a mut Held> {
+        match contents.entry(*digest) {
+            Entry::Occupied(held) => Ok(held.into_mut()),
+            Entry::Vacant(place) => {
+                let staged = staged()?;
+                let size = staged.len();
+                self.store.publish(staged, digest)?;
+                Ok(place.insert(Held { size, blobs: 0, manifests: 0 }))
+            }
+        }
     }
 
     /// Adds a blob to a repository if `from`, or without it any repository, holds it. Says whether it did.

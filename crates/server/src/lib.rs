@@ -49,3 +49,4 @@ pub use ledger::Damage;
 pub use registry::Registry;
 pub use serve::Server;
 pub use stats::{Logged, RequestKind, Stats};
+pub use store::Durability;

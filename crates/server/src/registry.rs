@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    path::Path,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -13,13 +14,16 @@ use http::{HeaderName, HeaderValue, Method, Request, Response};
 use tokio::sync::watch;
 
 use crate::{
-    Body, Damage, Logged, RequestKind, Stats, handle,
+    Body, Damage, Durability, Error, Logged, RequestKind, Stats, handle,
     incoming::{BoxError, Incoming},
     ledger::Ledger,
     problem::Problem,
     router,
     stats::Counters,
-    store::memory::Memory,
+    store::{
+        directory::{Directory, Opened},
+        memory::Memory,
+    },
     upload::Uploads,
 };
 
@@ -73,6 +77,26 @@ impl Registry {
     /// An empty registry that is gone when the last clone is dropped.
     pub fn memory() -> Self {
         Self::new(Ledger::new(Box::new(Memory::default())), Uploads::default())
+    }
+
+    /// The registry in a directory, which is made if it is not there. What is in it is read before this returns:
+    /// names, sizes and manifests, not the other blobs.
+    ///
+    /// One registry at a time can use a directory. Whatever a client was told is stored is there after a crash of the
+    /// process or the machine; uploads can be resumed after a crash of the process.
+    pub fn directory(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::directory_with(path, Durability::default())
+    }
+
+    /// As [`Registry::directory`], with less durability for more speed.
+    pub fn directory_with(path: impl AsRef<Path>, durability: Durability) -> Result<Self, Error> {
+        let (directory, Opened { found, uploads }) = Directory::open(path.as_ref(), durability)?;
+        let registry = Self::new(Ledger::new(Box::new(directory)), Uploads::default());
+        registry.shared.ledger.restore(found);
+        for upload in uploads {
+            registry.shared.uploads.insert(upload);
+        }
+        Ok(registry)
     }
 
     pub(crate) fn new(ledger: Ledger, uploads: Uploads) -> Self {

@@ -10,9 +10,11 @@ use palan_core::{Algorithm, Digest, MediaType};
 
 use crate::name::Name;
 
+pub(crate) mod directory;
 pub(crate) mod memory;
 mod staging;
 
+pub use directory::Durability;
 pub(crate) use staging::{Staging, hash};
 
 /// Keeps content by digest, facts about repositories, and what unfinished uploads have received. All methods may block.

@@ -66,11 +66,11 @@ pub(super) async fn put(
     };
     let parsed = Parsed::read(bytes, content_type, algorithm)?;
     let found = parsed.manifest.descriptor.digest;
-    if let Selector::Digest(wanted) = &selector {
-        if *wanted != found {
-            let message = format!("the manifest has digest {found}, not {wanted}");
-            return Err(Problem::new(Code::DigestInvalid, message));
-        }
+    if let Selector::Digest(wanted) = &selector
+        && *wanted != found
+    {
+        let message = format!("the manifest has digest {found}, not {wanted}");
+        return Err(Problem::new(Code::DigestInvalid, message));
     }
     let tagged = tags.join(", ");
     let location = format!("/v2/{name}/manifests/{found}");

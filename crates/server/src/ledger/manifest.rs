@@ -9,7 +9,7 @@ use palan_core::{
     view::{Index, Manifest as Image},
 };
 
-use super::{Held, Ledger, Repository, State};
+use super::{Ledger, Repository, State};
 use crate::{
     condition::{Conditions, entity_tag},
     name::Name,
@@ -57,10 +57,10 @@ impl Parsed {
     ) -> Result<Self, Problem> {
         let document = Document::parse_with(bytes, content_type.clone(), algorithm)?;
         let own: View = document.view()?;
-        if let (Some(declared), Some(found)) = (&content_type, own.media_type) {
-            if *declared != found {
-                return Err(DocumentError::MediaTypeMismatch { declared: declared.clone(), found }.into());
-            }
+        if let (Some(declared), Some(found)) = (&content_type, own.media_type)
+            && *declared != found
+        {
+            return Err(DocumentError::MediaTypeMismatch { declared: declared.clone(), found }.into());
         }
         let media_type = content_type.filter(|t| !generic(t)).unwrap_or(document.media_type().clone());
         match document.kind() {
@@ -206,22 +206,21 @@ impl Ledger {
     }
 
     fn keep_manifest(&self, repository: &Repository, parsed: Parsed) -> Result<Arc<Manifest>, Problem> {
-        let Descriptor { digest, size, ref media_type, .. } = parsed.manifest.descriptor;
+        let Descriptor { digest, ref media_type, .. } = parsed.manifest.descriptor;
         let mut contents = self.stripe(&digest);
-        if !contents.contains_key(&digest) {
+        let held = self.publish(&mut contents, &digest, || {
             let mut staged = self.store.stage()?;
             staged.append(&parsed.bytes)?;
-            self.store.publish(staged, &digest)?;
-            contents.insert(digest, Held { size, blobs: 0, manifests: 0 });
-        }
+            Ok(staged)
+        })?;
         let known = read(&repository.state).manifests.get(&digest).cloned();
-        if let Some(known) = &known {
-            if known.descriptor.media_type == *media_type {
-                return Ok(Arc::clone(known));
-            }
+        if let Some(known) = &known
+            && known.descriptor.media_type == *media_type
+        {
+            return Ok(Arc::clone(known));
         }
         self.store.record(&Fact::Manifest(&repository.name, &digest, media_type))?;
-        if let (None, Some(held)) = (known, contents.get_mut(&digest)) {
+        if known.is_none() {
             held.manifests += 1;
         }
         let manifest = Arc::new(parsed.manifest);
