@@ -1,0 +1,263 @@
+//! Pulling: a stream that survives cuts.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt, stream};
+use http::{Method, StatusCode, header};
+use palan_core::{Descriptor, Mismatch, Verifier};
+
+use crate::{Error, Repo, repo::Access, response::Response, wire::Lane};
+
+/// A blob's bytes from some offset on, in pieces as they come from the network.
+///
+/// After a cut or silence it goes on by `Range` where it was; the number of attempts without any progress is limited.
+/// The size is always checked, the digest when the stream began at offset 0. Both are checked at the end: bytes must
+/// not be trusted before the stream has ended without an error.
+pub struct BlobStream {
+    inner: Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>,
+}
+
+impl Stream for BlobStream {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.inner.as_mut().poll_next(context)
+    }
+}
+
+impl std::fmt::Debug for BlobStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BlobStream")
+    }
+}
+
+impl Repo {
+    /// Opens a blob at `offset` (in the blob as stored). The first answer is awaited, so that a missing blob fails
+    /// here.
+    pub async fn open_blob(&self, descriptor: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
+        let mut pull = Pull {
+            repo: self.clone(),
+            descriptor: descriptor.clone(),
+            position: offset,
+            skip: 0,
+            verifier: (offset == 0).then(|| Verifier::of(descriptor)),
+            answer: None,
+            failures: 0,
+        };
+        if offset > descriptor.size {
+            return Err(pull.wrong_size(offset));
+        }
+        if offset < descriptor.size || offset == 0 {
+            pull.connect().await?;
+        }
+        let inner = stream::try_unfold(Some(pull), |pull| async move {
+            let Some(mut pull) = pull else { return Ok(None) };
+            match pull.next().await? {
+                Some(chunk) => Ok(Some((chunk, Some(pull)))),
+                None => pull.finish().map(|()| None),
+            }
+        });
+        Ok(BlobStream { inner: inner.boxed() })
+    }
+
+    /// A small blob (a config) as a whole, verified; refused when its descriptor says more than `limit` bytes.
+    pub async fn blob_bytes(&self, descriptor: &Descriptor, limit: u64) -> Result<Bytes, Error> {
+        if descriptor.size > limit {
+            let what = self.name().with_digest(descriptor.digest).to_string();
+            return Err(Error::TooLarge { what, size: descriptor.size, limit });
+        }
+        let mut blob = self.open_blob(descriptor, 0).await?;
+        let mut all = BytesMut::new();
+        while let Some(chunk) = blob.next().await {
+            all.extend_from_slice(&chunk?);
+        }
+        Ok(all.freeze())
+    }
+}
+
+struct Pull {
+    repo: Repo,
+    descriptor: Descriptor,
+    /// Where the next byte to hand out stands in the blob.
+    position: u64,
+    /// Bytes to throw away first, when the registry began earlier than asked.
+    skip: u64,
+    verifier: Option<Verifier>,
+    answer: Option<Response>,
+    /// Attempts since the last byte.
+    failures: u32,
+}
+
+impl Pull {
+    /// The next bytes; `None` after the last.
+    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            match self.step().await {
+                Ok(Some(chunk)) => return Ok(Some(chunk)),
+                Ok(None) if self.position == self.descriptor.size => return Ok(None),
+                Ok(None) => {}
+                Err(error) if error.is_transient() && self.failures < self.retries() => {
+                    tracing::debug!(%error, position = self.position, "taking the blob up again");
+                    self.answer = None;
+                    self.repo.transport().pause(self.failures, error.retry_after()).await;
+                    self.failures += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn retries(&self) -> u32 {
+        self.repo.transport().retry.retries
+    }
+
+    /// One read. `None`: nothing to hand out this time.
+    async fn step(&mut self) -> Result<Option<Bytes>, Error> {
+        if self.answer.is_none() {
+            if self.position == self.descriptor.size && self.position > 0 {
+                return Ok(None);
+            }
+            self.connect().await?;
+        }
+        let Some(answer) = &mut self.answer else { return Ok(None) };
+        match answer.chunk().await? {
+            Some(chunk) => self.accept(chunk),
+            None if self.position == self.descriptor.size => Ok(None),
+            None => {
+                self.answer = None;
+                // Ended well, as far as HTTP can tell, and yet too early.
+                if self.failures >= self.retries() {
+                    return Err(self.wrong_size(self.position));
+                }
+                self.failures += 1;
+                Ok(None)
+            }
+        }
+    }
+
+    fn accept(&mut self, mut chunk: Bytes) -> Result<Option<Bytes>, Error> {
+        let skipped = self.skip.min(chunk.len() as u64);
+        self.skip -= skipped;
+        // `skipped` is at most the chunk's length.
+        let _ = chunk.split_to(skipped as usize);
+        if chunk.is_empty() {
+            return Ok(None);
+        }
+        self.failures = 0;
+        let end = self.position + chunk.len() as u64;
+        if end > self.descriptor.size {
+            return Err(self.too_long());
+        }
+        if let Some(verifier) = &mut self.verifier {
+            verifier.update(&chunk).map_err(|source| mismatch(&self.repo, &self.descriptor, source))?;
+        }
+        self.position = end;
+        Ok(Some(chunk))
+    }
+
+    /// Asks for the bytes from the position on.
+    async fn connect(&mut self) -> Result<(), Error> {
+        let mut call =
+            self.repo.call(Method::GET, &format!("blobs/{}", self.descriptor.digest), Access::Pull)?;
+        call.lane = Lane::Blob;
+        if self.position > 0 {
+            call = call.header(header::RANGE, &format!("bytes={}-", self.position));
+        }
+        let answer = self.repo.send(&call).await?;
+        let start = match answer.status() {
+            StatusCode::OK => 0,
+            StatusCode::PARTIAL_CONTENT => self.range_start(&answer)?,
+            _ => return Err(answer.into_error().await),
+        };
+        self.check_length(&answer, start)?;
+        self.skip = self.position - start;
+        self.answer = Some(answer);
+        Ok(())
+    }
+
+    /// Where the bytes of a partial answer begin: at or before the position.
+    fn range_start(&self, answer: &Response) -> Result<u64, Error> {
+        let Some(text) = answer.header(header::CONTENT_RANGE) else {
+            return Err(answer.malformed("a partial answer without Content-Range"));
+        };
+        match parse_content_range(text) {
+            Some((start, _)) if start <= self.position => Ok(start),
+            _ => Err(answer.malformed(format!("bytes from {} were asked for, not {text}", self.position))),
+        }
+    }
+
+    /// Refuses an answer that announces another size before its bytes are read.
+    fn check_length(&self, answer: &Response, start: u64) -> Result<(), Error> {
+        let total = match answer.header(header::CONTENT_RANGE).and_then(parse_content_range) {
+            Some((_, total)) if answer.status() == StatusCode::PARTIAL_CONTENT => total,
+            _ => answer.length().map(|length| start + length),
+        };
+        match total {
+            Some(found) if found != self.descriptor.size && answer.is_html() => {
+                Err(Error::Html { url: answer.shown_url() })
+            }
+            Some(found) if found != self.descriptor.size => Err(self.wrong_size(found)),
+            _ => Ok(()),
+        }
+    }
+
+    fn finish(mut self) -> Result<(), Error> {
+        match self.verifier.take() {
+            Some(verifier) => verifier.finish().map_err(|source| self.mismatch(source)),
+            None => Ok(()),
+        }
+    }
+
+    fn wrong_size(&self, found: u64) -> Error {
+        let Descriptor { digest, size, .. } = self.descriptor;
+        self.mismatch(Mismatch::Size { digest, expected: size, found })
+    }
+
+    fn too_long(&self) -> Error {
+        let Descriptor { digest, size, .. } = self.descriptor;
+        self.mismatch(Mismatch::TooLong { digest, expected: size })
+    }
+
+    fn mismatch(&self, source: Mismatch) -> Error {
+        mismatch(&self.repo, &self.descriptor, source)
+    }
+}
+
+fn mismatch(repo: &Repo, descriptor: &Descriptor, source: Mismatch) -> Error {
+    Error::Mismatch { what: repo.name().with_digest(descriptor.digest).to_string(), source }
+}
+
+/// `bytes 5-9/10`: the first byte and, if known, the whole size.
+fn parse_content_range(text: &str) -> Option<(u64, Option<u64>)> {
+    let rest = text.trim().strip_prefix("bytes")?.trim_start();
+    let (range, total) = rest.split_once('/')?;
+    let start = range.split_once('-')?.0.trim().parse().ok()?;
+    match total.trim() {
+        "*" => Some((start, None)),
+        total => Some((start, Some(total.parse().ok()?))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_ranges() {
+        for (text, expected) in [
+            ("bytes 5-9/10", Some((5, Some(10)))),
+            ("bytes 5-9/*", Some((5, None))),
+            ("bytes=5-9/10", None),
+            ("bytes */10", None),
+            ("bytes 5-9", None),
+            ("items 5-9/10", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_content_range(text), expected, "{text}");
+        }
+    }
+}

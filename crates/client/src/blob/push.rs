@@ -1,0 +1,192 @@
+//! Pushing: `POST`, then the bytes in one `PUT`; in pieces where the registry or a proxy before it wants that; taken
+//! up again where the registry says how far it got.
+
+use http::{Method, StatusCode, header};
+use palan_core::Descriptor;
+use url::Url;
+
+use super::{BlobOpener, Upload};
+use crate::{
+    Error, Repo,
+    repo::Access,
+    response::Response,
+    transport::{Call, Payload, Target},
+    wire::Lane,
+};
+
+/// The size of pieces where pieces are needed: below the 100 MB that common proxies allow.
+const CHUNK: u64 = 64 * 1024 * 1024;
+
+impl Repo {
+    /// Uploads a blob. Does not ask whether it is there already: see [`Repo::has_blob`] and [`Repo::mount_blob`].
+    ///
+    /// The registry verifies the digest. A failed upload is taken up again where the registry says it has got to,
+    /// else from the start; `opener` is opened again for that. Memory does not grow with the blob's size.
+    pub async fn push_blob(&self, descriptor: &Descriptor, opener: &dyn BlobOpener) -> Result<(), Error> {
+        Push { repo: self, descriptor, opener, session: None, chunked: false, failures: 0 }.run().await
+    }
+}
+
+struct Push<'a> {
+    repo: &'a Repo,
+    descriptor: &'a Descriptor,
+    opener: &'a dyn BlobOpener,
+    session: Option<Session>,
+    /// Whether the blob goes in pieces.
+    chunked: bool,
+    /// Failures since the last progress.
+    failures: u32,
+}
+
+/// An upload that the registry has opened.
+struct Session {
+    location: Url,
+    /// Bytes that the registry has.
+    offset: u64,
+    /// `OCI-Chunk-Min-Length`.
+    smallest_chunk: u64,
+}
+
+enum Step {
+    Done,
+    More,
+}
+
+impl Push<'_> {
+    async fn run(mut self) -> Result<(), Error> {
+        loop {
+            match self.step().await {
+                Ok(Step::Done) => return Ok(()),
+                Ok(Step::More) => self.failures = 0,
+                Err(error) if self.wants_chunks(&error) => {
+                    tracing::debug!(%error, "uploading in pieces");
+                    self.chunked = true;
+                    self.session = None;
+                }
+                Err(error) if self.is_worth_retrying(&error) => {
+                    self.repo.transport().pause(self.failures, error.retry_after()).await;
+                    self.failures += 1;
+                    if self.recover().await? {
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn wants_chunks(&self, error: &Error) -> bool {
+        !self.chunked && self.descriptor.size > 0 && error.status() == Some(StatusCode::PAYLOAD_TOO_LARGE)
+    }
+
+    fn is_worth_retrying(&self, error: &Error) -> bool {
+        let lost = matches!(error.status(), Some(StatusCode::NOT_FOUND | StatusCode::RANGE_NOT_SATISFIABLE));
+        // Without a session it was the opening that failed, which has been repeated already.
+        self.session.is_some()
+            && (error.is_transient() || lost)
+            && self.failures < self.repo.transport().retry.retries
+    }
+
+    /// Sends what comes next.
+    async fn step(&mut self) -> Result<Step, Error> {
+        let session = match &mut self.session {
+            Some(session) => session,
+            none => none.insert(open(self.repo).await?),
+        };
+        let left = self.descriptor.size.saturating_sub(session.offset);
+        let chunk = CHUNK.max(session.smallest_chunk);
+        if self.chunked && left > 0 { self.patch(left.min(chunk)).await } else { self.put(left).await }
+    }
+
+    /// Sends the rest and closes the upload.
+    async fn put(&mut self, length: u64) -> Result<Step, Error> {
+        let Some(session) = &self.session else { return Ok(Step::More) };
+        let mut url = session.location.clone();
+        url.query_pairs_mut().append_pair("digest", &self.descriptor.digest.to_string());
+        let call = self.body_call(Method::PUT, url, session.offset, length)?;
+        let answer = self.repo.send(&call).await?;
+        let wanted = [StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED, StatusCode::NO_CONTENT];
+        answer.expect(&wanted).await?;
+        Ok(Step::Done)
+    }
+
+    /// Sends a piece.
+    async fn patch(&mut self, length: u64) -> Result<Step, Error> {
+        let Some(session) = &self.session else { return Ok(Step::More) };
+        let offset = session.offset;
+        let call = self.body_call(Method::PATCH, session.location.clone(), offset, length)?;
+        let answer = self.repo.send(&call).await?;
+        let wanted = [StatusCode::ACCEPTED, StatusCode::CREATED, StatusCode::NO_CONTENT];
+        let answer = answer.expect(&wanted).await?;
+        let reached = received(&answer).unwrap_or(offset + length);
+        if reached <= offset || reached > self.descriptor.size {
+            return Err(answer.malformed(format!("claims to have {reached} bytes of the upload")));
+        }
+        if let Some(session) = &mut self.session {
+            session.location = answer.location().unwrap_or_else(|_| session.location.clone());
+            session.offset = reached;
+        }
+        Ok(Step::More)
+    }
+
+    fn body_call(&self, method: Method, url: Url, offset: u64, length: u64) -> Result<Call<'_>, Error> {
+        let mut call: Call<'_> = self.repo.call_target(method, Target::Url(url), Access::Push)?;
+        call = call.header(header::CONTENT_TYPE, "application/octet-stream");
+        if length > 0 && (self.chunked || offset > 0) {
+            call = call.header(header::CONTENT_RANGE, &format!("{offset}-{}", offset + length - 1));
+        }
+        if length > 0 {
+            call.payload = Payload::Upload(Upload::new(self.opener, self.descriptor.digest, offset, length));
+        }
+        call.lane = Lane::Blob;
+        call.retry = false;
+        Ok(call)
+    }
+
+    /// After a failure: asks how far the upload got. Where that is unknown, the next step opens a new one, unless the
+    /// blob has arrived after all. Returns whether it has.
+    async fn recover(&mut self) -> Result<bool, Error> {
+        let Some(mut session) = self.session.take() else { return Ok(false) };
+        match self.progress(&session).await {
+            Some((offset, location)) => {
+                if offset > session.offset {
+                    self.failures = 0;
+                }
+                session.offset = offset;
+                session.location = location;
+                self.session = Some(session);
+                Ok(false)
+            }
+            None => Ok(self.repo.has_blob(self.descriptor).await.unwrap_or(false)),
+        }
+    }
+
+    /// Upload status, distribution-spec end-13.
+    async fn progress(&self, session: &Session) -> Option<(u64, Url)> {
+        let target = Target::Url(session.location.clone());
+        let call = self.repo.call_target(Method::GET, target, Access::Push).ok()?;
+        let answer = self.repo.send(&call).await.ok()?;
+        if answer.status() != StatusCode::NO_CONTENT {
+            return None;
+        }
+        // "0-0" may mean one byte or none: not worth to find out.
+        let offset = received(&answer).filter(|&n| n > 1 && n <= self.descriptor.size)?;
+        let location = answer.location().unwrap_or_else(|_| session.location.clone());
+        Some((offset, location))
+    }
+}
+
+async fn open(repo: &Repo) -> Result<Session, Error> {
+    let answer = repo.send(&repo.call(Method::POST, "blobs/uploads/", Access::Push)?).await?;
+    let answer = answer.expect_data(&[StatusCode::ACCEPTED]).await?;
+    let smallest_chunk =
+        answer.header("oci-chunk-min-length").and_then(|v| v.trim().parse().ok()).unwrap_or(0);
+    Ok(Session { location: answer.location()?, offset: 0, smallest_chunk })
+}
+
+/// How many bytes the registry has, from `Range: 0-<last byte>`.
+fn received(answer: &Response) -> Option<u64> {
+    let range = answer.header(header::RANGE)?.trim();
+    let (start, last) = range.strip_prefix("bytes=").unwrap_or(range).split_once('-')?;
+    (start.trim() == "0").then(|| last.trim().parse::<u64>().ok()?.checked_add(1))?
+}

@@ -1,0 +1,96 @@
+//! The body of an upload: counted, watched, and never longer or shorter than announced.
+
+use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use palan_core::Digest;
+
+use super::{BlobOpener, ByteStream};
+use crate::{
+    BoxError, Error,
+    wire::{Activity, Wire},
+};
+
+/// Part of a blob on its way to a registry.
+#[derive(Clone)]
+pub(crate) struct Upload<'a> {
+    opener: &'a dyn BlobOpener,
+    digest: Digest,
+    offset: u64,
+    length: u64,
+    /// Why the bytes could not be read: not the registry's fault, so not to be mixed up with it.
+    failure: Arc<Mutex<Option<BoxError>>>,
+}
+
+impl<'a> Upload<'a> {
+    pub(crate) fn new(opener: &'a dyn BlobOpener, digest: Digest, offset: u64, length: u64) -> Self {
+        Self { opener, digest, offset, length, failure: Arc::default() }
+    }
+
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    pub(crate) async fn body(
+        &self,
+        activity: Arc<Activity>,
+        wire: Arc<Wire>,
+    ) -> Result<reqwest::Body, Error> {
+        let opened = self.opener.open(self.offset).await;
+        let source = opened.map_err(|source| Error::Source { digest: self.digest, source })?;
+        activity.set_sent(self.length == 0);
+        let body = Body { source, left: self.length, activity, wire, failure: self.failure.clone() };
+        Ok(reqwest::Body::wrap_stream(stream::unfold(body, |mut body| async move {
+            body.next().await.map(|item| (item, body))
+        })))
+    }
+
+    /// The source's error, where that is what made the request fail.
+    pub(crate) fn blame(&self, error: Error) -> Error {
+        match self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(source) => Error::Source { digest: self.digest, source },
+            None => error,
+        }
+    }
+}
+
+struct Body {
+    source: ByteStream,
+    left: u64,
+    activity: Arc<Activity>,
+    wire: Arc<Wire>,
+    failure: Arc<Mutex<Option<BoxError>>>,
+}
+
+impl Body {
+    async fn next(&mut self) -> Option<Result<Bytes, BoxError>> {
+        if self.left == 0 {
+            return None;
+        }
+        self.activity.pause(true);
+        let item = self.source.next().await;
+        self.activity.pause(false);
+        match item {
+            Some(Ok(mut chunk)) => {
+                chunk.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+                self.left -= chunk.len() as u64;
+                self.wire.counters.bytes_sent.fetch_add(chunk.len() as u64, Relaxed);
+                self.activity.set_sent(self.left == 0);
+                Some(Ok(chunk))
+            }
+            Some(Err(error)) => Some(Err(self.fail(error))),
+            None => {
+                let missing = self.left;
+                Some(Err(self.fail(format!("the content ends {missing} bytes too early").into())))
+            }
+        }
+    }
+
+    fn fail(&mut self, error: BoxError) -> BoxError {
+        let text = error.to_string();
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        self.left = 0;
+        text.into()
+    }
+}

@@ -1,0 +1,145 @@
+//! Lists that come in pages: tags, repositories, referrers. RFC 5988 `Link` headers.
+
+use std::collections::HashSet;
+
+use http::{Method, StatusCode};
+
+use crate::{
+    Error, Repo,
+    registry::Registry,
+    repo::Access,
+    response::Response,
+    transport::{Call, Target, Transport},
+    uri,
+};
+
+/// Some registries ignore the page size and answer everything at once.
+const PAGE_BODY: u64 = 32 * 1024 * 1024;
+
+impl Repo {
+    /// All tags, in the registry's order.
+    pub async fn tags(&self) -> Result<Vec<String>, Error> {
+        let page_size = self.transport().settings.page_size;
+        let call = self.call(Method::GET, &format!("tags/list?n={page_size}"), Access::Pull)?;
+        self.transport().list(call, "tags").await
+    }
+}
+
+impl Transport {
+    /// The strings under `key` of all pages.
+    pub(crate) async fn list(&self, mut call: Call<'_>, key: &'static str) -> Result<Vec<String>, Error> {
+        let mut all = Vec::new();
+        let mut pages = Pages::default();
+        loop {
+            let answer = self.send(&call).await?;
+            let mut answer = answer.expect_data(&[StatusCode::OK]).await?;
+            let shown = answer.shown_url();
+            let body = answer.read(PAGE_BODY, || format!("the list at {shown}")).await?;
+            all.extend(strings(&body, key).map_err(|reason| answer.malformed(reason))?);
+            match pages.next(&call.registry, &answer)? {
+                Some(target) => call.target = target,
+                None => return Ok(all),
+            }
+        }
+    }
+}
+
+fn strings(body: &[u8], key: &str) -> Result<Vec<String>, String> {
+    let json: serde_json::Value =
+        serde_json::from_slice(body).map_err(|e| format!("the list is not valid JSON: {e}"))?;
+    match json.get(key) {
+        // Go servers write a list without entries so.
+        None | Some(serde_json::Value::Null) if json.is_object() => Ok(Vec::new()),
+        Some(list) => {
+            serde_json::from_value(list.clone()).map_err(|_| format!("\"{key}\" is not a list of strings"))
+        }
+        None => Err("the list is not a JSON object".into()),
+    }
+}
+
+/// Finds the next page, and refuses to be led astray or in circles.
+#[derive(Default)]
+pub(crate) struct Pages(HashSet<String>);
+
+impl Pages {
+    pub(crate) fn next(&mut self, registry: &Registry, answer: &Response) -> Result<Option<Target>, Error> {
+        let links = answer.headers().get_all(http::header::LINK);
+        let Some(link) = links.iter().filter_map(|v| v.to_str().ok()).find_map(next_link) else {
+            return Ok(None);
+        };
+        let refuse = |to: String, reason: &str| {
+            Err(Error::Redirect { url: answer.shown_url(), to, reason: reason.into() })
+        };
+        let Some(next) = uri::resolve(answer.url(), link) else {
+            return Err(answer.malformed("the link to the next page is not an http URL"));
+        };
+        if !registry.owns(&next) {
+            return refuse(uri::redact(&next), "the next page must be on the same registry");
+        }
+        self.0.insert(answer.url().to_string());
+        if self.0.contains(next.as_str()) {
+            return refuse(uri::redact(&next), "this page was read already");
+        }
+        Ok(Some(Target::Url(next)))
+    }
+}
+
+/// The target of `rel="next"` in a `Link` header.
+fn next_link(value: &str) -> Option<&str> {
+    let mut rest = value;
+    loop {
+        let start = rest.find('<')?;
+        let end = start + rest[start..].find('>')?;
+        let target = &rest[start + 1..end];
+        let parameters = &rest[end + 1..];
+        let stop = parameters.find('<').unwrap_or(parameters.len());
+        if is_next(&parameters[..stop]) {
+            return Some(target);
+        }
+        rest = &parameters[stop..];
+    }
+}
+
+fn is_next(parameters: &str) -> bool {
+    parameters.split([';', ',']).any(|parameter| {
+        let Some((name, value)) = parameter.split_once('=') else { return false };
+        let mut relations = value.trim().trim_matches('"').split_ascii_whitespace();
+        name.trim().eq_ignore_ascii_case("rel") && relations.any(|r| r.eq_ignore_ascii_case("next"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_to_the_next_page() {
+        for (value, expected) in [
+            (r#"</v2/a/tags/list?n=1&last=b>; rel="next""#, Some("/v2/a/tags/list?n=1&last=b")),
+            (r#"<x>;rel=next"#, Some("x")),
+            (r#"<a>; rel="prev", <b>; title="t"; rel="last next""#, Some("b")),
+            (r#"<a>; rel="prev""#, None),
+            (r#"<a>"#, None),
+            (r#"<a"#, None),
+            (r#"a>; rel="next""#, None),
+            (r#"><"#, None),
+            ("", None),
+        ] {
+            assert_eq!(next_link(value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn lists_are_read_in_every_form() {
+        let list = |items: &[&str]| Ok(items.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
+        for (body, expected) in [
+            (r#"{"name":"a","tags":["1","2"]}"#, list(&["1", "2"])),
+            (r#"{"name":"a","tags":null}"#, list(&[])),
+            (r#"{"name":"a"}"#, list(&[])),
+            (r#"{"tags":[1]}"#, Err("\"tags\" is not a list of strings".to_owned())),
+            (r#"[]"#, Err("the list is not a JSON object".to_owned())),
+        ] {
+            assert_eq!(strings(body.as_bytes(), "tags"), expected, "{body}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What is known about one registry.
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use http::HeaderMap;
+use tokio::sync::{Mutex, MutexGuard, OnceCell, Semaphore};
+use url::{Host, Url};
+
+use crate::{Error, auth, uri};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    Http,
+    Https,
+}
+
+impl Scheme {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// How a registry may be reached.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Trust {
+    /// `--insecure`: plain http is allowed.
+    pub(crate) insecure: bool,
+    /// Speaks plain http, nothing else.
+    pub(crate) plain_http: bool,
+    /// Its certificate is not checked.
+    pub(crate) skip_verify: bool,
+}
+
+pub(crate) struct Registry {
+    /// Host and port as in references.
+    pub(crate) name: String,
+    pub(crate) host: Host<String>,
+    pub(crate) trust: Trust,
+    /// Sent to this registry and to no other host.
+    pub(crate) headers: HeaderMap,
+    pub(crate) auth: auth::State,
+    /// Requests under way, until the head of their answer.
+    pub(crate) requests: Semaphore,
+    /// The same for requests that stream a body: these may have to wait for a request of the other kind.
+    pub(crate) uploads: Semaphore,
+    pub(crate) pinged: OnceCell<()>,
+    /// The referrers API was found missing.
+    pub(crate) no_referrers: AtomicBool,
+    /// Guards the read-modify-write of fallback tags.
+    pub(crate) fallback: Mutex<()>,
+    settled: OnceLock<Scheme>,
+    probe: Mutex<()>,
+}
+
+impl Registry {
+    pub(crate) fn new(name: &str, trust: Trust, headers: HeaderMap, parallel: usize) -> Result<Self, Error> {
+        let url = Url::parse(&format!("http://{name}/"))
+            .map_err(|e| Error::Settings(format!("\"{name}\" is not the name of a registry: {e}")))?;
+        let Some(host) = url.host() else {
+            return Err(Error::Settings(format!("\"{name}\" is not the name of a registry")));
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            host: host.to_owned(),
+            trust,
+            headers,
+            auth: auth::State::default(),
+            requests: Semaphore::new(parallel),
+            uploads: Semaphore::new(parallel),
+            pinged: OnceCell::new(),
+            no_referrers: AtomicBool::new(false),
+            fallback: Mutex::new(()),
+            settled: OnceLock::new(),
+            probe: Mutex::new(()),
+        })
+    }
+
+    /// The schemes to try, in this order, until the first answer settles it.
+    pub(crate) fn schemes(&self) -> &[Scheme] {
+        match self.settled.get() {
+            Some(Scheme::Http) => &[Scheme::Http],
+            Some(Scheme::Https) => &[Scheme::Https],
+            None if self.trust.plain_http => &[Scheme::Http],
+            None if uri::is_loopback(&self.host) => &[Scheme::Http, Scheme::Https],
+            None if self.trust.insecure || uri::is_private(&self.host) => &[Scheme::Https, Scheme::Http],
+            None => &[Scheme::Https],
+        }
+    }
+
+    pub(crate) fn settle(&self, scheme: Scheme) {
+        let _ = self.settled.set(scheme);
+    }
+
+    /// Until the scheme and the kind of authentication are known, one request goes ahead and the others wait, so that
+    /// they need not all find it out. `None`: it is known.
+    pub(crate) async fn lead(&self) -> Option<MutexGuard<'_, ()>> {
+        if self.is_known() {
+            return None;
+        }
+        let guard = self.probe.lock().await;
+        (!self.is_known()).then_some(guard)
+    }
+
+    fn is_known(&self) -> bool {
+        self.settled.get().is_some() && self.auth.is_known()
+    }
+
+    /// The URL of a path (with query), which starts with a slash.
+    pub(crate) fn url(&self, scheme: Scheme, path: &str) -> Result<Url, Error> {
+        let text = format!("{}://{}{path}", scheme.as_str(), self.name);
+        Url::parse(&text).map_err(|e| Error::Answer { url: text, reason: e.to_string() })
+    }
+
+    /// Whether an URL belongs to this registry: scheme, host and port.
+    pub(crate) fn owns(&self, url: &Url) -> bool {
+        self.schemes().iter().any(|s| self.url(*s, "/").is_ok_and(|own| uri::same_origin(&own, url)))
+    }
+
+    /// Whether plain http to third parties is no worse than what is done already.
+    pub(crate) fn allows_plain(&self) -> bool {
+        self.trust.insecure || self.settled.get() == Some(&Scheme::Http) || uri::is_loopback(&self.host)
+    }
+
+    /// Whether the registry itself sits at an address where no registry is expected.
+    pub(crate) fn is_metadata(&self) -> bool {
+        match &self.host {
+            Host::Ipv4(ip) => uri::is_metadata((*ip).into()),
+            Host::Ipv6(ip) => uri::is_metadata((*ip).into()),
+            Host::Domain(_) => false,
+        }
+    }
+
+    pub(crate) fn has_referrers(&self) -> bool {
+        !self.no_referrers.load(Relaxed)
+    }
+}

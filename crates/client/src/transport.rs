@@ -1,0 +1,401 @@
+//! From an operation's call to its final answer: scheme, authentication, redirects, repetition.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use url::Url;
+
+use crate::{
+    CredentialProvider, Error, Fault,
+    auth::{Authorization, Scopes},
+    blob::Upload,
+    builder::Settings,
+    registry::{Registry, Scheme},
+    response::Response,
+    retry, tls, uri, warning,
+    wire::{Lane, Outgoing, Route, Wire},
+};
+
+const MAX_REDIRECTS: usize = 10;
+/// Unknown authentication → token → token with more rights.
+const MAX_CHALLENGES: usize = 2;
+
+/// What all operations of a client share.
+pub(crate) struct Transport {
+    pub(crate) wire: Arc<Wire>,
+    pub(crate) retry: retry::Policy,
+    pub(crate) settings: Settings,
+    pub(crate) provider: Arc<dyn CredentialProvider>,
+    pub(crate) warnings: Mutex<BTreeSet<String>>,
+    registries: Mutex<HashMap<String, Arc<Registry>>>,
+}
+
+/// Where a call goes.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// A path of the registry, with query.
+    Path(String),
+    /// What the registry named: an upload's location, a next page.
+    Url(Url),
+}
+
+/// A request's body.
+pub(crate) enum Payload<'a> {
+    None,
+    Bytes(Bytes),
+    /// Opened anew each time the request is sent.
+    Upload(Upload<'a>),
+}
+
+impl Payload<'_> {
+    /// The error of the bytes' source, where that is what made the request fail.
+    fn blame(&self, error: Error) -> Error {
+        match self {
+            Self::Upload(upload) => upload.blame(error),
+            _ => error,
+        }
+    }
+}
+
+/// One operation on a registry.
+pub(crate) struct Call<'a> {
+    pub(crate) registry: Arc<Registry>,
+    /// Path of the repository, for choosing credentials; empty for the registry itself.
+    pub(crate) repository: String,
+    pub(crate) method: Method,
+    pub(crate) target: Target,
+    pub(crate) headers: HeaderMap,
+    pub(crate) payload: Payload<'a>,
+    pub(crate) scopes: Scopes,
+    pub(crate) lane: Lane,
+    pub(crate) retry: bool,
+}
+
+impl Call<'_> {
+    pub(crate) fn new(registry: &Arc<Registry>, method: Method, target: Target) -> Self {
+        Self {
+            registry: registry.clone(),
+            repository: String::new(),
+            method,
+            target,
+            headers: HeaderMap::new(),
+            payload: Payload::None,
+            scopes: Scopes::default(),
+            lane: Lane::Api,
+            retry: true,
+        }
+    }
+
+    pub(crate) fn header(mut self, name: header::HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+}
+
+/// A request that may be redirected.
+pub(crate) struct Hop<'a> {
+    pub(crate) registry: &'a Registry,
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: &'a HeaderMap,
+    /// Sent to the first URL's origin only.
+    pub(crate) private: &'a HeaderMap,
+    pub(crate) payload: &'a Payload<'a>,
+    pub(crate) lane: Lane,
+}
+
+impl Transport {
+    pub(crate) fn new(
+        wire: Arc<Wire>,
+        retry: retry::Policy,
+        settings: Settings,
+        provider: Arc<dyn CredentialProvider>,
+    ) -> Self {
+        Self { wire, retry, settings, provider, warnings: Mutex::default(), registries: Mutex::default() }
+    }
+
+    /// What is known about a registry; the same for all who ask.
+    pub(crate) fn registry(&self, name: &str) -> Result<Arc<Registry>, Error> {
+        let mut registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = registries.get(name) {
+            return Ok(known.clone());
+        }
+        let registry = Arc::new(self.settings.registry(name)?);
+        registries.insert(name.to_owned(), registry.clone());
+        Ok(registry)
+    }
+
+    /// Sends a call until its answer is final. Answers that mean failure are answers here.
+    pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Response, Error> {
+        self.repeat(call.retry, || self.attempt(call)).await
+    }
+
+    /// Repeats what fails for the moment.
+    pub(crate) async fn repeat<F>(&self, allowed: bool, send: impl Fn() -> F) -> Result<Response, Error>
+    where
+        F: Future<Output = Result<Response, Error>>,
+    {
+        let mut attempt = 0;
+        loop {
+            let outcome = send().await;
+            let retry_after = match &outcome {
+                Ok(answer) if retry::is_transient(answer.status()) => answer.retry_after(),
+                Err(error) if error.is_transient() => None,
+                _ => return outcome,
+            };
+            if !allowed || attempt >= self.retry.retries {
+                return outcome;
+            }
+            drop(outcome);
+            self.pause(attempt, retry_after).await;
+            attempt += 1;
+        }
+    }
+
+    /// Waits before repetition number `attempt`.
+    pub(crate) async fn pause(&self, attempt: u32, retry_after: Option<std::time::Duration>) {
+        let delay = self.retry.delay(attempt, retry_after);
+        tracing::debug!(attempt, ?delay, "trying again");
+        self.wire.counters.retries.fetch_add(1, Relaxed);
+        tokio::time::sleep(delay).await;
+    }
+
+    /// One attempt: authenticates as often as the registry finds new reasons to ask for it.
+    async fn attempt(&self, call: &Call<'_>) -> Result<Response, Error> {
+        let _leader = call.registry.lead().await;
+        let mut scopes = call.scopes.clone();
+        for _ in 0..MAX_CHALLENGES {
+            let authorization = self.authorize(call, &scopes).await?;
+            let answer = self.exchange(call, authorization.as_ref()).await?;
+            if answer.own && answer.status() == StatusCode::UNAUTHORIZED {
+                if self.learn(call, &mut scopes, &answer, authorization.as_ref()).await? {
+                    continue;
+                }
+                return Ok(answer);
+            }
+            if retry::is_transient(answer.status()) {
+                return Ok(answer);
+            }
+            let hidden = !call.repository.is_empty()
+                && matches!(answer.status(), StatusCode::FORBIDDEN | StatusCode::NOT_FOUND);
+            if hidden && !call.registry.auth.is_known() && self.may_authenticate(call).await? {
+                continue;
+            }
+            call.registry.auth.settle_open();
+            return Ok(answer);
+        }
+        let authorization = self.authorize(call, &scopes).await?;
+        self.exchange(call, authorization.as_ref()).await
+    }
+
+    /// Some registries hide what the anonymous may not see instead of asking for credentials. Whoever has some asks
+    /// the registry's root once how to authenticate. Returns whether it is worth to try again.
+    async fn may_authenticate(&self, call: &Call<'_>) -> Result<bool, Error> {
+        let credentials = self.credentials(&call.registry, &call.repository).await?;
+        if credentials.is_anonymous() {
+            return Ok(false);
+        }
+        self.wire.counters.pings.fetch_add(1, Relaxed);
+        let ping = Call::new(&call.registry, Method::GET, Target::Path("/v2/".into()));
+        let answer = self.exchange(&ping, None).await?;
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            return self.learn(call, &mut call.scopes.clone(), &answer, None).await;
+        }
+        Ok(call.registry.auth.assume_basic(&credentials))
+    }
+
+    /// One request to the registry and where it redirects.
+    async fn exchange(
+        &self,
+        call: &Call<'_>,
+        authorization: Option<&Authorization>,
+    ) -> Result<Response, Error> {
+        let lanes = match call.payload {
+            Payload::Upload(_) => &call.registry.uploads,
+            _ => &call.registry.requests,
+        };
+        // Closed never: the error cannot happen, and without a permit the request is only less polite.
+        let _permit = lanes.acquire().await.ok();
+        let mut private = call.registry.headers.clone();
+        if let Some(authorization) = authorization {
+            private.insert(header::AUTHORIZATION, authorization.header.clone());
+        }
+        let mut answer = match &call.target {
+            Target::Url(url) if !call.registry.owns(url) => {
+                self.check_third_party(&call.registry, None, url)?;
+                self.follow(self.hop(call, url.clone(), &HeaderMap::new())).await?
+            }
+            Target::Url(url) => self.follow(self.hop(call, url.clone(), &private)).await?,
+            Target::Path(path) => self.probe(call, path, &private).await?,
+        };
+        answer.own = call.registry.owns(answer.url());
+        answer.anonymous = authorization.is_none();
+        if answer.own {
+            self.note_warnings(answer.headers());
+        }
+        Ok(answer)
+    }
+
+    fn hop<'a>(&self, call: &'a Call<'a>, url: Url, private: &'a HeaderMap) -> Hop<'a> {
+        let (method, headers, payload) = (call.method.clone(), &call.headers, &call.payload);
+        Hop { registry: &call.registry, method, url, headers, private, payload, lane: call.lane }
+    }
+
+    /// Sends to the first scheme that the registry speaks.
+    async fn probe(&self, call: &Call<'_>, path: &str, private: &HeaderMap) -> Result<Response, Error> {
+        let mut first_error = None;
+        let schemes = call.registry.schemes();
+        for (i, scheme) in schemes.iter().enumerate() {
+            let last = i + 1 == schemes.len();
+            let url = call.registry.url(*scheme, path)?;
+            match self.follow(self.hop(call, url, private)).await {
+                Ok(mut answer) => {
+                    if last || !wants_tls(*scheme, &mut answer).await {
+                        call.registry.settle(*scheme);
+                        return Ok(answer);
+                    }
+                }
+                Err(error) if !last && is_other_scheme(*scheme, &error) => {
+                    first_error.get_or_insert(error);
+                }
+                Err(error) => return Err(first_error.unwrap_or(error)),
+            }
+        }
+        Err(Error::Settings(format!("no way to reach {}", call.registry.name)))
+    }
+
+    /// Sends a request and follows its redirects.
+    pub(crate) async fn follow(&self, hop: Hop<'_>) -> Result<Response, Error> {
+        let origin = hop.url.clone();
+        let (mut method, mut url) = (hop.method.clone(), hop.url.clone());
+        for _ in 0..=MAX_REDIRECTS {
+            let mut headers = hop.headers.clone();
+            if uri::same_origin(&origin, &url) {
+                headers.extend(hop.private.iter().map(|(k, v)| (k.clone(), v.clone())));
+            }
+            let (body, activity) = self.open(&method, hop.payload, &mut headers).await?;
+            let route = self.route(hop.registry, &url, hop.lane);
+            let outgoing =
+                Outgoing { method: method.clone(), url: url.clone(), headers, body, activity, route };
+            let answer = self.wire.send(outgoing).await.map_err(|e| hop.payload.blame(e))?;
+            let Some(next) = redirect(&method, &answer)? else { return Ok(answer) };
+            self.check_third_party(hop.registry, Some(&url), &next)?;
+            if answer.status() == StatusCode::SEE_OTHER && method != Method::HEAD {
+                method = Method::GET;
+            }
+            url = next;
+        }
+        Err(Error::Redirect {
+            url: uri::redact(&origin),
+            to: uri::redact(&url),
+            reason: format!("more than {MAX_REDIRECTS} redirects"),
+        })
+    }
+
+    async fn open(
+        &self,
+        method: &Method,
+        payload: &Payload<'_>,
+        headers: &mut HeaderMap,
+    ) -> Result<(reqwest::Body, Option<Arc<crate::wire::Activity>>), Error> {
+        let sends = !matches!(*method, Method::GET | Method::HEAD);
+        match payload {
+            Payload::Bytes(bytes) if sends => {
+                headers.insert(header::CONTENT_LENGTH, bytes.len().into());
+                self.wire.counters.bytes_sent.fetch_add(bytes.len() as u64, Relaxed);
+                Ok((bytes.clone().into(), None))
+            }
+            Payload::Upload(upload) if sends => {
+                headers.insert(header::CONTENT_LENGTH, upload.length().into());
+                let activity = crate::wire::Activity::new();
+                let body = upload.body(activity.clone(), self.wire.clone()).await?;
+                Ok((body, Some(activity)))
+            }
+            _ => {
+                if matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
+                    headers.insert(header::CONTENT_LENGTH, 0.into());
+                }
+                Ok((Bytes::new().into(), None))
+            }
+        }
+    }
+
+    fn route(&self, registry: &Registry, url: &Url, lane: Lane) -> Route {
+        let same_host = url.host_str() == Some(registry.host.to_string().as_str());
+        let skip_verify = self.settings.insecure || (same_host && registry.trust.skip_verify);
+        let security = match (url.scheme(), skip_verify) {
+            ("http", _) => tls::Security::None,
+            (_, true) => tls::Security::Unverified,
+            (_, false) => tls::Security::Verified,
+        };
+        let direct = url.host().is_some_and(|h| uri::is_loopback(&h.to_owned()));
+        Route { lane, security, guarded: !same_host && !registry.is_metadata(), direct }
+    }
+
+    /// Refuses to be sent where a registry has no business to send us.
+    pub(crate) fn check_third_party(
+        &self,
+        registry: &Registry,
+        from: Option<&Url>,
+        to: &Url,
+    ) -> Result<(), Error> {
+        let refuse = |reason: &str| {
+            let url = from.map_or_else(|| registry.name.clone(), uri::redact);
+            Err(Error::Redirect { url, to: uri::redact(to), reason: reason.into() })
+        };
+        if to.scheme() == "http" && !registry.allows_plain() {
+            return refuse("from https to plain http");
+        }
+        if !registry.is_metadata() && uri::literal_address(to).is_some_and(uri::is_metadata) {
+            return refuse("a link-local address");
+        }
+        Ok(())
+    }
+
+    fn note_warnings(&self, headers: &HeaderMap) {
+        let found = headers.get_all(header::WARNING).iter().filter_map(|v| warning::parse(v.to_str().ok()?));
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        warnings.extend(found);
+    }
+}
+
+/// Where an answer redirects, if it does and if that can be followed.
+fn redirect(method: &Method, answer: &Response) -> Result<Option<Url>, Error> {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    match answer.status().as_u16() {
+        307 | 308 => {}
+        // For other methods these would turn the request into another one.
+        301..=303 if reads => {}
+        _ => return Ok(None),
+    }
+    let Some(location) = answer.header(header::LOCATION) else { return Ok(None) };
+    match uri::resolve(answer.url(), location) {
+        Some(url) => Ok(Some(url)),
+        None => Err(answer.malformed("redirects to something that is not an http URL")),
+    }
+}
+
+/// Whether the failure says that the registry may speak the other scheme. A certificate that is refused does not:
+/// there is somebody who speaks https.
+fn is_other_scheme(scheme: Scheme, error: &Error) -> bool {
+    let Error::Transport { fault, .. } = error else { return false };
+    match scheme {
+        Scheme::Http => *fault == Fault::Cut,
+        Scheme::Https => matches!(fault, Fault::Connect | Fault::Tls),
+    }
+}
+
+/// Go's and nginx' answer to plain http on a TLS port.
+async fn wants_tls(scheme: Scheme, answer: &mut Response) -> bool {
+    if scheme != Scheme::Http || answer.status() != StatusCode::BAD_REQUEST {
+        return false;
+    }
+    let body = answer.peek_error().await;
+    String::from_utf8_lossy(&body).contains("HTTPS")
+}
