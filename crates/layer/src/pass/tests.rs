@@ -30,3 +30,133 @@ fn packing_and_scanning_agree() {
         assert_eq!(found.ending, Ending { end: End::Marker, trailing: 0, hidden_data: false });
     }
 }
+
+#[test]
+fn the_same_archive_packs_to_the_same_blob() {
+    for compression in ALL {
+        let with = |n| {
+            let mut packing = Packing::new(compression);
+            packing.threads = NonZeroUsize::new(n).unwrap();
+            let mut blob = Vec::new();
+            pack_layer(archive().as_slice(), &packing, &mut blob).unwrap();
+            Digest::sha256(&blob)
+        };
+        assert_eq!(with(1), with(3));
+    }
+}
+
+#[test]
+fn compressed_input_is_kept_unless_the_family_cannot_hold_it() {
+    for input in ALL {
+        let (made, blob) = packed(input);
+        for target in ALL {
+            let mut out = Vec::new();
+            let again = pack_layer(blob.as_slice(), &Packing::new(target), &mut out).unwrap();
+            assert_eq!(again.diff_id, made.diff_id);
+            if input != Compression::None {
+                assert_eq!((again, &out), (made.clone(), &blob));
+            } else {
+                assert_eq!(again, packed(target).0);
+            }
+        }
+    }
+    let packing = Packing::for_family(Family::Docker, Compression::Gzip).unwrap();
+    let (zstd, blob) = packed(Compression::Zstd);
+    let converted = pack_layer(blob.as_slice(), &packing, std::io::sink()).unwrap();
+    assert_eq!(converted, packed(Compression::Gzip).0);
+    assert_eq!(converted.diff_id, zstd.diff_id);
+    assert!(Packing::for_family(Family::Docker, Compression::Zstd).is_none());
+    let (gzip, blob) = packed(Compression::Gzip);
+    assert_eq!(pack_layer(blob.as_slice(), &packing, std::io::sink()).unwrap(), gzip);
+}
+
+/// Counts how often each byte is read.
+struct Once<'a>(&'a [u8], u64);
+
+impl Read for Once<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.0.read(buf)?;
+        self.1 += n as u64;
+        Ok(n)
+    }
+}
+
+#[test]
+fn every_byte_is_read_exactly_once() {
+    for compression in ALL {
+        let (made, blob) = packed(compression);
+        let mut reader = Once(&blob, 0);
+        scan_expecting(&mut reader, &made.descriptor(Family::Oci).unwrap(), &Limits::default()).unwrap();
+        assert_eq!(reader.1, blob.len() as u64);
+    }
+}
+
+#[test]
+fn a_blob_that_is_not_the_promised_one_is_named_as_such() {
+    for compression in ALL {
+        let (made, blob) = packed(compression);
+        let descriptor = made.descriptor(Family::Oci).unwrap();
+        let with = |bytes: &[u8], expected: &Descriptor| {
+            scan_expecting(bytes, expected, &Limits::default()).unwrap_err()
+        };
+        let mut damaged = blob.clone();
+        damaged[blob.len() / 2] ^= 1;
+        for bytes in [
+            &damaged[..],
+            &blob[..blob.len() - 1],
+            &blob[..blob.len() / 2],
+            b"",
+            &[&blob[..], b"\0"].concat(),
+        ] {
+            let error = with(bytes, &descriptor);
+            assert!(matches!(error, Error::Content(_)), "{compression}, {} bytes: {error:?}", bytes.len());
+        }
+        // The promised bytes, but they are damaged: the damage is the error.
+        let cut = &blob[..blob.len() / 2];
+        let expected = Descriptor::new(descriptor.media_type.clone(), Digest::sha256(cut), cut.len() as u64);
+        let error = with(cut, &expected);
+        assert!(matches!(error, Error::Truncated { .. } | Error::EntryCutOff { .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn sha512_descriptors_are_honoured() {
+    let (_, blob) = packed(Compression::Gzip);
+    let digest = Algorithm::Sha512.digest(&blob);
+    let expected = Descriptor::new(palan_core::MediaType::OCI_LAYER_GZIP, digest, blob.len() as u64);
+    assert_eq!(scan_expecting(blob.as_slice(), &expected, &Limits::default()).unwrap().digest, digest);
+}
+
+#[test]
+fn truncated_archives_are_not_packed() {
+    let builder = Builder::new().dir("a").file("a/b", [7; 3000]).file("a/c", [8; 1024]).symlink("l", "a");
+    let tar = builder.file(format!("long/{}", "n".repeat(200)), b"x").tar().unwrap();
+    for cut in 0..tar.len() {
+        let result = pack_layer(&tar[..cut], &Packing::new(Compression::None), std::io::sink());
+        let error = result.expect_err(&format!("cut at {cut} of {}", tar.len()));
+        assert!(matches!(error, Error::TarCutOff { .. } | Error::EntryCutOff { .. }), "{cut}: {error:?}");
+    }
+}
+
+#[test]
+fn what_follows_the_end_is_part_of_the_diff_id_and_reported() {
+    let tar = [&archive()[..], &[0; 8192], b"hidden"].concat();
+    let found = scan(tar.as_slice(), &Limits::default()).unwrap();
+    assert_eq!(found.ending, Ending { end: End::Marker, trailing: 8198, hidden_data: true });
+    assert_eq!(found.diff_id, Digest::sha256(&tar));
+}
+
+#[test]
+fn not_a_layer_at_all() {
+    let cases = [
+        (&b"<!DOCTYPE html>"[..], "the tar archive is cut off at byte 15"),
+        (&[b'x'; 600], "bad tar header at byte 0"),
+        (b"", ""),
+    ];
+    for (blob, message) in cases {
+        match scan(blob, &Limits::default()) {
+            Ok(scan) => assert!(blob.is_empty() && scan.ending.end == End::Missing),
+            Err(error) => assert!(error.to_string().starts_with(message), "{error}"),
+        }
+    }
+}

@@ -68,6 +68,11 @@ impl Header {
         &self.raw
     }
 
+    /// Where the content starts, in bytes from the start of the uncompressed archive.
+    pub fn content_offset(&self) -> u64 {
+        self.offset + self.raw.len() as u64
+    }
+
     /// Whether the file has holes that are not stored.
     pub fn is_sparse(&self) -> bool {
         self.stored != self.size

@@ -3,8 +3,10 @@
 //! Sources: POSIX.1-2017 `pax` (ustar and PAX), the GNU tar manual's "Basic Tar Format", image-spec `layer.md`. Where
 //! readers disagree, Go's `archive/tar` decides, because the programs that run containers use it.
 
+mod content;
 mod dir;
 mod header;
+mod input;
 mod read;
 mod write;
 

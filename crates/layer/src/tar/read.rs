@@ -10,11 +10,8 @@ use tar_core::{
     parse::{ParseError, ParseEvent, Parser},
 };
 
-use super::{BLOCK, Header};
-use crate::{BUFFER, EntryPath, Error, Limits, Result};
-
-/// Holes of sparse files are read from here.
-static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+use super::{BLOCK, Header, content::Content, input::Input};
+use crate::{EntryPath, Error, Limits, Result};
 
 /// How an archive ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,34 +40,13 @@ pub struct Ending {
 /// Understands ustar, GNU and PAX: long names, large numbers, sparse files (GNU and PAX 0.0, 0.1, 1.0; read with
 /// their holes). Global PAX headers are skipped, as Go's reader does. Two zero blocks end the archive.
 pub struct Archive<R> {
-    reader: R,
-    buffer: Vec<u8>,
-    /// The part of `buffer` that is read but not consumed.
-    start: usize,
-    end: usize,
-    /// Where `start` is, in bytes from the start of the archive.
-    offset: u64,
+    input: Input<R>,
     parser: Parser,
     limits: Limits,
     header: Header,
     content: Content,
     entries: u64,
     ended: Option<End>,
-}
-
-/// What is left of the current entry's content.
-#[derive(Default)]
-struct Content {
-    /// Bytes left until the next region of data: a hole.
-    hole: u64,
-    /// Bytes left of the current region of data.
-    data: u64,
-    /// Next region of a sparse file.
-    next: usize,
-    /// Position in the file, holes included.
-    position: u64,
-    /// Bytes left in the archive, padding included.
-    stored: u64,
 }
 
 impl<R: Read> Archive<R> {
@@ -90,11 +66,7 @@ impl<R: Read> Archive<R> {
         // `Header::fill` checks them, and knows negative times.
         parser.set_ignore_pax_errors(true);
         Self {
-            reader,
-            buffer: Vec::new(),
-            start: 0,
-            end: 0,
-            offset: 0,
+            input: Input::new(reader),
             parser,
             limits: limits.clone(),
             header: Header::default(),
@@ -126,15 +98,13 @@ impl<R: Read> Archive<R> {
     pub fn finish(mut self) -> Result<Ending> {
         while self.next_entry()?.is_some() {}
         let mut ending = Ending { end: self.ended.unwrap_or(End::Missing), trailing: 0, hidden_data: false };
-        loop {
-            let bytes = &self.buffer[self.start..self.end];
+        while self.input.fill_any()? {
+            let bytes = self.input.bytes();
             ending.trailing += bytes.len() as u64;
             ending.hidden_data |= bytes.iter().any(|b| *b != 0);
-            (self.start, self.end) = (0, 0);
-            if !self.refill()? {
-                return Ok(ending);
-            }
+            self.input.consume(self.input.len());
         }
+        Ok(ending)
     }
 
     /// Parses headers up to the next entry's into `self.header`; false at the end of the archive.
@@ -159,26 +129,26 @@ impl<R: Read> Archive<R> {
     /// The parser skips a single zero block between entries; GNU tar ends there, Go's reader fails. An archive that
     /// they understand differently is refused.
     fn at_end(&mut self) -> Result<bool> {
-        if !self.fill(BLOCK)? {
-            if self.end > self.start {
+        if !self.input.fill(BLOCK)? {
+            if self.input.len() > 0 {
                 return Err(self.cut_off());
             }
             return self.no_marker(End::Missing);
         }
-        if self.buffer[self.start..self.start + BLOCK].iter().any(|b| *b != 0) {
+        if self.input.bytes()[..BLOCK].iter().any(|b| *b != 0) {
             return Ok(false);
         }
-        if !self.fill(2 * BLOCK)? {
-            if self.end > self.start + BLOCK {
+        if !self.input.fill(2 * BLOCK)? {
+            if self.input.len() > BLOCK {
                 return Err(self.cut_off());
             }
-            self.advance(BLOCK);
+            self.input.consume(BLOCK);
             return self.no_marker(End::HalfMarker);
         }
-        if self.buffer[self.start + BLOCK..self.start + 2 * BLOCK].iter().any(|b| *b != 0) {
+        if self.input.bytes()[BLOCK..2 * BLOCK].iter().any(|b| *b != 0) {
             return Err(self.bad_header(&"a single zero block between entries"));
         }
-        self.advance(2 * BLOCK);
+        self.input.consume(2 * BLOCK);
         self.ended = Some(End::Marker);
         Ok(true)
     }
@@ -196,10 +166,10 @@ impl<R: Read> Archive<R> {
         if wanted > self.limits.metadata.saturating_add(64 * BLOCK) {
             return Err(self.limit("bytes of metadata in one entry", self.limits.metadata as u64));
         }
-        if !self.fill(wanted)? {
+        if !self.input.fill(wanted)? {
             return Err(self.cut_off());
         }
-        let input = &self.buffer[self.start..self.end];
+        let (input, offset) = (self.input.bytes(), self.input.offset());
         let event = match self.parser.parse(input) {
             Ok(event) => event,
             Err(error) => return Err(self.explain(&error)),
@@ -213,12 +183,12 @@ impl<R: Read> Archive<R> {
             // Seen before the parser was asked, so it stands behind headers that belong to no entry.
             ParseEvent::End { .. } => return Err(self.bad_header(&"extension headers without an entry")),
             ParseEvent::Entry { consumed, entry } => {
-                let filled = self.header.fill(&entry, &input[..consumed], self.offset);
+                let filled = self.header.fill(&entry, &input[..consumed], offset);
                 filled.map_err(|reason| Self::entry_error(&self.header, reason))?;
                 (consumed, Parsed::Entry)
             }
             ParseEvent::SparseEntry { consumed, entry, sparse_map, real_size } => {
-                let filled = self.header.fill(&entry, &input[..consumed], self.offset);
+                let filled = self.header.fill(&entry, &input[..consumed], offset);
                 let counts_map =
                     entry.pax.is_some_and(|pax| PaxExtensions::new(pax).get("GNU.sparse.major") == Some("1"));
                 let filled =
@@ -227,7 +197,7 @@ impl<R: Read> Archive<R> {
                 (consumed, Parsed::Entry)
             }
         };
-        self.advance(outcome.0);
+        self.input.consume(outcome.0);
         if matches!(outcome.1, Parsed::Entry) {
             self.start_content()?;
         }
@@ -239,112 +209,15 @@ impl<R: Read> Archive<R> {
         if header.size > self.limits.raw_size {
             return Err(self.limit("bytes in one file", self.limits.raw_size));
         }
-        let stored = header.stored.checked_next_multiple_of(BLOCK as u64);
-        let Some(stored) = stored else {
+        let Some(content) = Content::new(header) else {
             return Err(Self::entry_error(header, format!("impossible size {}", header.stored)));
         };
-        let data = if header.is_sparse() { 0 } else { header.size };
-        self.content = Content { data, stored, ..Content::default() };
+        self.content = content;
         Ok(())
     }
 
     fn skip_content(&mut self) -> Result<()> {
-        while self.content.stored > 0 {
-            if self.start == self.end && !self.refill()? {
-                return Err(self.entry_cut_off());
-            }
-            let n = self.content.stored.min((self.end - self.start) as u64);
-            self.content.stored -= n;
-            self.advance(usize::try_from(n).unwrap_or(usize::MAX));
-        }
-        self.content = Content::default();
-        Ok(())
-    }
-
-    /// The next piece of content: a part of the buffer, or zeros; empty at the end.
-    fn fill_content(&mut self) -> Result<&[u8]> {
-        while self.content.hole == 0 && self.content.data == 0 {
-            if !self.next_region() {
-                return Ok(&[]);
-            }
-        }
-        if self.content.hole > 0 {
-            let n = usize::try_from(self.content.hole).unwrap_or(usize::MAX).min(ZEROS.len());
-            return Ok(&ZEROS[..n]);
-        }
-        if self.start == self.end && !self.refill()? {
-            return Err(self.entry_cut_off());
-        }
-        let n = usize::try_from(self.content.data).unwrap_or(usize::MAX).min(self.end - self.start);
-        Ok(&self.buffer[self.start..self.start + n])
-    }
-
-    fn consume_content(&mut self, n: usize) {
-        let content = &mut self.content;
-        content.position += n as u64;
-        if content.hole > 0 {
-            content.hole -= n as u64;
-        } else {
-            content.data -= n as u64;
-            content.stored -= n as u64;
-            self.advance(n);
-        }
-    }
-
-    /// Moves on to the next region of a sparse file; false at the end of the file.
-    fn next_region(&mut self) -> bool {
-        let content = &mut self.content;
-        if content.position >= self.header.size {
-            return false;
-        }
-        let end = (self.header.size, 0);
-        let (offset, length) = self.header.sparse.get(content.next).copied().unwrap_or(end);
-        content.next += 1;
-        content.hole = offset - content.position;
-        content.data = length;
-        true
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.start += n;
-        self.offset += n as u64;
-    }
-
-    /// Makes at least `wanted` bytes available; false if the reader ends before.
-    fn fill(&mut self, wanted: usize) -> Result<bool> {
-        while self.end - self.start < wanted {
-            if self.start > 0 {
-                self.buffer.copy_within(self.start..self.end, 0);
-                (self.start, self.end) = (0, self.end - self.start);
-            }
-            if self.buffer.len() < wanted {
-                self.buffer.resize(wanted.next_multiple_of(BUFFER), 0);
-            }
-            if !self.refill()? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Reads more behind what is there; false at the end of the reader.
-    fn refill(&mut self) -> Result<bool> {
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-        }
-        if self.buffer.is_empty() {
-            self.buffer.resize(BUFFER, 0);
-        }
-        loop {
-            match self.reader.read(&mut self.buffer[self.end..]) {
-                Ok(n) => {
-                    self.end += n;
-                    return Ok(n > 0);
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
+        if self.content.skip(&mut self.input)? { Ok(()) } else { Err(self.entry_cut_off()) }
     }
 
     fn after(&self) -> Option<EntryPath> {
@@ -356,17 +229,17 @@ impl<R: Read> Archive<R> {
     }
 
     fn bad_header(&self, reason: &dyn std::fmt::Display) -> Error {
-        Error::TarHeader { offset: self.offset, after: self.after(), reason: reason.to_string() }
+        Error::TarHeader { offset: self.input.offset(), after: self.after(), reason: reason.to_string() }
     }
 
     fn cut_off(&self) -> Error {
-        let offset = self.offset + (self.end - self.start) as u64;
+        let offset = self.input.offset() + self.input.len() as u64;
         Error::TarCutOff { offset, after: self.after() }
     }
 
     fn entry_cut_off(&self) -> Error {
         let path = EntryPath::from(&self.header.path);
-        Error::EntryCutOff { path, offset: self.offset, missing: self.content.stored }
+        Error::EntryCutOff { path, offset: self.input.offset(), missing: self.content.stored() }
     }
 
     fn entry_error(header: &Header, reason: String) -> Error {
@@ -457,10 +330,15 @@ impl<R: Read> Read for Entry<'_, R> {
 
 impl<R: Read> BufRead for Entry<'_, R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        Ok(self.archive.fill_content()?)
+        let Archive { input, content, header, .. } = &mut *self.archive;
+        if !content.fill(input, header)? {
+            return Err(self.archive.entry_cut_off().into());
+        }
+        Ok(self.archive.content.piece(&self.archive.input))
     }
 
     fn consume(&mut self, n: usize) {
-        self.archive.consume_content(n);
+        let Archive { input, content, .. } = &mut *self.archive;
+        content.consume(n, input);
     }
 }
