@@ -1,1 +1,26 @@
-//! Placeholder until the first module lands.
+//! palan, the library: copy, inspect, validate, append to and rebase OCI images, wherever they are.
+//!
+//! *Places* ([`place`]) are where images are: registries, OCI layouts, archives, memory. *Operations* take any place:
+//! [`copy`](mod@copy) moves graphs of content, [`rebase`] replaces an image's base, [`append`] adds layers,
+//! [`inspect`] and [`tree`] look, [`validate`] checks every byte.
+//!
+//! Nothing here prints, reads the environment or knows a home directory; operations tell an [`Observer`] what happens.
+
+pub mod append;
+pub mod copy;
+mod error;
+mod event;
+mod files;
+pub mod image;
+pub mod inspect;
+pub mod place;
+pub mod rebase;
+pub mod tree;
+pub mod validate;
+
+pub use error::Error;
+pub use event::{Event, Observer, Transfer};
+pub use files::files;
+pub use palan_client as client;
+pub use palan_core as core;
+pub use place::{Location, Places};

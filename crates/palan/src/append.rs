@@ -1,0 +1,271 @@
+//! Append: add layers on top of an image, or start one.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use palan_core::{
+    Compression, Digest, Document, Family, Kind, MediaType, Platform, PlatformPattern, annotation, view,
+};
+use palan_layer::{Packing, pack_layer};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    Error,
+    copy::{self, Options, Summary},
+    image::{self, Image},
+    place::{Layout, Location, Memory, Overlay, Places, PutAs, Source},
+};
+
+/// What to append, and to what.
+pub struct Request {
+    /// The image to append to; `None`: an empty one.
+    pub base: Option<Location>,
+    /// The layers, lowest first.
+    pub layers: Vec<LayerSource>,
+    /// Where the result goes.
+    pub target: Location,
+    /// Which platforms of a base index; empty: all. For an empty base: its platform, by default `linux/amd64`.
+    pub platforms: Vec<PlatformPattern>,
+    /// Which platform an empty base is for.
+    pub empty_platform: Platform,
+    /// Compression of layers that come as plain tars.
+    pub compression: Compression,
+    /// Whether to write the base hints.
+    pub base_annotations: bool,
+}
+
+/// A layer to append: a tar, plain or compressed.
+pub struct LayerSource {
+    /// What to call it in history and errors.
+    pub name: String,
+    /// Its content.
+    pub content: LayerContent,
+}
+
+/// Where a layer's content comes from.
+pub enum LayerContent {
+    /// A file.
+    File(PathBuf),
+    /// A stream that can be read once.
+    Stream(Box<dyn Read + Send>),
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Outcome {
+    /// Digest of the result.
+    pub digest: Digest,
+    /// What moved.
+    pub summary: Summary,
+}
+
+/// A layer, packed.
+#[derive(Clone)]
+struct Packed {
+    name: String,
+    packed: palan_layer::Packed,
+}
+
+/// Appends. Layers are read once: packed, hashed both ways and spooled to a temporary file, so that an upload can be
+/// repeated. Every platform of an index (or the chosen ones, inside it) gets the same layers.
+pub async fn append(places: &Places, request: Request, options: &Options) -> Result<Outcome, Error> {
+    let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
+    let spool = Arc::new(Layout::create(folder.path().join("spool"))?);
+    let base = match &request.base {
+        None => None,
+        Some(location) => {
+            let opened = places.source(location)?;
+            let root = opened.place.document(opened.chosen()?).await?;
+            Some((opened.place, root, location))
+        }
+    };
+    let family = base.as_ref().map_or(Family::Oci, |(_, root, _)| root.family());
+    let mut layers = Vec::new();
+    for layer in request.layers {
+        layers.push(pack(Arc::clone(&spool), layer, family, request.compression).await?);
+    }
+    let new = Memory::new();
+    let mut work = Work { layers: &layers, new: &new, hints: None, platforms: &request.platforms };
+    let (root, rest): (Document, Arc<dyn Source>) = match base {
+        None => (work.empty(&request.empty_platform)?, spool.clone()),
+        Some((source, root, location)) => {
+            work.hints = request.base_annotations.then(|| location.reference().and_then(|r| r.base_name()));
+            (work.append(source.as_ref(), root).await?, source)
+        }
+    };
+    let mut overlay = Overlay::new(new, rest);
+    overlay.route(layers.iter().map(|l| l.packed.digest), spool);
+    let overlay: Arc<dyn Source> = Arc::new(overlay);
+    let target = places.target(&request.target)?;
+    let digest = root.digest();
+    let role = target.selector.as_ref().map_or(PutAs::Root, PutAs::from_selector);
+    let summary = copy::copy(&overlay, &target.place, vec![(root, role)], options).await?;
+    target.place.finish().await?;
+    Ok(Outcome { digest, summary })
+}
+
+async fn pack(
+    spool: Arc<Layout>,
+    layer: LayerSource,
+    family: Family,
+    compression: Compression,
+) -> Result<Packed, Error> {
+    let packing = Packing::for_family(family, compression).ok_or_else(|| {
+        Error::Unsupported(format!(
+            "{compression} layers in {family} images: the family has no media type for them"
+        ))
+    })?;
+    let LayerSource { name, content } = layer;
+    let work = move || {
+        let path = spool.path().to_owned();
+        let mut file = tempfile::NamedTempFile::new_in(&path).map_err(Error::io("write in", &path))?;
+        let unreadable = |source| Error::Append { name: name.clone(), source };
+        let packed = match content {
+            LayerContent::File(path) => {
+                let input = File::open(&path).map_err(Error::io("read", &path))?;
+                pack_layer(input, &packing, io::BufWriter::new(&mut file)).map_err(unreadable)?
+            }
+            LayerContent::Stream(input) => {
+                pack_layer(input, &packing, io::BufWriter::new(&mut file)).map_err(unreadable)?
+            }
+        };
+        let blob = spool.blob_path(packed.digest);
+        file.persist(&blob).map_err(|e| Error::io("write", blob)(e.error))?;
+        Ok(Packed { name, packed })
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Cancelled)?
+}
+
+struct Work<'a> {
+    layers: &'a [Packed],
+    new: &'a Memory,
+    /// Write base hints; the base's name, where it has one.
+    hints: Option<Option<String>>,
+    platforms: &'a [PlatformPattern],
+}
+
+impl Work<'_> {
+    /// An image of nothing but the layers.
+    fn empty(&self, platform: &Platform) -> Result<Document, Error> {
+        let mut config = json!({"architecture": platform.architecture, "os": platform.os});
+        if let Some(variant) = &platform.variant {
+            config["variant"] = json!(variant);
+        }
+        config["config"] = json!({});
+        config["rootfs"] = json!({"type": "layers", "diff_ids": []});
+        config["history"] = json!([]);
+        let config = Document::from_value(&config, MediaType::OCI_CONFIG)?;
+        let config = config.edit(|json| self.edit_config(json, true))?.with_media_type(MediaType::OCI_CONFIG);
+        self.new.add_document_blob(&config);
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MediaType::OCI_MANIFEST,
+            "config": config.descriptor(),
+            "layers": self.descriptors(Family::Oci),
+        });
+        let manifest = Document::from_value(&manifest, MediaType::OCI_MANIFEST)?;
+        self.new.add_document(&manifest);
+        Ok(manifest)
+    }
+
+    async fn append(&self, source: &dyn Source, root: Document) -> Result<Document, Error> {
+        if root.kind() != Kind::Index {
+            return self.image(source, root).await;
+        }
+        let index: view::Index = image::parsed(source, &root)?;
+        let mut replaced = Vec::new();
+        for (entry, platform) in image::platforms(source, &root).await? {
+            if self.platforms.is_empty() || self.platforms.iter().any(|p| p.matches(&platform)) {
+                let child = source.document(&entry.digest.into()).await?;
+                replaced.push((entry.digest, self.image(source, child).await?));
+            }
+        }
+        if replaced.is_empty() {
+            let found = index.manifests.into_iter().filter_map(|e| e.platform).collect();
+            let wanted = self.platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            return Err(Error::NoPlatform {
+                image: format!("{}@{}", source.name(), root.digest()),
+                wanted,
+                found,
+            });
+        }
+        let edited = root.edit(|json| replace_entries(json, &replaced))?;
+        self.new.add_document(&edited);
+        Ok(edited)
+    }
+
+    async fn image(&self, source: &dyn Source, manifest: Document) -> Result<Document, Error> {
+        let image = Image::load(source, manifest).await?;
+        let family = image.manifest.family();
+        let steps = image.config_view.history.iter().filter(|h| !h.empty_layer).count();
+        let whole = steps == image.manifest_view.layers.len();
+        let config = image.config.edit(|json| self.edit_config(json, whole))?;
+        let config = config.with_media_type(image.config.media_type().clone());
+        let edited = image.manifest.edit(|json| {
+            json["config"]["digest"] = json!(config.digest());
+            json["config"]["size"] = json!(config.size());
+            if let Some(config) = json.get_mut("config").and_then(Value::as_object_mut) {
+                config.shift_remove("data");
+            }
+            if let Some(layers) = json.get_mut("layers").and_then(Value::as_array_mut) {
+                layers.extend(self.descriptors(family));
+            }
+            if let Some(name) = &self.hints {
+                if !json.get("annotations").is_some_and(Value::is_object) {
+                    json.insert("annotations".into(), json!({}));
+                }
+                if let Some(name) = name {
+                    json["annotations"][annotation::BASE_NAME] = json!(name);
+                }
+                json["annotations"][annotation::BASE_DIGEST] = json!(image.manifest.digest());
+            }
+        })?;
+        self.new.add_document_blob(&config);
+        self.new.add_document(&edited);
+        Ok(edited)
+    }
+
+    fn descriptors(&self, family: Family) -> Vec<Value> {
+        self.layers.iter().filter_map(|l| l.packed.descriptor(family)).map(|d| json!(d)).collect()
+    }
+
+    /// Adds diff IDs and, where the history is complete so far, an entry for each layer.
+    fn edit_config(&self, json: &mut Map<String, Value>, history_is_whole: bool) {
+        let ids = self.layers.iter().map(|l| json!(l.packed.diff_id));
+        if let Some(all) =
+            json.get_mut("rootfs").and_then(|r| r.get_mut("diff_ids")).and_then(Value::as_array_mut)
+        {
+            all.extend(ids);
+        }
+        let entries = self.layers.iter().map(|l| json!({"created_by": format!("palan append {}", l.name)}));
+        if !history_is_whole {
+            return;
+        }
+        match json.get_mut("history") {
+            Some(Value::Array(history)) => history.extend(entries),
+            _ => drop(json.insert("history".into(), entries.collect())),
+        }
+    }
+}
+
+/// New digests for the replaced children; attestations about them leave.
+fn replace_entries(json: &mut Map<String, Value>, replaced: &[(Digest, Document)]) {
+    let Some(entries) = json.get_mut("manifests").and_then(Value::as_array_mut) else { return };
+    let is =
+        |value: Option<&Value>, digest: &Digest| value.and_then(Value::as_str) == Some(&digest.to_string());
+    let about = |entry: &Value| {
+        entry.get("annotations").and_then(|a| a.get(annotation::DOCKER_REFERENCE_DIGEST)).cloned()
+    };
+    entries.retain(|entry| !replaced.iter().any(|(old, _)| is(about(entry).as_ref(), old)));
+    for entry in entries {
+        let new = replaced.iter().find(|(old, _)| is(entry.get("digest"), old));
+        if let Some((_, document)) = new {
+            entry["digest"] = json!(document.digest());
+            entry["size"] = json!(document.size());
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Graph copy: the one algorithm that moves images. Pull, push, copy, rebase and append are this, with other places.
+//!
+//! A document is copied after everything it names, its blobs and children at the same time, each digest exactly once.
+//! Attestations that an index lists come after the images they are about: registries may demand the subject first.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use futures_util::{
+    StreamExt as _, TryFutureExt as _,
+    future::{BoxFuture, try_join_all},
+};
+use palan_core::{Descriptor, Digest, Document, Kind, Role, Selector, view};
+use tokio::sync::{OnceCell, Semaphore};
+
+use crate::{
+    Error, Event, Observer, Transfer,
+    place::{BlobStream, Origin, PutAs, Source, Target},
+};
+
+/// How a copy is done.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many blobs and documents are under way at once.
+    pub jobs: usize,
+    /// Whether non-distributable layers are copied too.
+    pub foreign: bool,
+    /// Who is told.
+    pub observer: Observer,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { jobs: 8, foreign: false, observer: Observer::default() }
+    }
+}
+
+/// What a copy did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Summary {
+    /// Blobs whose bytes passed through this process.
+    pub blobs_moved: u64,
+    /// Blobs that the target took over by itself (mounted, linked).
+    pub blobs_adopted: u64,
+    /// Blobs that were at the target already.
+    pub blobs_present: u64,
+    /// Non-distributable blobs left out.
+    pub blobs_skipped: u64,
+    /// Documents written.
+    pub documents: u64,
+    /// Bytes of the blobs moved, as stored (compressed).
+    pub bytes_moved: u64,
+}
+
+/// Copies `roots` and everything below them. Calls [`Target::finish`] never: several copies may go into one archive.
+pub async fn copy(
+    source: &Arc<dyn Source>,
+    target: &Arc<dyn Target>,
+    roots: Vec<(Document, PutAs)>,
+    options: &Options,
+) -> Result<Summary, Error> {
+    let engine = Arc::new(Engine {
+        source: Arc::new(Watched { inner: Arc::clone(source), observer: options.observer.clone() }),
+        target: Arc::clone(target),
+        permits: Semaphore::new(options.jobs.max(1)),
+        foreign: options.foreign,
+        observer: options.observer.clone(),
+        once: Mutex::default(),
+        counters: Counters::default(),
+    });
+    try_join_all(roots.into_iter().map(|(root, role)| engine.root(root, role))).await?;
+    Ok(engine.counters.summary())
+}
+
+struct Engine {
+    source: Arc<dyn Source>,
+    target: Arc<dyn Target>,
+    permits: Semaphore,
+    foreign: bool,
+    observer: Observer,
+    once: Mutex<HashMap<Digest, Arc<OnceCell<()>>>>,
+    counters: Counters,
+}
+
+#[derive(Default)]
+struct Counters {
+    moved: AtomicU64,
+    adopted: AtomicU64,
+    present: AtomicU64,
+    skipped: AtomicU64,
+    documents: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Counters {
+    fn summary(&self) -> Summary {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Summary {
+            blobs_moved: get(&self.moved),
+            blobs_adopted: get(&self.adopted),
+            blobs_present: get(&self.present),
+            blobs_skipped: get(&self.skipped),
+            documents: get(&self.documents),
+            bytes_moved: get(&self.bytes),
+        }
+    }
+}
+
+impl Engine {
+    fn cell(&self, digest: Digest) -> Arc<OnceCell<()>> {
+        let mut once = self.once.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(once.entry(digest).or_default())
+    }
+
+    async fn root(self: &Arc<Self>, root: Document, role: PutAs) -> Result<(), Error> {
+        let descriptor = root.descriptor();
+        let origin = self.source.origin(root.digest());
+        if !self.is_there(&descriptor, &origin).await? {
+            self.successors(&root).await?;
+        } else if role == PutAs::Root {
+            self.done(&descriptor, Transfer::Present);
+            return Ok(());
+        }
+        self.put(&root, &role).await
+    }
+
+    /// Whether the target holds the document and everything below it.
+    async fn is_there(&self, document: &Descriptor, origin: &Origin) -> Result<bool, Error> {
+        if self.target.is_home_of(origin) {
+            return Ok(true);
+        }
+        if *origin == Origin::New {
+            return Ok(false);
+        }
+        let _permit = self.permit().await?;
+        self.target.has_graph(document).await
+    }
+
+    fn child(self: Arc<Self>, entry: Descriptor) -> BoxFuture<'static, Result<(), Error>> {
+        Box::pin(async move {
+            let cell = self.cell(entry.digest);
+            cell.get_or_try_init(|| async {
+                if self.is_there(&entry, &self.source.origin(entry.digest)).await? {
+                    self.done(&entry, Transfer::Present);
+                    return Ok(());
+                }
+                let document = {
+                    let _permit = self.permit().await?;
+                    self.source.document(&Selector::Digest(entry.digest)).await?
+                };
+                self.successors(&document).await?;
+                self.put(&document, &PutAs::Child).await
+            })
+            .await
+            .copied()
+        })
+    }
+
+    /// Copies everything that `document` names, except its subject.
+    async fn successors(self: &Arc<Self>, document: &Document) -> Result<(), Error> {
+        let unusable = |source| Error::Document {
+            name: document.digest().to_string(),
+            place: self.source.name(),
+            source,
+        };
+        match document.kind() {
+            Kind::Manifest => {
+                let manifest: view::Manifest = document.view().map_err(unusable)?;
+                let blobs = std::iter::once(manifest.config).chain(manifest.layers);
+                try_join_all(blobs.map(|blob| self.spawn_blob(blob))).await?;
+            }
+            Kind::Index => {
+                let index: view::Index = document.view().map_err(unusable)?;
+                let (later, first): (Vec<_>, Vec<_>) =
+                    index.manifests.into_iter().partition(Descriptor::is_attestation);
+                for wave in [first, later] {
+                    try_join_all(wave.into_iter().map(|entry| self.successor(entry))).await?;
+                }
+            }
+            Kind::Other => {}
+        }
+        Ok(())
+    }
+
+    /// An index may list blobs of any type; what is not a manifest or index is copied as a blob.
+    fn successor(self: &Arc<Self>, entry: Descriptor) -> BoxFuture<'static, Result<(), Error>> {
+        if entry.media_type.is_document() {
+            Arc::clone(self).child(entry)
+        } else {
+            Box::pin(self.spawn_blob(entry))
+        }
+    }
+
+    async fn put(&self, document: &Document, role: &PutAs) -> Result<(), Error> {
+        let _permit = self.permit().await?;
+        self.target.put_document(document, role).await?;
+        self.counters.documents.fetch_add(1, Ordering::Relaxed);
+        self.done(&document.descriptor(), Transfer::Moved);
+        Ok(())
+    }
+
+    fn done(&self, document: &Descriptor, how: Transfer) {
+        self.observer.emit(&Event::DocumentDone { document, how });
+    }
+
+    /// On a task of its own, so that hashing one blob does not hold up another.
+    fn spawn_blob(self: &Arc<Self>, blob: Descriptor) -> impl Future<Output = Result<(), Error>> + use<> {
+        let engine = Arc::clone(self);
+        let task = AbortOnDrop(tokio::spawn(async move { engine.blob(blob).await }));
+        task.unwrap_or_else(|_| Err(Error::Cancelled))
+    }
+
+    async fn blob(&self, blob: Descriptor) -> Result<(), Error> {
+        let cell = self.cell(blob.digest);
+        cell.get_or_try_init(|| async {
+            let how = self.transfer(&blob).await?;
+            let counter = match how {
+                Transfer::Moved => &self.counters.moved,
+                Transfer::Adopted => &self.counters.adopted,
+                Transfer::Present => &self.counters.present,
+                Transfer::Skipped => &self.counters.skipped,
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+            if how == Transfer::Moved {
+                self.counters.bytes.fetch_add(blob.size, Ordering::Relaxed);
+            }
+            self.observer.emit(&Event::BlobDone { blob: &blob, how });
+            Ok(())
+        })
+        .await
+        .copied()
+    }
+
+    async fn transfer(&self, blob: &Descriptor) -> Result<Transfer, Error> {
+        if matches!(blob.media_type.role(), Role::Layer { foreign: true, .. }) && !self.foreign {
+            return Ok(Transfer::Skipped);
+        }
+        let origin = self.source.origin(blob.digest);
+        if self.target.is_home_of(&origin) {
+            return Ok(Transfer::Present);
+        }
+        let _permit = self.permit().await?;
+        if self.target.adopt(blob, self.source.as_ref()).await? {
+            return Ok(Transfer::Adopted);
+        }
+        if origin != Origin::New && self.target.has(blob).await? {
+            return Ok(Transfer::Present);
+        }
+        self.observer.emit(&Event::BlobStarted { blob });
+        self.target.put_blob(blob, self.source.as_ref()).await?;
+        Ok(Transfer::Moved)
+    }
+
+    async fn permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Error> {
+        self.permits.acquire().await.map_err(|_| Error::Cancelled)
+    }
+}
+
+/// A task that ends with whoever waits for it.
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl<T> Future for AbortOnDrop<T> {
+    type Output = Result<T, tokio::task::JoinError>;
+
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
+        std::pin::Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+/// A source that tells how many bytes are read from it.
+struct Watched {
+    inner: Arc<dyn Source>,
+    observer: Observer,
+}
+
+#[async_trait]
+impl Source for Watched {
+    fn name(&self) -> String {
+        self.inner.name()
+    }
+
+    async fn resolve(&self, selector: &Selector) -> Result<Descriptor, Error> {
+        self.inner.resolve(selector).await
+    }
+
+    async fn document(&self, selector: &Selector) -> Result<Document, Error> {
+        self.inner.document(selector).await
+    }
+
+    async fn open(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
+        let (observer, digest) = (self.observer.clone(), blob.digest);
+        let content = self.inner.open(blob, offset).await?;
+        Ok(Box::pin(content.inspect(move |piece| {
+            if let Ok(piece) = piece {
+                observer.emit(&Event::BlobProgress { digest, bytes: piece.len() as u64 });
+            }
+        })))
+    }
+
+    async fn has(&self, blob: &Descriptor) -> Result<bool, Error> {
+        self.inner.has(blob).await
+    }
+
+    async fn tags(&self) -> Result<Vec<String>, Error> {
+        self.inner.tags().await
+    }
+
+    async fn referrers(&self, digest: Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>, Error> {
+        self.inner.referrers(digest, artifact_type).await
+    }
+
+    fn origin(&self, digest: Digest) -> Origin {
+        self.inner.origin(digest)
+    }
+}

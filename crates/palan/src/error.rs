@@ -1,0 +1,184 @@
+//! What can go wrong, as facts. Messages are one sentence; what lies beneath is the error's source.
+
+use std::path::PathBuf;
+
+use palan_core::{Digest, DocumentError, Mismatch, Platform};
+
+/// Every error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A tag or digest that the place does not have.
+    #[error("{name} was not found in {place}")]
+    NotFound {
+        /// The tag or digest.
+        name: String,
+        /// The place asked.
+        place: String,
+    },
+    /// The registry client failed.
+    #[error(transparent)]
+    Client(#[from] palan_client::Error),
+    /// A layer could not be read.
+    #[error("layer {digest} of {place} cannot be read")]
+    Layer {
+        /// Digest of the layer as stored.
+        digest: Digest,
+        /// Where it was read.
+        place: String,
+        /// Why.
+        source: palan_layer::Error,
+    },
+    /// A layer to append is not usable.
+    #[error("the layer {name} cannot be appended")]
+    Append {
+        /// The file.
+        name: String,
+        /// Why.
+        source: palan_layer::Error,
+    },
+    /// A file operation failed.
+    #[error("cannot {action} {path}", path = path.display())]
+    Io {
+        /// What was tried: `read`, `write`, `create`.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Content is not what its descriptor promises.
+    #[error("{name} in {place} is damaged")]
+    Damaged {
+        /// The digest asked for.
+        name: String,
+        /// Where.
+        place: String,
+        /// How it differs.
+        source: Mismatch,
+    },
+    /// A document is not acceptable.
+    #[error("{name} in {place} is not usable")]
+    Document {
+        /// The tag, digest or file.
+        name: String,
+        /// Where.
+        place: String,
+        /// Why.
+        source: DocumentError,
+    },
+    /// An edit of a document failed.
+    #[error("a document cannot be edited")]
+    Edit(#[from] DocumentError),
+    /// A place holds several images and none was chosen.
+    #[error("{place} holds {count} images, choose one: {choices}", count = choices.len(), choices = choices.join(", "))]
+    ChooseOne {
+        /// The place.
+        place: String,
+        /// Tags or digests to choose from.
+        choices: Vec<String>,
+    },
+    /// An archive or layout is malformed.
+    #[error("{place}: {reason}")]
+    Malformed {
+        /// The place.
+        place: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An image is inconsistent in itself.
+    #[error("{image} is not a valid image: {reason}")]
+    InvalidImage {
+        /// The image.
+        image: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An index has no image for a platform.
+    #[error("{image} has no image for {wanted} (it has {found})", found = found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    NoPlatform {
+        /// The index.
+        image: String,
+        /// The platform asked for.
+        wanted: String,
+        /// The platforms it has.
+        found: Vec<Platform>,
+    },
+    /// A single image is for another platform than the one asked for.
+    #[error("{image} is an image for {found}, not for {wanted}")]
+    WrongPlatform {
+        /// The image.
+        image: String,
+        /// The platform asked for.
+        wanted: String,
+        /// The platform it has.
+        found: Platform,
+    },
+    /// An operation on one image was pointed at something else.
+    #[error("{image} is {found}, {wanted} is needed")]
+    WrongKind {
+        /// The document.
+        image: String,
+        /// What it is.
+        found: String,
+        /// What is needed.
+        wanted: &'static str,
+    },
+    /// The image was not built on the base given.
+    #[error(transparent)]
+    NotBasedOn(#[from] Box<crate::rebase::NotBasedOn>),
+    /// No base was given and none could be found.
+    #[error("the {which} base of {image} is not known: {reason}")]
+    BaseUnknown {
+        /// The image.
+        image: String,
+        /// `old` or `new`.
+        which: &'static str,
+        /// Where was looked.
+        reason: String,
+    },
+    /// The manifest's family cannot hold a layer.
+    #[error("{image} is a {family} image and cannot hold the layer {layer} of type {media_type}")]
+    Family {
+        /// The image.
+        image: String,
+        /// Its family.
+        family: palan_core::Family,
+        /// The layer.
+        layer: Digest,
+        /// The layer's media type.
+        media_type: String,
+    },
+    /// A tag points to something else than when it was read.
+    #[error("{reference} was moved by somebody else meanwhile: expected {expected}, found {found}")]
+    Moved {
+        /// The tag.
+        reference: String,
+        /// What it pointed to.
+        expected: Digest,
+        /// What it points to now.
+        found: String,
+    },
+    /// Something that palan cannot do yet.
+    #[error("not supported yet: {0}")]
+    Unsupported(String),
+    /// A task of this process was cancelled.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl Error {
+    /// Whether something was simply not there.
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            Self::NotFound { .. } => true,
+            Self::Client(e) => e.is_not_found(),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}

@@ -1,0 +1,145 @@
+//! Places: where images are. A registry's repository, an OCI layout, an archive, memory.
+//!
+//! Two traits describe them. A [`Source`] is read: names are resolved to documents, blobs are opened as streams.
+//! A [`Target`] is a source that is written: content is verified before it becomes visible. Every place passes the
+//! same conformance suite, and every operation takes any place.
+
+mod archive;
+mod docker_save;
+mod layout;
+mod location;
+mod memory;
+mod overlay;
+mod registry;
+mod stream;
+mod tar_index;
+
+use std::{path::PathBuf, pin::Pin};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::Stream;
+use palan_core::{Descriptor, Digest, Document, Repository, Selector};
+
+pub use archive::{Archive, ArchiveWriter, Format};
+pub use layout::Layout;
+pub use location::{Location, LocationError, Opened, Places};
+pub use memory::Memory;
+pub use overlay::Overlay;
+pub use registry::Registry;
+pub(crate) use stream::{read_all, verified, with_reader};
+
+use crate::Error;
+
+/// The content of a blob as stored (a layer: compressed), in pieces.
+pub type BlobStream = Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>;
+
+/// Where a blob or document comes from, as far as it helps a target to take it over without moving bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A repository of a registry: mountable from other repositories of the same registry.
+    Repository(Repository),
+    /// A file of its own: linkable.
+    File(PathBuf),
+    /// Made by this process just now: no target has it yet, asking would be a wasted request.
+    New,
+    /// Nothing that a target could use.
+    Opaque,
+}
+
+/// A place that images are read from.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// The place's name for messages: `ghcr.io/org/app`, `oci:out`.
+    fn name(&self) -> String;
+
+    /// What a tag or digest stands for now. Fails with [`Error::NotFound`].
+    async fn resolve(&self, selector: &Selector) -> Result<Descriptor, Error>;
+
+    /// A manifest or index, checked against its digest. Fails with [`Error::NotFound`].
+    async fn document(&self, selector: &Selector) -> Result<Document, Error>;
+
+    /// The content of a blob from byte `offset` on. The stream fails where the content is not what the descriptor
+    /// promises; with an offset, only the size can be checked.
+    async fn open(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error>;
+
+    /// Whether the blob is there.
+    async fn has(&self, blob: &Descriptor) -> Result<bool, Error>;
+
+    /// All tags, in the place's own order.
+    async fn tags(&self) -> Result<Vec<String>, Error>;
+
+    /// The manifests whose `subject` is `digest`, all or of one artifact type.
+    async fn referrers(&self, digest: Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>, Error>;
+
+    /// Where the content with this digest comes from.
+    fn origin(&self, digest: Digest) -> Origin;
+}
+
+/// In what role a document is put into a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PutAs {
+    /// Something above it will name it.
+    Child,
+    /// It stands for itself, without a tag.
+    Root,
+    /// It stands for itself, under this tag.
+    Tag(String),
+    /// It replaces what a tag stands for; fails with [`Error::Moved`] when that is not `expected` any more.
+    Replace {
+        /// The tag.
+        tag: String,
+        /// What the tag must still stand for.
+        expected: Digest,
+    },
+}
+
+impl PutAs {
+    /// The role that a selector asks for: a tag, or a root of that digest.
+    pub fn from_selector(selector: &Selector) -> Self {
+        match selector {
+            Selector::Tag(tag) => Self::Tag(tag.clone()),
+            Selector::Digest(_) => Self::Root,
+        }
+    }
+
+    /// The tag that will stand for the document.
+    pub fn tag(&self) -> Option<&str> {
+        match self {
+            Self::Child | Self::Root => None,
+            Self::Tag(tag) | Self::Replace { tag, .. } => Some(tag),
+        }
+    }
+}
+
+/// A place that images are written to.
+#[async_trait]
+pub trait Target: Source {
+    /// Whether this document is there and, by the place's own guarantee, everything it names. Only registries
+    /// guarantee that; everything else answers `false` and is looked at piece by piece.
+    async fn has_graph(&self, _document: &Descriptor) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    /// Whether content from this origin is already here because this is where it comes from.
+    fn is_home_of(&self, _origin: &Origin) -> bool {
+        false
+    }
+
+    /// Takes a blob over from `from` without moving bytes through this process. `false`: it cannot, move them.
+    async fn adopt(&self, _blob: &Descriptor, _from: &dyn Source) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    /// Reads a blob from `from` and stores it; visible only when digest and size are right.
+    async fn put_blob(&self, blob: &Descriptor, from: &dyn Source) -> Result<(), Error>;
+
+    /// Stores a document. Everything it names has been stored before, except its `subject`.
+    async fn put_document(&self, document: &Document, role: &PutAs) -> Result<(), Error>;
+
+    /// Makes everything written durable and visible where that needs a last step (archives). Without it, an archive
+    /// leaves no file.
+    async fn finish(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}

@@ -1,0 +1,151 @@
+//! A repository of a registry as a place.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, future::BoxFuture};
+use palan_client::{BlobOpener, ByteStream, Precondition, Repo};
+use palan_core::{Descriptor, Digest, Document, Repository, Selector};
+
+use super::{BlobStream, Origin, PutAs, Source, Target};
+use crate::Error;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A repository of a registry.
+#[derive(Clone)]
+pub struct Registry {
+    repo: Repo,
+}
+
+impl Registry {
+    /// The place behind a client's repository.
+    pub fn new(repo: Repo) -> Self {
+        Self { repo }
+    }
+
+    fn repository(&self) -> &Repository {
+        self.repo.name()
+    }
+
+    /// Most registries ignore `If-Match`: the tag is read again right before it is moved. Best effort there, exact
+    /// where the registry knows conditional requests.
+    async fn check_unmoved(&self, selector: &Selector, expected: Digest) -> Result<(), Error> {
+        let found = match self.repo.head(selector).await {
+            Ok(found) if found.digest == expected => return Ok(()),
+            Ok(found) => found.digest.to_string(),
+            Err(e) if e.is_not_found() => "nothing".to_owned(),
+            Err(e) => return Err(e.into()),
+        };
+        Err(Error::Moved { reference: format!("{}:{selector}", self.name()), expected, found })
+    }
+
+    fn not_found(&self, selector: &Selector, error: palan_client::Error) -> Error {
+        if error.is_not_found() {
+            return Error::NotFound { name: selector.to_string(), place: self.name() };
+        }
+        error.into()
+    }
+}
+
+#[async_trait]
+impl Source for Registry {
+    fn name(&self) -> String {
+        self.repository().to_string()
+    }
+
+    async fn resolve(&self, selector: &Selector) -> Result<Descriptor, Error> {
+        self.repo.head(selector).await.map_err(|e| self.not_found(selector, e))
+    }
+
+    async fn document(&self, selector: &Selector) -> Result<Document, Error> {
+        self.repo.manifest(selector).await.map_err(|e| self.not_found(selector, e))
+    }
+
+    async fn open(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
+        let opened = self.repo.open_blob(blob, offset).await;
+        let content = opened.map_err(|e| self.not_found(&blob.digest.into(), e))?;
+        Ok(Box::pin(content.map_err(Error::from)))
+    }
+
+    async fn has(&self, blob: &Descriptor) -> Result<bool, Error> {
+        Ok(self.repo.has_blob(blob).await?)
+    }
+
+    async fn tags(&self) -> Result<Vec<String>, Error> {
+        Ok(self.repo.tags().await?)
+    }
+
+    async fn referrers(&self, digest: Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>, Error> {
+        Ok(self.repo.referrers(digest, artifact_type).await?)
+    }
+
+    fn origin(&self, _digest: Digest) -> Origin {
+        Origin::Repository(self.repository().clone())
+    }
+}
+
+#[async_trait]
+impl Target for Registry {
+    async fn has_graph(&self, document: &Descriptor) -> Result<bool, Error> {
+        match self.repo.head(&document.digest.into()).await {
+            Ok(found) => Ok(found.digest == document.digest),
+            Err(e) if e.is_not_found() => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn is_home_of(&self, origin: &Origin) -> bool {
+        matches!(origin, Origin::Repository(repository) if repository == self.repository())
+    }
+
+    async fn adopt(&self, blob: &Descriptor, from: &dyn Source) -> Result<bool, Error> {
+        match from.origin(blob.digest) {
+            Origin::Repository(origin) if origin.registry() == self.repository().registry() => {
+                Ok(self.repo.mount_blob(blob, &origin).await?)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    async fn put_blob(&self, blob: &Descriptor, from: &dyn Source) -> Result<(), Error> {
+        Ok(self.repo.push_blob(blob, &Reopen { blob, from }).await?)
+    }
+
+    async fn put_document(&self, document: &Document, role: &PutAs) -> Result<(), Error> {
+        let digest = document.digest();
+        let (selector, precondition) = match role {
+            PutAs::Tag(tag) => (Selector::Tag(tag.clone()), Precondition::None),
+            PutAs::Replace { tag, expected } => {
+                let selector = Selector::Tag(tag.clone());
+                self.check_unmoved(&selector, *expected).await?;
+                (selector, Precondition::IfMatch(*expected))
+            }
+            PutAs::Child | PutAs::Root => (digest.into(), Precondition::None),
+        };
+        let put = self.repo.put_manifest(document, &selector, precondition).await;
+        put.map_err(|e| match (&precondition, e.is_precondition_failed()) {
+            (Precondition::IfMatch(expected), true) => Error::Moved {
+                reference: format!("{}:{selector}", self.name()),
+                expected: *expected,
+                found: "something else".to_owned(),
+            },
+            _ => e.into(),
+        })
+    }
+}
+
+/// Opens a blob of another place again, at any offset, each time an upload has to be repeated.
+struct Reopen<'a> {
+    blob: &'a Descriptor,
+    from: &'a dyn Source,
+}
+
+impl BlobOpener for Reopen<'_> {
+    fn open(&self, offset: u64) -> BoxFuture<'_, Result<ByteStream, BoxError>> {
+        Box::pin(async move {
+            let content = self.from.open(self.blob, offset).await.map_err(BoxError::from)?;
+            let content = content.map(|piece: Result<Bytes, Error>| piece.map_err(BoxError::from));
+            Ok(Box::pin(content) as ByteStream)
+        })
+    }
+}

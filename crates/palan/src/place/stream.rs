@@ -1,0 +1,85 @@
+//! Helpers for blob streams.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt as _, stream};
+use palan_core::{Descriptor, Verifier};
+use tokio::sync::mpsc;
+
+use super::BlobStream;
+use crate::Error;
+
+/// Collects a stream. The streams of this crate are bounded by their descriptor's size, which callers check first.
+pub(crate) async fn read_all(mut content: BlobStream) -> Result<Bytes, Error> {
+    let mut out = BytesMut::new();
+    while let Some(piece) = content.next().await {
+        out.extend_from_slice(&piece?);
+    }
+    Ok(out.freeze())
+}
+
+/// Passes a whole blob on and fails at its end when it is not what `blob` promises.
+pub(crate) fn verified(place: String, blob: &Descriptor, content: BlobStream) -> BlobStream {
+    let state = Some((content, Verifier::of(blob)));
+    let digest = blob.digest;
+    Box::pin(stream::unfold(state, move |state| {
+        let place = place.clone();
+        async move {
+            let (mut content, mut verifier) = state?;
+            let damaged = |source| Error::Damaged { name: digest.to_string(), place, source };
+            match content.next().await {
+                Some(Ok(piece)) => match verifier.update(&piece) {
+                    Ok(()) => Some((Ok(piece), Some((content, verifier)))),
+                    Err(source) => Some((Err(damaged(source)), None)),
+                },
+                Some(Err(e)) => Some((Err(e), None)),
+                None => verifier.finish().err().map(|source| (Err(damaged(source)), None)),
+            }
+        }
+    }))
+}
+
+/// Feeds a stream to synchronous `work` on a thread of its own, through a channel of a few pieces: CPU work does not
+/// hold up the network, and memory does not grow with the content.
+pub(crate) async fn with_reader<T: Send + 'static>(
+    mut content: BlobStream,
+    work: impl FnOnce(&mut ChannelReader) -> T + Send + 'static,
+) -> Result<T, Error> {
+    let (sender, receiver) = mpsc::channel(4);
+    let worker =
+        tokio::task::spawn_blocking(move || work(&mut ChannelReader { receiver, piece: Bytes::new() }));
+    let mut failed = None;
+    while let Some(piece) = content.next().await {
+        let piece = piece.map_err(|e| failed = Some(e));
+        let last = piece.is_err();
+        if sender.send(piece).await.is_err() || last {
+            break;
+        }
+    }
+    drop(sender);
+    let done = worker.await.map_err(|_| Error::Cancelled)?;
+    failed.map_or(Ok(done), Err)
+}
+
+/// The synchronous end of [`with_reader`].
+pub(crate) struct ChannelReader {
+    receiver: mpsc::Receiver<Result<Bytes, ()>>,
+    piece: Bytes,
+}
+
+impl io::Read for ChannelReader {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            match self.receiver.blocking_recv() {
+                None => return Ok(0),
+                Some(Ok(piece)) => self.piece = piece,
+                // The cause is returned by `with_reader` itself.
+                Some(Err(())) => return Err(io::Error::other("the source failed")),
+            }
+        }
+        let n = out.len().min(self.piece.len());
+        out[..n].copy_from_slice(&self.piece.split_to(n));
+        Ok(n)
+    }
+}

@@ -1,0 +1,415 @@
+//! Validate: read everything once and list every fault.
+//!
+//! Each layer is downloaded and inflated once; its digest, its size, its diff ID, its compression and its tar structure
+//! are checked in that one pass. With [`Options::fast`], blobs are only asked for.
+
+use std::collections::HashSet;
+
+use futures_util::{
+    StreamExt as _,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
+use palan_core::{Descriptor, Digest, Document, Kind, PlatformPattern, Role, Selector, view};
+use palan_layer::Limits;
+use serde::Serialize;
+
+use crate::{
+    Error, Event, Observer,
+    image::{self, parsed},
+    place::{Source, with_reader},
+};
+
+/// How to validate.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Only ask whether blobs are there.
+    pub fast: bool,
+    /// Only the images of this platform.
+    pub platform: Option<PlatformPattern>,
+    /// How many layers are read at once.
+    pub jobs: usize,
+    /// Who is told.
+    pub observer: Observer,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { fast: false, platform: None, jobs: 4, observer: Observer::default() }
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// What was validated.
+    pub name: String,
+    /// Digest of the root; unknown where even that could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// How many documents were read.
+    pub documents: usize,
+    /// How many blobs were read, or asked for.
+    pub blobs: usize,
+    /// Everything that is wrong, and what is odd.
+    pub faults: Vec<Fault>,
+}
+
+impl Report {
+    /// Whether nothing is wrong; oddities do not count.
+    pub fn is_valid(&self) -> bool {
+        !self.faults.iter().any(|f| f.severity == Severity::Error)
+    }
+}
+
+/// One fault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Of which content.
+    pub digest: Option<Digest>,
+    /// One sentence.
+    pub text: String,
+}
+
+/// How bad a fault is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Odd, but images with it work.
+    Warning,
+    /// Wrong.
+    Error,
+}
+
+/// Validates an image or index and everything below it. Faults are in the report; an error is only returned where
+/// nothing could be said at all (the registry cannot be reached, access is denied).
+pub async fn validate(source: &dyn Source, selector: &Selector, options: &Options) -> Result<Report, Error> {
+    let mut run = Run {
+        source,
+        options,
+        seen: HashSet::new(),
+        blobs: Vec::new(),
+        report: Report {
+            name: format!("{} {selector}", source.name()),
+            digest: None,
+            documents: 0,
+            blobs: 0,
+            faults: Vec::new(),
+        },
+    };
+    match source.document(selector).await {
+        Ok(root) => {
+            run.report.digest = Some(root.digest());
+            run.document(root, None).await?;
+        }
+        Err(e) if is_fault(&e) => run.fault(Severity::Error, None, chain(&e)),
+        Err(e) => return Err(e),
+    }
+    run.check_blobs().await?;
+    run.report.faults.sort_by(|a, b| (b.severity, a.digest).cmp(&(a.severity, b.digest)));
+    Ok(run.report)
+}
+
+/// Errors that say something about the content, not about the way to it.
+fn is_fault(error: &Error) -> bool {
+    match error {
+        Error::Client(e) => {
+            use palan_client::Error as E;
+            e.is_not_found()
+                || matches!(e, E::Mismatch { .. } | E::Document { .. } | E::TooLarge { .. } | E::Html { .. })
+        }
+        Error::NotFound { .. }
+        | Error::Damaged { .. }
+        | Error::Document { .. }
+        | Error::InvalidImage { .. }
+        | Error::Malformed { .. } => true,
+        _ => false,
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// A blob to read, and the diff ID that its content must have if it is a layer of an image.
+struct Blob {
+    descriptor: Descriptor,
+    diff_id: Option<Digest>,
+}
+
+struct Run<'a> {
+    source: &'a dyn Source,
+    options: &'a Options,
+    seen: HashSet<(Digest, Option<Digest>)>,
+    blobs: Vec<Blob>,
+    report: Report,
+}
+
+impl<'a> Run<'a> {
+    fn fault(&mut self, severity: Severity, digest: Option<Digest>, text: impl Into<String>) {
+        self.report.faults.push(Fault { severity, digest, text: text.into() });
+    }
+
+    fn error(&mut self, digest: Digest, text: impl Into<String>) {
+        self.fault(Severity::Error, Some(digest), text);
+    }
+
+    fn document<'s>(
+        &'s mut self,
+        found: Document,
+        entry: Option<Descriptor>,
+    ) -> BoxFuture<'s, Result<(), Error>>
+    where
+        'a: 's,
+    {
+        Box::pin(async move {
+            self.report.documents += 1;
+            let digest = found.digest();
+            match found.kind() {
+                Kind::Index => match parsed::<view::Index>(self.source, &found) {
+                    Ok(index) => self.index(index).await,
+                    Err(e) => {
+                        self.error(digest, chain(&e));
+                        Ok(())
+                    }
+                },
+                Kind::Manifest => match parsed::<view::Manifest>(self.source, &found) {
+                    Ok(manifest) => self.manifest(&found, manifest, entry).await,
+                    Err(e) => {
+                        self.error(digest, chain(&e));
+                        Ok(())
+                    }
+                },
+                Kind::Other => {
+                    self.error(
+                        digest,
+                        format!("is neither a manifest nor an index but {}", found.media_type()),
+                    );
+                    Ok(())
+                }
+            }
+        })
+    }
+
+    async fn index(&mut self, index: view::Index) -> Result<(), Error> {
+        let listed: HashSet<Digest> = index.manifests.iter().map(|e| e.digest).collect();
+        for entry in index.manifests {
+            if let Some(about) = entry.attested_digest().filter(|d| !listed.contains(d)) {
+                let text = format!("is an attestation about {about}, which the index does not list");
+                self.error(entry.digest, text);
+            }
+            let asked = match (&self.options.platform, &entry.platform) {
+                (Some(wanted), Some(platform)) => wanted.matches(platform),
+                _ => true,
+            };
+            if !asked || !self.seen.insert((entry.digest, None)) {
+                continue;
+            }
+            if !entry.media_type.is_document() {
+                self.blobs.push(Blob { descriptor: entry, diff_id: None });
+                continue;
+            }
+            match self.source.document(&entry.digest.into()).await {
+                Ok(child) => {
+                    if child.size() != entry.size {
+                        let text = format!("has {} bytes, the index states {}", child.size(), entry.size);
+                        self.error(entry.digest, text);
+                    }
+                    if *child.media_type() != entry.media_type {
+                        let text =
+                            format!("is a {}, the index states {}", child.media_type(), entry.media_type);
+                        self.error(entry.digest, text);
+                    }
+                    self.document(child, Some(entry)).await?;
+                }
+                Err(e) if is_fault(&e) => self.error(entry.digest, chain(&e)),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    async fn manifest(
+        &mut self,
+        document: &Document,
+        manifest: view::Manifest,
+        entry: Option<Descriptor>,
+    ) -> Result<(), Error> {
+        let family = document.family();
+        for layer in &manifest.layers {
+            let layer_family = layer.media_type.family();
+            if matches!(layer.media_type.role(), Role::Layer { .. }) && layer_family != Some(family) {
+                let text =
+                    format!("is a layer of type {} in a manifest of the {family} family", layer.media_type);
+                self.error(layer.digest, text);
+            }
+        }
+        if !manifest.is_image() {
+            for descriptor in std::iter::once(manifest.config).chain(manifest.layers) {
+                self.add_blob(descriptor, None);
+            }
+            return Ok(());
+        }
+        let config = match image::config(self.source, &manifest.config).await {
+            Ok(config) => config,
+            Err(e) if is_fault(&e) => {
+                self.error(manifest.config.digest, format!("the config: {}", chain(&e)));
+                return Ok(());
+            }
+            Err(e) => return Err(e),
+        };
+        self.report.blobs += 1;
+        match parsed::<view::Config>(self.source, &config) {
+            Ok(config) => self.image(document.digest(), manifest, &config, entry),
+            Err(e) => self.error(manifest.config.digest, format!("the config: {}", chain(&e))),
+        }
+        Ok(())
+    }
+
+    fn image(
+        &mut self,
+        digest: Digest,
+        manifest: view::Manifest,
+        config: &view::Config,
+        entry: Option<Descriptor>,
+    ) {
+        let config_digest = manifest.config.digest;
+        if let Some(platform) = entry.filter(|e| !e.is_attestation()).and_then(|e| e.platform) {
+            if !platform.same_machine(&config.platform()) {
+                let text = format!("is for {}, the index states {platform}", config.platform());
+                self.error(digest, text);
+            }
+        }
+        if config.rootfs.kind != "layers" {
+            self.error(
+                config_digest,
+                format!("rootfs.type is \"{}\", it must be \"layers\"", config.rootfs.kind),
+            );
+        }
+        let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
+        if layers != diff_ids {
+            self.error(digest, format!("lists {layers} layers, its config {diff_ids} diff IDs"));
+        }
+        let steps = config.history.iter().filter(|h| !h.empty_layer).count();
+        if steps != layers && !config.history.is_empty() {
+            let text = format!("the history describes {steps} layers, there are {layers}");
+            self.fault(Severity::Warning, Some(config_digest), text);
+        }
+        let mut ids = config.rootfs.diff_ids.iter().copied();
+        for layer in manifest.layers {
+            self.add_blob(layer, ids.next());
+        }
+    }
+
+    fn add_blob(&mut self, descriptor: Descriptor, diff_id: Option<Digest>) {
+        if self.seen.insert((descriptor.digest, diff_id)) {
+            self.blobs.push(Blob { descriptor, diff_id });
+        }
+    }
+
+    async fn check_blobs(&mut self) -> Result<(), Error> {
+        let blobs = std::mem::take(&mut self.blobs);
+        self.report.blobs += blobs.len();
+        let (source, options) = (self.source, self.options);
+        let mut checks: BoxStream<'_, _> = stream::iter(blobs)
+            .map(|blob| async move {
+                let found = check(source, &blob, options).await;
+                options
+                    .observer
+                    .emit(&Event::BlobDone { blob: &blob.descriptor, how: crate::Transfer::Moved });
+                (blob.descriptor.digest, found)
+            })
+            .buffer_unordered(options.jobs.max(1))
+            .boxed();
+        while let Some((digest, found)) = checks.next().await {
+            match found {
+                Ok(texts) => {
+                    for (severity, text) in texts {
+                        self.report.faults.push(Fault { severity, digest: Some(digest), text });
+                    }
+                }
+                Err(e) if is_fault(&e) => {
+                    self.report.faults.push(Fault {
+                        severity: Severity::Error,
+                        digest: Some(digest),
+                        text: chain(&e),
+                    });
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+}
+
+type Found = Vec<(Severity, String)>;
+
+async fn check(source: &dyn Source, blob: &Blob, options: &Options) -> Result<Found, Error> {
+    let descriptor = &blob.descriptor;
+    let role = descriptor.media_type.role();
+    if options.fast || matches!(role, Role::Layer { foreign: true, .. }) {
+        let there = source.has(descriptor).await?;
+        let foreign = matches!(role, Role::Layer { foreign: true, .. });
+        return Ok(match (there, foreign) {
+            (true, _) => Vec::new(),
+            (false, true) => {
+                vec![(Severity::Warning, "is a non-distributable layer that is not here".into())]
+            }
+            (false, false) => vec![(Severity::Error, "is missing".into())],
+        });
+    }
+    options.observer.emit(&Event::BlobStarted { blob: descriptor });
+    let observer = options.observer.clone();
+    let digest = descriptor.digest;
+    let content = source.open(descriptor, 0).await?;
+    let content = Box::pin(content.inspect(move |piece| {
+        if let Ok(piece) = piece {
+            observer.emit(&Event::BlobProgress { digest, bytes: piece.len() as u64 });
+        }
+    }));
+    let Some(diff_id) = blob.diff_id.filter(|_| matches!(role, Role::Layer { .. })) else {
+        // The place checks digest and size while the content streams past.
+        let mut content = content;
+        while let Some(piece) = content.next().await {
+            piece?;
+        }
+        return Ok(Vec::new());
+    };
+    let expected = descriptor.clone();
+    let scanned = with_reader(content, move |reader| {
+        palan_layer::scan_expecting(reader, &expected, &Limits::default())
+    })
+    .await?;
+    Ok(judge(descriptor, diff_id, scanned))
+}
+
+fn judge(descriptor: &Descriptor, diff_id: Digest, scanned: palan_layer::Result<palan_layer::Scan>) -> Found {
+    let mut found = Vec::new();
+    let mut error = |text: String| found.push((Severity::Error, text));
+    match scanned {
+        Err(e) => error(chain(&e)),
+        Ok(scan) => {
+            if let Err(e) = palan_layer::codec::check(&descriptor.media_type, scan.compression) {
+                error(chain(&e));
+            }
+            if scan.diff_id != diff_id {
+                error(format!(
+                    "its uncompressed content has digest {}, the config states {diff_id}",
+                    scan.diff_id
+                ));
+            }
+        }
+    }
+    found
+}
