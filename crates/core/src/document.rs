@@ -169,7 +169,7 @@ impl Document {
             change(json)?;
         }
         // `Value` compares objects without regard to key order; the serialised forms do not.
-        if before == after && before.to_string() == after.to_string() {
+        if before == after && serde_json::to_vec(&before).ok() == serde_json::to_vec(&after).ok() {
             return Ok(self.clone());
         }
         if let Some(number) = inexact_number(&self.bytes) {

@@ -93,7 +93,9 @@ pub async fn append(places: &Places, request: Request, options: &Options) -> Res
     let (root, rest): (Document, Arc<dyn Source>) = match base {
         None => (work.empty(&request.empty_platform)?, spool.clone()),
         Some((source, root, location)) => {
-            work.hints = request.base_annotations.then(|| location.reference().and_then(|r| r.base_name()));
+            work.hints = request
+                .base_annotations
+                .then(|| location.reference().and_then(palan_core::Reference::base_name));
             (work.append(source.as_ref(), root).await?, source)
         }
     };

@@ -57,7 +57,9 @@ pub enum Transfer {
 
 /// Receives events. Cheap to clone; called from several threads.
 #[derive(Clone, Default)]
-pub struct Observer(Option<Arc<dyn Fn(&Event<'_>) + Send + Sync>>);
+pub struct Observer(Option<Arc<Callback>>);
+
+type Callback = dyn Fn(&Event<'_>) + Send + Sync;
 
 impl Observer {
     /// Calls `f` for every event.

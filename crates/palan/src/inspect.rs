@@ -117,7 +117,7 @@ pub async fn inspect(
     for image in images {
         match image {
             Ok(image) if wanted.is_none_or(|w| w.matches(&image.platform())) => {
-                report.images.push(describe(&image))
+                report.images.push(describe(&image));
             }
             Ok(_) => {}
             Err(other) => report.others.push(other),

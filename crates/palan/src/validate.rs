@@ -285,11 +285,11 @@ impl<'a> Run<'a> {
         entry: Option<Descriptor>,
     ) {
         let config_digest = manifest.config.digest;
-        if let Some(platform) = entry.filter(|e| !e.is_attestation()).and_then(|e| e.platform) {
-            if !platform.same_machine(&config.platform()) {
-                let text = format!("is for {}, the index states {platform}", config.platform());
-                self.error(digest, text);
-            }
+        if let Some(platform) = entry.filter(|e| !e.is_attestation()).and_then(|e| e.platform)
+            && !platform.same_machine(&config.platform())
+        {
+            let text = format!("is for {}, the index states {platform}", config.platform());
+            self.error(digest, text);
         }
         if config.rootfs.kind != "layers" {
             self.error(

@@ -78,16 +78,16 @@ impl Layout {
 
     /// The entries of `index.json`.
     pub fn entries(&self) -> Result<Vec<Descriptor>, Error> {
-        Ok(self.read_index()?.view::<view::Index>().map_err(|e| self.unusable(INDEX_FILE, e))?.manifests)
+        Ok(self.read_index()?.view::<view::Index>().map_err(|e| self.unusable(&INDEX_FILE, e))?.manifests)
     }
 
     fn read_index(&self) -> Result<Document, Error> {
         let path = self.root.join(INDEX_FILE);
         let bytes = read_bounded(&path)?;
-        Document::parse(bytes, Some(MediaType::OCI_INDEX)).map_err(|e| self.unusable(INDEX_FILE, e))
+        Document::parse(bytes, Some(MediaType::OCI_INDEX)).map_err(|e| self.unusable(&INDEX_FILE, e))
     }
 
-    fn unusable(&self, name: impl ToString, source: palan_core::DocumentError) -> Error {
+    fn unusable(&self, name: &dyn ToString, source: palan_core::DocumentError) -> Error {
         Error::Document { name: name.to_string(), place: self.name(), source }
     }
 
@@ -153,9 +153,9 @@ impl Layout {
             place: self.name(),
             source,
         })?;
-        let declared = Some(entry.media_type.clone()).filter(|m| m.is_document());
+        let declared = Some(entry.media_type.clone()).filter(MediaType::is_document);
         Document::parse_with(bytes, declared, entry.digest.algorithm())
-            .map_err(|e| self.unusable(entry.digest, e))
+            .map_err(|e| self.unusable(&entry.digest, e))
     }
 
     /// The only image of the layout, for locations without a tag.

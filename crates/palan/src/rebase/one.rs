@@ -125,10 +125,10 @@ fn edit_config(
         None => drop(json.shift_remove("history")),
     }
     // Windows refuses an image whose kernel version differs from its base's.
-    if app.config_view.os == "windows" {
-        if let Some(version) = &new.config_view.os_version {
-            json.insert("os.version".into(), json!(version));
-        }
+    if app.config_view.os == "windows"
+        && let Some(version) = &new.config_view.os_version
+    {
+        json.insert("os.version".into(), json!(version));
     }
     hints.refresh(json.get_mut("config").and_then(|c| c.get_mut("Labels")));
 }

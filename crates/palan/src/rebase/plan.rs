@@ -302,7 +302,7 @@ impl Tree {
                 match image {
                     Some(image) => self.add(image, hints, platforms),
                     None if child.kind() == Kind::Index => {
-                        self.visit(source, child, hints, platforms).await?
+                        self.visit(source, child, hints, platforms).await?;
                     }
                     None => self.keep(entry),
                 }
