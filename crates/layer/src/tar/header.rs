@@ -63,7 +63,8 @@ impl Header {
         &self.link
     }
 
-    /// All header blocks of the entry, extension headers included, byte for byte.
+    /// All header blocks of the entry, extension headers and sparse map included, byte for byte. With the content and
+    /// its padding behind it, this is the entry as it was (except for sparse files, which are read with their holes).
     pub fn raw(&self) -> &[u8] {
         &self.raw
     }

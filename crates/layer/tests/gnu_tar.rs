@@ -1,0 +1,193 @@
+//! The same archives, read and written by GNU tar.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests are outside test functions")]
+
+use std::{
+    fs,
+    io::Read,
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use palan_core::Digest;
+use palan_layer::{
+    Limits, scan,
+    tar::{Archive, DirOptions, Kind, Meta, Mtime, Owner, Writer, pack_dir},
+    tree::{Content, NodeKind, Tree},
+};
+
+/// A directory that is removed when the test ends.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("palan-layer-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn gnu_tar_is_missing(test: &str) -> bool {
+    let version = Command::new("tar").arg("--version").output();
+    let found = version.is_ok_and(|v| String::from_utf8_lossy(&v.stdout).contains("GNU tar"));
+    if !found {
+        eprintln!("SKIPPED: {test}: GNU tar is not installed");
+    }
+    !found
+}
+
+fn tar(dir: &Path, args: &[&str]) -> Vec<u8> {
+    let output = Command::new("tar").current_dir(dir).args(args).output().unwrap();
+    assert!(output.status.success(), "tar {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// A file with holes: data at the start, in the middle and far out.
+fn sparse_content() -> Vec<u8> {
+    let mut content = vec![0; 900_000];
+    content[..5000].fill(1);
+    content[300_000..350_000].fill(2);
+    content[800_000..800_010].fill(3);
+    content
+}
+
+fn write_sparse(path: &Path) {
+    use std::os::unix::fs::FileExt;
+    let file = fs::File::create(path).unwrap();
+    file.set_len(900_000).unwrap();
+    let content = sparse_content();
+    for (at, length) in [(0, 5000), (300_000, 50_000), (800_000, 10)] {
+        file.write_all_at(&content[at..at + length], at as u64).unwrap();
+    }
+}
+
+fn make_files(root: &Path) -> PathBuf {
+    let deep = root.join("d".repeat(120)).join("e".repeat(120));
+    fs::create_dir_all(&deep).unwrap();
+    fs::write(deep.join("f".repeat(200)), "deep").unwrap();
+    fs::write(root.join("plain"), vec![7; 100_000]).unwrap();
+    fs::set_permissions(root.join("plain"), fs::Permissions::from_mode(0o4750)).unwrap();
+    fs::write(root.join("empty"), "").unwrap();
+    fs::hard_link(root.join("plain"), root.join("zlink")).unwrap();
+    symlink("t".repeat(150), root.join("symlink")).unwrap();
+    write_sparse(&root.join("sparse"));
+    deep
+}
+
+#[test]
+fn archives_of_gnu_tar_are_read_in_every_format() {
+    if gnu_tar_is_missing("archives_of_gnu_tar_are_read_in_every_format") {
+        return;
+    }
+    let scratch = Scratch::new("read");
+    let deep = make_files(&scratch.0);
+    let formats = [
+        vec!["--format=gnu"],
+        vec!["--format=oldgnu"],
+        vec!["--format=posix"],
+        vec!["--format=gnu", "--sparse"],
+        vec!["--format=posix", "--sparse", "--sparse-version=0.0"],
+        vec!["--format=posix", "--sparse", "--sparse-version=0.1"],
+        vec!["--format=posix", "--sparse", "--sparse-version=1.0"],
+    ];
+    for format in formats {
+        let mut args = format.clone();
+        args.extend(["-cf", "-", "."]);
+        let archive = tar(&scratch.0, &args);
+        let mut tree = Tree::new();
+        let applied = tree.apply(0, &*archive, Content::Digest, &Limits::default());
+        let applied = applied.unwrap_or_else(|e| panic!("{format:?}: {e}"));
+        assert_eq!(applied.entries, 9, "{format:?}");
+        let digest = |path: &[u8]| tree.get(path).unwrap_or_else(|| panic!("{format:?}")).digest().unwrap();
+        use std::os::unix::ffi::OsStrExt as _;
+        let long = deep.join("f".repeat(200));
+        let long = long.strip_prefix(&scratch.0).unwrap().as_os_str().as_bytes();
+        assert_eq!(digest(long), Digest::sha256(b"deep"), "{format:?}");
+        assert_eq!(digest(b"sparse"), Digest::sha256(&sparse_content()), "{format:?}");
+        assert_eq!(digest(b"plain"), Digest::sha256(&vec![7; 100_000]), "{format:?}");
+        assert!(tree.get("zlink").unwrap().is_same_file(tree.get("plain").unwrap()), "{format:?}");
+        assert_eq!(tree.get("plain").unwrap().mode, 0o4750);
+        assert_eq!(tree.get("plain").unwrap().mtime, fs::metadata(scratch.join("plain")).unwrap().mtime());
+        assert_eq!(tree.get("symlink").unwrap().kind, NodeKind::Symlink("t".repeat(150).into_bytes().into()));
+        let mut sparse = Archive::new(&*archive);
+        let mut stored = None;
+        while let Some(entry) = sparse.next_entry().unwrap() {
+            stored = stored.or_else(|| entry.path().ends_with(b"/sparse").then_some(entry.stored));
+        }
+        let expect_holes = format.contains(&"--sparse");
+        assert_eq!(stored.unwrap() < 900_000, expect_holes, "{format:?}");
+        assert_eq!(scan(&*archive, &Limits::default()).unwrap().diff_id, Digest::sha256(&archive));
+    }
+}
+
+#[test]
+fn gnu_tar_extracts_what_the_writer_writes() {
+    if gnu_tar_is_missing("gnu_tar_extracts_what_the_writer_writes") {
+        return;
+    }
+    let scratch = Scratch::new("write");
+    let (long, longer) = (format!("{}/{}", "p".repeat(120), "n".repeat(90)), "q".repeat(180));
+    let mut writer = Writer::new(fs::File::create(scratch.join("a.tar")).unwrap());
+    writer.dir("p".repeat(120), &Meta::DIR.mode(0o700).mtime(1_000_000_000)).unwrap();
+    writer.bytes(&long, &Meta::FILE.mode(0o640).mtime(1_234_567_890), b"long").unwrap();
+    writer.file(&longer, &Meta::FILE.mtime(-86_400), 300_000, std::io::repeat(9)).unwrap();
+    writer.symlink("link", "t".repeat(150), &Meta::LINK).unwrap();
+    writer.hard_link("hard", &longer, &Meta::FILE.mtime(-86_400)).unwrap();
+    writer.bytes(b"latin-\xe9", &Meta::FILE, b"1").unwrap();
+    writer.finish().unwrap().sync_all().unwrap();
+    tar(&scratch.0, &["-xf", "a.tar"]);
+    let metadata = |path: &str| fs::metadata(scratch.join(path)).unwrap();
+    assert_eq!(fs::read(scratch.join(&long)).unwrap(), b"long");
+    assert_eq!((metadata(&long).mode() & 0o777, metadata(&long).mtime()), (0o640, 1_234_567_890));
+    assert_eq!((metadata(&longer).len(), metadata(&longer).mtime()), (300_000, -86_400));
+    assert_eq!(metadata("hard").ino(), metadata(&longer).ino());
+    assert_eq!(fs::read_link(scratch.join("link")).unwrap().as_os_str().len(), 150);
+    let quoted = String::from_utf8(tar(&scratch.0, &["--quoting-style=c", "-tf", "a.tar"])).unwrap();
+    assert!(quoted.contains("\"latin-\\351\""), "{quoted}");
+}
+
+#[test]
+fn packed_directories_come_back_and_are_reproducible() {
+    let scratch = Scratch::new("dir");
+    make_files(&scratch.0);
+    let pack = |options: &DirOptions| {
+        let mut writer = Writer::new(Vec::new());
+        pack_dir(&scratch.0, options, &mut writer).unwrap();
+        writer.finish().unwrap()
+    };
+    let first = pack(&DirOptions::default());
+    // Whatever happens to times must not be seen.
+    fs::write(scratch.join("empty"), "").unwrap();
+    assert_eq!(Digest::sha256(&first), Digest::sha256(&pack(&DirOptions::default())));
+    let prefix = DirOptions { prefix: b"app".to_vec(), mtime: Mtime::Clamp(5), owner: Owner::Keep };
+    let mut tree = Tree::new();
+    tree.apply(0, &*pack(&prefix), Content::Digest, &Limits::default()).unwrap();
+    assert_eq!(tree.get("app/sparse").unwrap().digest(), Some(Digest::sha256(&sparse_content())));
+    assert!(tree.get("app/zlink").unwrap().is_same_file(tree.get("app/plain").unwrap()));
+    let plain = tree.get("app/plain").unwrap();
+    let uid = u64::from(fs::metadata(scratch.join("plain")).unwrap().uid());
+    assert_eq!((plain.mode, plain.mtime, plain.uid), (0o4750, 5, uid));
+    let mut seen = Vec::new();
+    let mut archive = Archive::new(&*first);
+    while let Some(mut entry) = archive.next_entry().unwrap() {
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        assert_eq!((entry.uid, entry.mtime), (0, 0));
+        seen.push((entry.path().to_vec(), entry.kind));
+    }
+    assert_eq!(seen.len(), 8);
+    assert!(seen.windows(2).all(|w| w[0].0 < w[1].0), "{seen:?}");
+    assert_eq!(seen.last().unwrap(), &(b"zlink".to_vec(), Kind::HardLink));
+}
