@@ -1,2 +1,29 @@
-//! palan
-fn main() {}
+//! `palan`: patch, move, inspect and serve OCI images.
+//!
+//! This crate is the only one that prints, and the only one that knows the environment and the home directory.
+//! One file per verb in `commands/`; what they share is the [`session::Session`].
+
+mod args;
+mod commands;
+mod env;
+mod exit;
+mod explain;
+mod reference;
+mod session;
+mod ui;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let env = env::Env::read();
+    let ui = ui::Ui::new(&env);
+    let parsed = match args::parse(std::env::args_os(), ui.colors()) {
+        Ok(parsed) => parsed,
+        Err(stop) => return ui.stop(&stop).into(),
+    };
+    let session = session::Session::new(parsed.global, env, ui);
+    match commands::run(parsed.command, &session) {
+        Ok(()) => exit::Code::Ok.into(),
+        Err(failure) => session.ui.failure(&failure).into(),
+    }
+}

@@ -1,0 +1,233 @@
+//! The command line as a whole: global flags, and the way from words to a command.
+
+use std::{ffi::OsString, str::FromStr, time::Duration};
+
+use clap::{CommandFactory, FromArgMatches, Parser, error::ErrorKind};
+use palan_core::PlatformPattern;
+
+use crate::{
+    commands::Command,
+    exit::{Code, Failure, Result},
+};
+
+/// Patch, move, inspect and serve OCI images without Docker and without rebuilding.
+///
+/// An image LOCATION is a reference into a registry (ghcr.io/org/app:1.2, app@sha256:…) or one of
+/// oci:DIR[:TAG] (an image layout), oci-archive:FILE[:TAG] and docker-archive:FILE[:NAME].
+#[derive(Parser)]
+#[command(name = "palan", version, subcommand_required = true, arg_required_else_help = true)]
+#[command(max_term_width = 100, disable_help_subcommand = false)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command takes, before or after its name.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Say on stderr what is asked of registries and what they answer; never secrets
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+
+    /// Speak http, and do not check TLS certificates
+    ///
+    /// Registries on this machine are spoken to by http without it.
+    #[arg(long, global = true)]
+    pub(crate) insecure: bool,
+
+    /// Also push layers that are marked as not distributable
+    #[arg(long, global = true)]
+    pub(crate) allow_nondistributable_artifacts: bool,
+
+    /// Choose images by platform: os/arch[/variant][:osversion], or all
+    ///
+    /// Parts left out match anything. Without it, commands that take a whole index do so, and commands that need
+    /// one image choose linux/amd64. May be repeated where a command works on several images.
+    #[arg(long, global = true, value_name = "PLATFORM", value_delimiter = ',')]
+    pub(crate) platform: Vec<PlatformArg>,
+
+    /// Transfers at the same time
+    #[arg(short, long, global = true, value_name = "N", value_parser = jobs, default_value = "4")]
+    pub(crate) jobs: usize,
+
+    /// Give up when a registry sends nothing for so long: 30s, 5m
+    #[arg(long, global = true, value_name = "TIME", value_parser = duration, default_value = "60s")]
+    pub(crate) timeout: Duration,
+}
+
+impl Global {
+    /// The platforms asked for; none means all.
+    pub(crate) fn platforms(&self) -> Vec<PlatformPattern> {
+        let mut out = Vec::new();
+        for platform in &self.platform {
+            match platform {
+                PlatformArg::All => return Vec::new(),
+                PlatformArg::Only(pattern) => out.push(pattern.clone()),
+            }
+        }
+        out
+    }
+
+    /// The platform asked for, where a command works on one image.
+    pub(crate) fn one_platform(&self) -> Result<Option<PlatformPattern>> {
+        let mut platforms = self.platforms();
+        match platforms.len() {
+            0 | 1 => Ok(platforms.pop()),
+            n => Err(Failure::usage(format!(
+                "--platform was given {n} times, this command works on one image"
+            ))),
+        }
+    }
+}
+
+/// The value of `--platform`.
+#[derive(Clone, Debug)]
+pub(crate) enum PlatformArg {
+    All,
+    Only(PlatformPattern),
+}
+
+impl FromStr for PlatformArg {
+    type Err = palan_core::PlatformError;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        if text == "all" { Ok(Self::All) } else { text.parse().map(Self::Only) }
+    }
+}
+
+/// The form of reports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+fn jobs(text: &str) -> std::result::Result<usize, String> {
+    match text.parse() {
+        // crane's "0" means its default.
+        Ok(0) => Ok(4),
+        Ok(n) if n <= 256 => Ok(n),
+        _ => Err("a number from 0 to 256 is expected".into()),
+    }
+}
+
+fn duration(text: &str) -> std::result::Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match &text[digits.len()..] {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("a time is expected, like 30s or 5m".into()),
+    };
+    let millis = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(factor));
+    match millis {
+        Some(0) | None => Err("a time above zero is expected, like 30s or 5m".into()),
+        Some(millis) => Ok(Duration::from_millis(millis)),
+    }
+}
+
+/// Why there is nothing to run.
+pub(crate) enum Stop {
+    /// Help, version, or a wrong command line; the parser's own words.
+    Parser(Box<clap::Error>),
+    /// A verb of crane's that palan does not have yet.
+    NotYet(Failure),
+}
+
+impl Stop {
+    /// The code to exit with.
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::Parser(error) if error.exit_code() == 0 => Code::Ok,
+            Self::Parser(_) => Code::Usage,
+            Self::NotYet(failure) => failure.code,
+        }
+    }
+}
+
+/// crane's verbs that scripts may call and palan does not have yet.
+const NOT_YET: &[&str] = &["delete", "edit", "export", "flatten", "index", "layout", "mutate", "token"];
+
+/// The parser, for parsing, help, completions and the reference.
+pub(crate) fn command() -> clap::Command {
+    Args::command().after_long_help(crate::reference::help_appendix())
+}
+
+/// From words to a command.
+pub(crate) fn parse(
+    words: impl IntoIterator<Item = OsString>,
+    color: clap::ColorChoice,
+) -> std::result::Result<Args, Stop> {
+    let parser = command().color(color);
+    let matches = parser.try_get_matches_from(words).and_then(|m| Args::from_arg_matches(&m));
+    matches.map_err(|error| match not_yet(&error) {
+        Some(verb) => Stop::NotYet(Failure::unsupported(format!("`palan {verb}`"))),
+        None => Stop::Parser(Box::new(error)),
+    })
+}
+
+fn not_yet(error: &clap::Error) -> Option<String> {
+    use clap::error::{ContextKind, ContextValue};
+    if error.kind() != ErrorKind::InvalidSubcommand {
+        return None;
+    }
+    match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(verb)) if verb == "token" => Some("auth token".to_owned()),
+        Some(ContextValue::String(verb)) if NOT_YET.contains(&verb.as_str()) => Some(verb.clone()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn global(words: &[&str]) -> Global {
+        let words = ["palan"].iter().chain(words).map(OsString::from);
+        match parse(words, clap::ColorChoice::Never) {
+            Ok(args) => args.global,
+            Err(Stop::Parser(e)) => panic!("{e}"),
+            Err(Stop::NotYet(e)) => panic!("{e:?}"),
+        }
+    }
+
+    #[test]
+    fn the_parser_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_stand_anywhere() {
+        for words in
+            [["--insecure", "digest", "a"], ["digest", "--insecure", "a"], ["digest", "a", "--insecure"]]
+        {
+            assert!(global(&words).insecure, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn platform_all_means_no_choice() {
+        assert!(global(&["digest", "a", "--platform", "all"]).platforms().is_empty());
+        let both = global(&["digest", "a", "--platform", "linux/amd64,linux/arm64"]);
+        assert_eq!(both.platforms().len(), 2);
+        assert!(both.one_platform().is_err());
+    }
+
+    #[test]
+    fn times_have_units() {
+        let cases = [("30", 30_000), ("30s", 30_000), ("5m", 300_000), ("250ms", 250), ("1h", 3_600_000)];
+        for (text, millis) in cases {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "s", "0", "-1s", "5 m", "1d", "99999999999999999999h"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

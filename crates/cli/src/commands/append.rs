@@ -1,0 +1,141 @@
+use std::path::{Path, PathBuf};
+
+use palan::{
+    append::{self, LayerContent, LayerSource, Request},
+    place::{Format, Location},
+};
+use palan_core::{Compression, Platform, Reference, Selector};
+
+use crate::{
+    exit::{Code, Failure, Result},
+    session::Session,
+};
+
+/// Add layers on top of an image
+///
+/// Layers are tar files, plain or compressed; "-" is stdin. Every platform of an index gets them, or those that
+/// --platform chooses, inside the index. Prints the full reference of the result, by digest.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The image to append to; default: an empty one
+    #[arg(short, long, value_name = "IMAGE")]
+    base: Option<Location>,
+
+    /// Where to put the result
+    #[arg(
+        short = 't',
+        long = "new-tag",
+        visible_alias = "new_tag",
+        value_name = "IMAGE",
+        required_unless_present = "output"
+    )]
+    new_tag: Option<Location>,
+
+    /// A layer; may be repeated, the lowest first
+    #[arg(
+        short = 'f',
+        long = "new-layer",
+        visible_alias = "new_layer",
+        value_name = "FILE",
+        required = true,
+        value_delimiter = ','
+    )]
+    new_layer: Vec<PathBuf>,
+
+    /// Write an archive instead: a docker archive, or a location with its scheme
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<String>,
+
+    /// Say in the result's annotations what it was built on
+    #[arg(long, requires = "base")]
+    set_base_image_annotations: bool,
+
+    /// Start from an empty OCI image; the default without --base
+    #[arg(long, conflicts_with = "base")]
+    oci_empty_base: bool,
+
+    /// Compression of layers that come as plain tar
+    #[arg(long, value_enum, default_value_t, value_name = "KIND")]
+    compression: Kind,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    #[default]
+    Gzip,
+    Zstd,
+    None,
+}
+
+pub(super) async fn run(args: &Args, session: &Session) -> Result {
+    let target = target(args)?;
+    let request = Request {
+        base: args.base.clone(),
+        layers: args.new_layer.iter().map(|path| layer(path)).collect::<Result<_>>()?,
+        target: target.clone(),
+        platforms: session.global.platforms(),
+        empty_platform: empty_platform(session)?,
+        compression: match args.compression {
+            Kind::Gzip => Compression::Gzip,
+            Kind::Zstd => Compression::Zstd,
+            Kind::None => Compression::None,
+        },
+        base_annotations: args.set_base_image_annotations,
+    };
+    if args.base.is_none() && !args.oci_empty_base {
+        session.ui.note(format!(
+            "no --base was given: starting from an empty image for {}",
+            request.empty_platform
+        ));
+    }
+    let places = session.places()?;
+    let progress = session.ui.progress();
+    let outcome = append::append(&places, request, &session.copy_options(&progress)).await?;
+    drop(progress);
+    let layers = crate::ui::text::count(args.new_layer.len(), "layer");
+    session.ui.say(format!("appended {layers} to {target}: {}", super::write::summary(&outcome.summary)));
+    match (&args.output, &target) {
+        (None, Location::Registry(reference)) => {
+            session.ui.line(reference.repository().with_digest(outcome.digest).to_string())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn target(args: &Args) -> Result<Location> {
+    let Some(output) = &args.output else {
+        return args.new_tag.clone().ok_or_else(|| Failure::usage("--new-tag is missing"));
+    };
+    if ["oci:", "oci-archive:", "docker-archive:"].iter().any(|scheme| output.starts_with(scheme)) {
+        return Ok(output.parse()?);
+    }
+    let name = args.new_tag.as_ref().and_then(Location::reference).and_then(Reference::base_name);
+    Ok(Location::Archive { path: output.into(), format: Format::Docker, selector: name.map(Selector::Tag) })
+}
+
+fn layer(path: &Path) -> Result<LayerSource> {
+    let name = path.display().to_string();
+    if name == "-" {
+        return Ok(LayerSource { name, content: LayerContent::Stream(Box::new(std::io::stdin())) });
+    }
+    // Noticed before anything is read or moved.
+    if let Err(error) = path.metadata() {
+        return Err(Failure::file("read", path, error));
+    }
+    Ok(LayerSource { name, content: LayerContent::File(path.to_owned()) })
+}
+
+/// The platform that an empty image is for.
+fn empty_platform(session: &Session) -> Result<Platform> {
+    let Some(wanted) = session.global.one_platform().unwrap_or_default() else {
+        return Ok(Platform::default_choice());
+    };
+    let text = wanted.to_string();
+    let (machine, version) = text.split_once(':').map_or((text.as_str(), None), |(m, v)| (m, Some(v)));
+    let mut parts = machine.split('/').map(str::to_owned);
+    let (Some(os), Some(architecture)) = (parts.next(), parts.next()) else {
+        return Err(Failure::new(Code::Usage, format!("an architecture is missing in --platform {text}")));
+    };
+    let os_version = version.map(str::to_owned);
+    Ok(Platform { variant: parts.next(), os_version, ..Platform::new(os, architecture) })
+}

@@ -1,0 +1,86 @@
+//! The verbs, one file each: resolve, check, act, say one sentence.
+//!
+//! The doc comment of a verb's `Args` is its help and its entry in the reference.
+
+mod append;
+mod auth;
+mod blob;
+mod catalog;
+mod completion;
+mod config;
+mod copy;
+mod demo;
+mod digest;
+mod docs;
+mod dry;
+mod inspect;
+mod ls;
+mod manifest;
+mod pull;
+mod push;
+mod read;
+mod rebase;
+mod registry;
+mod tag;
+mod tree;
+mod validate;
+mod version;
+mod write;
+
+use clap::Subcommand;
+
+use crate::{exit::Result, session::Session};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Append(append::Args),
+    Auth(auth::Args),
+    Blob(blob::Args),
+    Catalog(catalog::Args),
+    Completion(completion::Args),
+    Config(config::Args),
+    #[command(visible_alias = "cp")]
+    Copy(copy::Args),
+    Demo(demo::Args),
+    Digest(digest::Args),
+    #[command(hide = true)]
+    Docs(docs::Args),
+    Inspect(inspect::Args),
+    Ls(ls::Args),
+    Manifest(manifest::Args),
+    Pull(pull::Args),
+    Push(push::Args),
+    Rebase(rebase::Args),
+    Registry(registry::Args),
+    Tag(tag::Args),
+    Tree(tree::Args),
+    Validate(validate::Args),
+    Version(version::Args),
+}
+
+/// Runs a command. The first three need no network, and no runtime is started for them.
+pub(crate) fn run(command: Command, session: &Session) -> Result {
+    match command {
+        Command::Version(args) => version::run(&args, session),
+        Command::Completion(args) => completion::run(&args, session),
+        Command::Docs(args) => docs::run(&args, session),
+        Command::Append(args) => session.block_on(append::run(&args, session)),
+        Command::Auth(args) => session.block_on(auth::run(&args, session)),
+        Command::Blob(args) => session.block_on(blob::run(&args, session)),
+        Command::Catalog(args) => session.block_on(catalog::run(&args, session)),
+        Command::Config(args) => session.block_on(config::run(&args, session)),
+        Command::Copy(args) => session.block_on(copy::run(&args, session)),
+        Command::Demo(args) => session.block_on(demo::run(&args, session)),
+        Command::Digest(args) => session.block_on(digest::run(&args, session)),
+        Command::Inspect(args) => session.block_on(inspect::run(&args, session)),
+        Command::Ls(args) => session.block_on(ls::run(&args, session)),
+        Command::Manifest(args) => session.block_on(manifest::run(&args, session)),
+        Command::Pull(args) => session.block_on(pull::run(&args, session)),
+        Command::Push(args) => session.block_on(push::run(&args, session)),
+        Command::Rebase(args) => session.block_on(rebase::run(&args, session)),
+        Command::Registry(args) => registry::run(&args, session),
+        Command::Tag(args) => session.block_on(tag::run(&args, session)),
+        Command::Tree(args) => session.block_on(tree::run(&args, session)),
+        Command::Validate(args) => session.block_on(validate::run(&args, session)),
+    }
+}

@@ -1,0 +1,155 @@
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use palan::{
+    copy,
+    place::{Format, Location, Opened, Places, PutAs, Source, Target},
+};
+use palan_core::{Document, Selector};
+
+use crate::{
+    exit::{Failure, Result},
+    session::Session,
+};
+
+/// Pull images into a file or a directory
+///
+/// Bytes and digests are kept in all formats. Several images may go into one file or layout; pulling again replaces.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The images
+    #[arg(value_name = "IMAGE", required = true, num_args = 1..)]
+    images: Vec<Location>,
+
+    /// The file, or for oci the directory; "-" is stdout
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
+
+    /// What to write
+    #[arg(long, value_enum, default_value_t)]
+    format: PullFormat,
+
+    /// Name each image of a layout by its full reference (org.opencontainers.image.ref.name)
+    #[arg(long)]
+    annotate_ref: bool,
+
+    /// crane's cache of layers
+    #[arg(short = 'c', long = "cache_path", visible_alias = "cache-path", value_name = "DIR", hide = true)]
+    cache_path: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum PullFormat {
+    /// A docker archive, one image per platform choice
+    #[default]
+    Tarball,
+    /// The docker archive of the time before Docker 1.10
+    Legacy,
+    /// An OCI image layout, indexes whole
+    Oci,
+}
+
+pub(super) async fn run(args: &Args, session: &Session) -> Result {
+    check(args)?;
+    let places = session.places()?;
+    if args.path != Path::new("-") {
+        return pull(args, &args.path, &places, session).await;
+    }
+    // The images are complete before the first byte is printed.
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("image.tar");
+    pull(args, &file, &places, session).await?;
+    print_file(&file, session)
+}
+
+fn check(args: &Args) -> Result {
+    if args.format == PullFormat::Legacy {
+        return Err(
+            Failure::unsupported("pull --format legacy").with_hint("docker load reads --format tarball")
+        );
+    }
+    if args.cache_path.is_some() {
+        return Err(Failure::unsupported("pull --cache_path")
+            .with_hint("pull into a layout (--format oci): layers that it has are not pulled again"));
+    }
+    if args.format == PullFormat::Oci && args.path == Path::new("-") {
+        return Err(Failure::usage("--format oci writes a directory, not stdout")
+            .with_hint("palan copy IMAGE oci-archive:FILE writes a layout into one file"));
+    }
+    if args.annotate_ref && args.format != PullFormat::Oci {
+        return Err(Failure::usage("--annotate-ref is for --format oci"));
+    }
+    Ok(())
+}
+
+async fn pull(args: &Args, path: &Path, places: &Places, session: &Session) -> Result {
+    let to = match args.format {
+        PullFormat::Oci => Location::Layout { path: path.to_owned(), selector: None },
+        _ => Location::Archive { path: path.to_owned(), format: Format::Docker, selector: None },
+    };
+    let mut found = Vec::new();
+    for image in &args.images {
+        let source = places.source(image)?;
+        let document = document(args, &source, session).await?;
+        found.push((source, document, role(args, image)));
+    }
+    let target = places.target(&to)?.place;
+    store(found, &target, session).await?;
+    session.ui.say(format!(
+        "pulled {} to {}",
+        crate::ui::text::count(args.images.len(), "image"),
+        args.path.display()
+    ));
+    Ok(())
+}
+
+/// A docker archive holds single images, a layout whatever there is.
+async fn document(args: &Args, source: &Opened<dyn Source>, session: &Session) -> Result<Document> {
+    match args.format {
+        PullFormat::Oci => super::read::document(source, session).await,
+        _ => super::read::image(source, session).await,
+    }
+}
+
+async fn store(
+    found: Vec<(Opened<dyn Source>, Document, PutAs)>,
+    target: &Arc<dyn Target>,
+    session: &Session,
+) -> Result {
+    let progress = session.ui.progress();
+    let options = session.copy_options(&progress);
+    for (source, document, role) in found {
+        copy::copy(&source.place, target, vec![(document, role)], &options).await?;
+    }
+    Ok(target.finish().await?)
+}
+
+/// Under what name an image is kept. What was pulled by digest has none.
+fn role(args: &Args, image: &Location) -> PutAs {
+    let name = match (args.format, image) {
+        (PullFormat::Oci, image) => args.annotate_ref.then(|| image.to_string()),
+        (_, Location::Registry(reference)) => reference.base_name(),
+        (_, image) => image.selector().and_then(|s| match s {
+            Selector::Tag(tag) => Some(tag),
+            Selector::Digest(_) => None,
+        }),
+    };
+    name.map_or(PutAs::Root, PutAs::Tag)
+}
+
+fn print_file(path: &Path, session: &Session) -> Result {
+    let mut file = File::open(path).map_err(|e| Failure::file("read", path, e))?;
+    let mut piece = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(n) => session.ui.data(&piece[..n])?,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(Failure::file("read", path, e)),
+        }
+    }
+}

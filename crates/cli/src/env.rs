@@ -1,0 +1,143 @@
+//! The environment, read here and nowhere else.
+//!
+//! [`VARIABLES`] is rendered into the reference; a name that is not in it cannot be read.
+
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+};
+
+/// One environment variable.
+pub(crate) struct Variable {
+    pub(crate) name: &'static str,
+    pub(crate) meaning: &'static str,
+}
+
+const fn variable(name: &'static str, meaning: &'static str) -> Variable {
+    Variable { name, meaning }
+}
+
+/// Every variable that changes what palan does, by topic.
+pub(crate) const VARIABLES: &[Variable] = &[
+    variable(
+        "DOCKER_AUTH_CONFIG",
+        "Credentials themselves, as the JSON text of a docker `config.json`. Always counts, after the files.",
+    ),
+    variable(
+        "DOCKER_CONFIG",
+        "Folder of docker's `config.json`. Default: `$HOME/.docker`. `auth login` writes there.",
+    ),
+    variable("REGISTRY_AUTH_FILE", "A credential file in podman's form, read after docker's."),
+    variable("XDG_RUNTIME_DIR", "`$XDG_RUNTIME_DIR/containers/auth.json` is read after that."),
+    variable(
+        "XDG_CONFIG_HOME",
+        "`$XDG_CONFIG_HOME/containers/auth.json` is read last. Default: `$HOME/.config`.",
+    ),
+    variable("HOME", "Where the two defaults above lie."),
+    variable("PATH", "Where credential helpers (`docker-credential-NAME`) are looked for."),
+    variable("HTTP_PROXY", "Proxy for http (also `http_proxy`)."),
+    variable("HTTPS_PROXY", "Proxy for https (also `https_proxy`); `socks5://` works too."),
+    variable("ALL_PROXY", "Proxy for both (also `all_proxy`)."),
+    variable("NO_PROXY", "Hosts that are reached without a proxy (also `no_proxy`)."),
+    variable("SSL_CERT_FILE", "A file of certificate authorities to trust instead of the system's."),
+    variable("SSL_CERT_DIR", "A folder of certificate authorities to trust instead of the system's."),
+    variable("PORT", "Port of `registry serve` when `--port` is not given. Default: a free one."),
+    variable("NO_COLOR", "Set and not empty: no colours."),
+    variable("TERM", "`dumb`: no colours and no progress bars."),
+];
+
+/// The values at start, of the variables in [`VARIABLES`] only. An empty value counts as not set.
+pub(crate) struct Env(BTreeMap<&'static str, OsString>);
+
+impl Env {
+    pub(crate) fn read() -> Self {
+        let value = |v: &Variable| Some((v.name, std::env::var_os(v.name).filter(|v| !v.is_empty())?));
+        Self(VARIABLES.iter().filter_map(value).collect())
+    }
+
+    fn get(&self, name: &'static str) -> Option<&OsStr> {
+        debug_assert!(VARIABLES.iter().any(|v| v.name == name), "{name} is missing in the table");
+        self.0.get(name).map(OsString::as_os_str)
+    }
+
+    fn path(&self, name: &'static str) -> Option<PathBuf> {
+        self.get(name).map(PathBuf::from)
+    }
+
+    fn home(&self) -> Option<PathBuf> {
+        self.path("HOME")
+    }
+
+    /// Docker's `config.json`, whether it exists or not.
+    pub(crate) fn docker_config_file(&self) -> Option<PathBuf> {
+        let folder = self.path("DOCKER_CONFIG").or_else(|| Some(self.home()?.join(".docker")))?;
+        Some(folder.join("config.json"))
+    }
+
+    /// The credential files, first the one that counts most, whether they exist or not.
+    pub(crate) fn credential_files(&self) -> Vec<PathBuf> {
+        let containers = |folder: PathBuf| folder.join("containers").join("auth.json");
+        let config = self.path("XDG_CONFIG_HOME").or_else(|| Some(self.home()?.join(".config")));
+        [
+            self.docker_config_file(),
+            self.path("REGISTRY_AUTH_FILE"),
+            self.path("XDG_RUNTIME_DIR").map(containers),
+            config.map(containers),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// Credentials given as text.
+    pub(crate) fn docker_auth_config(&self) -> Option<&str> {
+        self.get("DOCKER_AUTH_CONFIG")?.to_str()
+    }
+
+    pub(crate) fn port(&self) -> Option<&OsStr> {
+        self.get("PORT")
+    }
+
+    pub(crate) fn is_dumb_terminal(&self) -> bool {
+        self.get("TERM").is_some_and(|term| term == "dumb")
+    }
+
+    pub(crate) fn wants_no_color(&self) -> bool {
+        self.get("NO_COLOR").is_some() || self.is_dumb_terminal()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(values: &[(&'static str, &str)]) -> Env {
+        Env(values.iter().map(|(k, v)| (*k, OsString::from(v))).collect())
+    }
+
+    #[test]
+    fn credential_files_come_in_cranes_order() {
+        let all = env(&[
+            ("HOME", "/h"),
+            ("DOCKER_CONFIG", "/d"),
+            ("REGISTRY_AUTH_FILE", "/r.json"),
+            ("XDG_RUNTIME_DIR", "/run"),
+            ("XDG_CONFIG_HOME", "/c"),
+        ]);
+        let expected = ["/d/config.json", "/r.json", "/run/containers/auth.json", "/c/containers/auth.json"];
+        assert_eq!(all.credential_files(), expected.map(PathBuf::from));
+        let home = env(&[("HOME", "/h")]);
+        let expected = ["/h/.docker/config.json", "/h/.config/containers/auth.json"];
+        assert_eq!(home.credential_files(), expected.map(PathBuf::from));
+        assert!(env(&[]).credential_files().is_empty());
+    }
+
+    #[test]
+    fn every_variable_stands_once_in_the_table() {
+        for (i, v) in VARIABLES.iter().enumerate() {
+            assert!(VARIABLES[..i].iter().all(|w| w.name != v.name), "{}", v.name);
+            assert!(!v.meaning.is_empty());
+        }
+    }
+}

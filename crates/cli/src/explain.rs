@@ -1,0 +1,172 @@
+//! From the libraries' errors to exit codes and hints.
+
+use palan_client::Fault;
+
+use crate::exit::{Code, Failure};
+
+impl From<palan::Error> for Failure {
+    fn from(error: palan::Error) -> Self {
+        let (code, hint) = (of_palan(&error), hint_for_palan(&error));
+        Self::new(code, error).with_hints(hint)
+    }
+}
+
+impl From<palan_client::Error> for Failure {
+    fn from(error: palan_client::Error) -> Self {
+        let (code, hint) = (of_client(&error), hint_for_client(&error));
+        Self::new(code, error).with_hints(hint)
+    }
+}
+
+impl From<palan::place::LocationError> for Failure {
+    fn from(error: palan::place::LocationError) -> Self {
+        Self::new(Code::Usage, error)
+    }
+}
+
+impl From<palan_layer::Error> for Failure {
+    fn from(error: palan_layer::Error) -> Self {
+        Self::new(Code::Damaged, error)
+    }
+}
+
+impl From<palan_core::DocumentError> for Failure {
+    fn from(error: palan_core::DocumentError) -> Self {
+        Self::new(Code::Damaged, error)
+    }
+}
+
+impl From<palan_server::Error> for Failure {
+    fn from(error: palan_server::Error) -> Self {
+        Self::new(Code::Failure, error)
+    }
+}
+
+fn of_palan(error: &palan::Error) -> Code {
+    use palan::Error as E;
+    match error {
+        _ if error.is_not_found() => Code::NotFound,
+        E::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Code::NotFound,
+        E::Client(error) => of_client(error),
+        E::NoPlatform { .. } => Code::NotFound,
+        E::Damaged { .. }
+        | E::Document { .. }
+        | E::Malformed { .. }
+        | E::InvalidImage { .. }
+        | E::Layer { .. } => Code::Damaged,
+        E::NotBasedOn(_) => Code::NotBasedOn,
+        E::BaseUnknown { .. } => Code::BaseUnknown,
+        E::Moved { .. } => Code::Conflict,
+        _ => Code::Failure,
+    }
+}
+
+fn of_client(error: &palan_client::Error) -> Code {
+    use palan_client::Error as E;
+    match error {
+        _ if error.is_not_found() => Code::NotFound,
+        _ if error.is_unauthorized() => Code::Denied,
+        _ if error.is_precondition_failed() => Code::Conflict,
+        E::Challenge { .. } | E::Token { .. } | E::Helper { .. } => Code::Denied,
+        E::Transport { fault: Fault::Request | Fault::Certificate, .. } => Code::Failure,
+        E::Transport { .. } => Code::Unavailable,
+        E::Status(error) if error.status.is_server_error() || error.status.as_u16() == 429 => {
+            Code::Unavailable
+        }
+        E::Mismatch { .. } | E::Document { .. } | E::TooLarge { .. } => Code::Damaged,
+        E::Reference(_) => Code::Usage,
+        E::Source { source, .. } => source.downcast_ref::<palan::Error>().map_or(Code::Failure, of_palan),
+        _ => Code::Failure,
+    }
+}
+
+fn hint_for_palan(error: &palan::Error) -> Option<String> {
+    use palan::Error as E;
+    match error {
+        E::Client(error) => hint_for_client(error),
+        E::ChooseOne { place, choices } if !choices.is_empty() => {
+            Some(format!("name one of them, for example {}", chosen(place, &choices[0])))
+        }
+        E::NoPlatform { found, .. } => found.first().map(|p| format!("choose one of them, for example --platform {p}")),
+        E::NotBasedOn(_) => Some(
+            "give the base that the image was really built on with --old-base, by digest if its tag has moved since"
+                .to_owned(),
+        ),
+        E::BaseUnknown { which, .. } => Some(format!("name it with --{which}-base")),
+        E::Moved { .. } => Some("look at what it is now, and run the command again".to_owned()),
+        _ => None,
+    }
+}
+
+/// `oci:dir` and `v1` make `oci:dir:v1`; a digest is joined by `@`, a platform is chosen by its flag.
+fn chosen(place: &str, choice: &str) -> String {
+    match choice {
+        digest if digest.starts_with("sha256:") || digest.starts_with("sha512:") => {
+            format!("{place}@{digest}")
+        }
+        platform if platform.contains('/') && !place.starts_with("oci") && !place.starts_with("docker") => {
+            format!("--platform {platform}")
+        }
+        name => format!("{place}:{name}"),
+    }
+}
+
+fn hint_for_client(error: &palan_client::Error) -> Option<String> {
+    use palan_client::Error as E;
+    match error {
+        E::Source { source, .. } => source.downcast_ref::<palan::Error>().and_then(hint_for_palan),
+        E::Transport { url, fault: Fault::Certificate, .. } => {
+            let host = host(url);
+            Some(format!(
+                "SSL_CERT_FILE names the authorities to trust; --insecure does without checking {host}"
+            ))
+        }
+        E::Transport { url, fault: Fault::Tls, .. } => {
+            Some(format!("if {} speaks http only, add --insecure", host(url)))
+        }
+        E::Transport { fault: Fault::Inactive, .. } => Some("--timeout 5m waits longer".to_owned()),
+        E::Status(status) if error.is_unauthorized() => {
+            let host = host(&status.url);
+            Some(match status.anonymous {
+                true => format!("palan auth login {host}"),
+                false => format!(
+                    "the credentials for {host} may lack a permission; palan auth login {host} changes them"
+                ),
+            })
+        }
+        E::Token { registry, .. } if error.is_unauthorized() => Some(format!("palan auth login {registry}")),
+        _ => None,
+    }
+}
+
+/// Host and port of a URL.
+fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?']).next().unwrap_or(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_written_as_they_are_typed() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let cases = [
+            ("oci:dir", "v1", "oci:dir:v1".to_owned()),
+            ("docker-archive:x.tar", "localhost/a/b:v1", "docker-archive:x.tar:localhost/a/b:v1".to_owned()),
+            ("oci:dir", &digest, format!("oci:dir@{digest}")),
+            ("localhost:5000/a@sha256:1", "linux/amd64", "--platform linux/amd64".to_owned()),
+        ];
+        for (place, choice, text) in cases {
+            assert_eq!(chosen(place, choice), text);
+        }
+    }
+
+    #[test]
+    fn hosts_are_cut_out_of_urls() {
+        for url in ["https://a.b:5000/v2/x?y", "a.b:5000/v2", "http://a.b:5000"] {
+            assert_eq!(host(url), "a.b:5000", "{url}");
+        }
+    }
+}

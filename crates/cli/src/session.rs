@@ -1,0 +1,95 @@
+//! What every command has at hand: the printer, the environment, the global flags, and the way to the network.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use palan::{copy, place::Places};
+use palan_client::{Client, CredentialProvider};
+
+use crate::{
+    args::Global,
+    env::Env,
+    exit::{Failure, Result},
+    ui::{Progress, Ui},
+};
+
+/// How long work that cannot be cancelled (a system call on a thread of its own) may delay the end.
+const LAST_ORDERS: Duration = Duration::from_secs(2);
+
+pub(crate) struct Session {
+    pub(crate) ui: Ui,
+    pub(crate) env: Env,
+    pub(crate) global: Global,
+}
+
+impl Session {
+    pub(crate) fn new(global: Global, env: Env, ui: Ui) -> Self {
+        if global.verbose {
+            ui.verbose();
+        }
+        Self { ui, env, global }
+    }
+
+    /// Runs a command that does I/O, until it ends or Ctrl-C. Interrupted work is dropped, which removes its
+    /// temporary files.
+    pub(crate) fn block_on(&self, work: impl Future<Output = Result>) -> Result {
+        self.serve(async {
+            tokio::select! {
+                biased;
+                result = work => result,
+                () = interrupted() => Err(Failure::interrupted()),
+            }
+        })
+    }
+
+    /// Runs a command that deals with Ctrl-C itself.
+    pub(crate) fn serve(&self, work: impl Future<Output = Result>) -> Result {
+        let threads = std::thread::available_parallelism().map_or(2, usize::from).max(2);
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+        let result = runtime.block_on(work);
+        runtime.shutdown_timeout(LAST_ORDERS);
+        result
+    }
+
+    /// The places of this command. One connection pool and one token per scope: call it once.
+    pub(crate) fn places(&self) -> Result<Places> {
+        let client = Client::builder()
+            .user_agent(concat!("palan/", env!("CARGO_PKG_VERSION")))
+            .credentials(self.credentials()?)
+            .insecure(self.global.insecure)
+            .inactivity_timeout(self.global.timeout)
+            .proxy_from_environment(true);
+        Ok(Places::new(client.build()?))
+    }
+
+    pub(crate) fn credentials(&self) -> Result<Arc<dyn CredentialProvider>> {
+        Ok(Arc::new(palan_client::credentials::Anonymous))
+    }
+
+    /// How to copy, with the global flags applied.
+    pub(crate) fn copy_options(&self, progress: &Progress) -> copy::Options {
+        copy::Options {
+            jobs: self.global.jobs,
+            foreign: self.global.allow_nondistributable_artifacts,
+            observer: progress.observer(),
+        }
+    }
+}
+
+/// Ctrl-C, or the polite request to end that service managers send.
+pub(crate) async fn interrupted() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = tokio::signal::ctrl_c() => return,
+            }
+        }
+    }
+    // Where signals cannot be listened to, they end the process by themselves.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
