@@ -110,9 +110,10 @@ enum State {
 
 impl FileContent {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        if let State::Idle(file) = std::mem::replace(&mut self.state, State::Done) {
-            self.state = self.read_ahead(file);
-        }
+        self.state = match std::mem::replace(&mut self.state, State::Done) {
+            State::Idle(file) => self.read_ahead(file),
+            other => other,
+        };
         let State::Reading(task) = &mut self.state else {
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         };

@@ -55,10 +55,10 @@ pub(super) fn referrers(
     if artifact_type.is_some() {
         builder = builder.header(OCI_FILTERS_APPLIED, "artifactType");
     }
-    answer(&index(manifests), builder)
+    answer(&index(&manifests), builder)
 }
 
-fn index(manifests: Vec<Value>) -> Value {
+fn index(manifests: &[Value]) -> Value {
     json!({"schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": manifests})
 }
 
