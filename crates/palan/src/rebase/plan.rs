@@ -173,57 +173,80 @@ pub async fn plan(places: &Places, request: &Request) -> Result<Plan, Error> {
     };
     let (root, old, new) =
         tokio::try_join!(Tree::read(&opened, &request.platforms), read(typed_old), read(typed_new),)?;
-    let (old, new) = bases(places, &opened, &root, old, new).await?;
+    let new = match new {
+        Some(new) => new,
+        None => named_base(places, &opened, &root).await?,
+    };
+    let old = match old {
+        Some(old) => vec![Arc::new(old); root.nodes.len()],
+        None => hinted_bases(places, &opened, &root, &new).await?,
+    };
     Planner { source: opened.place.as_ref(), old: &old, new: &new }.run(&opened, request, root).await
 }
 
-/// Fills in the bases that were not typed, from the image's hints.
-async fn bases(
+fn unknown(opened: &Opened<dyn Source>, tree: &Tree, which: &'static str, reason: &str) -> Error {
+    let image = format!("{}@{}", opened.place.name(), tree.root.digest());
+    Error::BaseUnknown { image, which, reason: reason.to_owned() }
+}
+
+async fn read_base(places: &Places, reference: Reference) -> Result<Base, Error> {
+    let opened = places.source(&Location::Registry(reference.clone()))?;
+    Base::read(&opened, Some(reference)).await
+}
+
+/// The new base, when none was typed: what the name in the image's hints stands for now.
+async fn named_base(places: &Places, opened: &Opened<dyn Source>, tree: &Tree) -> Result<Base, Error> {
+    let missing = "it has no org.opencontainers.image.base.name annotation or label";
+    let named = tree.hints().reference().ok_or_else(|| unknown(opened, tree, "new", missing))?;
+    read_base(places, named).await
+}
+
+/// The old base of each image, when none was typed: by the digest in its hints, which may be that of an index (then all
+/// images share it) or of one platform's manifest (then each has its own).
+async fn hinted_bases(
     places: &Places,
     opened: &Opened<dyn Source>,
     tree: &Tree,
-    old: Option<Base>,
-    new: Option<Base>,
-) -> Result<(Base, Base), Error> {
-    let hints = tree.hints();
-    let image = || format!("{}@{}", opened.place.name(), tree.root.digest());
-    let unknown =
-        |which, reason: &str| Error::BaseUnknown { image: image(), which, reason: reason.to_owned() };
-    let read = |reference: Reference| async move {
-        let opened = places.source(&Location::Registry(reference.clone()))?;
-        Base::read(&opened, Some(reference)).await
-    };
-    let named = hints.reference();
-    let missing = "it has no org.opencontainers.image.base.name annotation or label";
-    let new = match new {
-        Some(new) => new,
-        None => read(named.clone().ok_or_else(|| unknown("new", missing))?).await?,
-    };
-    let old = match (old, hints.digest) {
-        (Some(old), _) => old,
-        (None, None) => {
-            let reason = "it has no org.opencontainers.image.base.digest annotation or label";
-            return Err(unknown("old", reason));
+    new: &Base,
+) -> Result<Vec<Arc<Base>>, Error> {
+    let mut known: HashMap<Digest, Arc<Base>> = HashMap::new();
+    let mut out = Vec::new();
+    for node in &tree.nodes {
+        let hints = node.hints(&tree.index_hints);
+        let missing = "it has no org.opencontainers.image.base.digest annotation or label";
+        let digest = hints.digest.ok_or_else(|| unknown(opened, tree, "old", missing))?;
+        let base = match known.get(&digest) {
+            Some(base) => Arc::clone(base),
+            None => Arc::new(
+                find_base(places, digest, hints.reference(), new)
+                    .await?
+                    .ok_or_else(|| unknown(opened, tree, "old", "its hints name no repository to look in"))?,
+            ),
+        };
+        known.insert(digest, Arc::clone(&base));
+        out.push(base);
+    }
+    Ok(out)
+}
+
+/// Looks for a base where the image says it came from, then where the new one is.
+async fn find_base(
+    places: &Places,
+    digest: Digest,
+    named: Option<Reference>,
+    new: &Base,
+) -> Result<Option<Base>, Error> {
+    let mut repositories: Vec<Reference> = named.into_iter().chain(new.reference.clone()).collect();
+    repositories.dedup_by(|a, b| a.repository() == b.repository());
+    let mut gone = None;
+    for reference in repositories {
+        match read_base(places, reference.repository().with_digest(digest)).await {
+            Ok(base) => return Ok(Some(base)),
+            Err(e) if e.is_not_found() => gone = Some(e),
+            Err(e) => return Err(e),
         }
-        // The old base is looked for where the image says it came from, then where the new one is.
-        (None, Some(digest)) => {
-            let mut repositories: Vec<Reference> = named.into_iter().chain(new.reference.clone()).collect();
-            repositories.dedup_by(|a, b| a.repository() == b.repository());
-            if repositories.is_empty() {
-                return Err(unknown("old", "its hints name no repository to look in"));
-            }
-            let mut last = None;
-            for reference in repositories {
-                match read(reference.repository().with_digest(digest)).await {
-                    Ok(base) => return Ok((base, new)),
-                    Err(e) if e.is_not_found() => last = Some(e),
-                    Err(e) => return Err(e),
-                }
-            }
-            return Err(last.unwrap_or_else(|| unknown("old", "its digest is gone")));
-        }
-    };
-    Ok((old, new))
+    }
+    gone.map_or(Ok(None), Err)
 }
 
 /// The image or index to rebase, read as far as needed.
@@ -355,28 +378,27 @@ impl Tree {
         self.kept.push(Finding::of_index(FindingKind::EntryKept, text));
     }
 
-    /// What the image says of its base: manifest before index before descriptor before labels.
+    /// What the images say of their base, taken together.
     fn hints(&self) -> Hints {
-        let manifests = self
-            .nodes
-            .iter()
-            .map(|n| Hints::read(|k| n.image.manifest_view.annotations.get(k).map(String::as_str)));
-        let descriptors = self.nodes.iter().map(|n| n.descriptor_hints.clone());
-        let labels = self.nodes.iter().map(|n| Hints::read(|k| one::label(&n.image, k)));
-        // The index's digest covers all platforms; a child's only its own, so with several the index goes first.
-        let index = std::iter::once(self.index_hints.clone());
-        let all: Vec<Hints> = if self.nodes.len() > 1 {
-            index.chain(manifests).chain(descriptors).chain(labels).collect()
-        } else {
-            manifests.chain(index).chain(descriptors).chain(labels).collect()
-        };
-        all.into_iter().fold(Hints::default(), Hints::or)
+        self.nodes.iter().map(|node| node.hints(&self.index_hints)).fold(Hints::default(), Hints::or)
+    }
+}
+
+impl Node {
+    /// What the image says of its base: manifest before index before descriptor before labels.
+    fn hints(&self, index: &Hints) -> Hints {
+        let annotations = &self.image.manifest_view.annotations;
+        Hints::read(|k| annotations.get(k).map(String::as_str))
+            .or(index.clone())
+            .or(self.descriptor_hints.clone())
+            .or(Hints::read(|k| one::label(&self.image, k)))
     }
 }
 
 struct Planner<'a> {
     source: &'a dyn Source,
-    old: &'a Base,
+    /// Of each node.
+    old: &'a [Arc<Base>],
     new: &'a Base,
 }
 
@@ -384,7 +406,10 @@ impl Planner<'_> {
     async fn run(&self, opened: &Opened<dyn Source>, request: &Request, tree: Tree) -> Result<Plan, Error> {
         let mut findings = tree.kept.clone();
         let name = self.base_name(&tree.hints(), &mut findings);
-        let parts = try_join_all(tree.nodes.iter().map(|node| self.one(node, name.clone()))).await?;
+        let parts = try_join_all(
+            tree.nodes.iter().zip(self.old).map(|(node, old)| self.one(node, old, name.clone())),
+        )
+        .await?;
         let mut replaced: Replaced = HashMap::new();
         let (mut configs, mut documents, mut platforms) = (Vec::new(), Vec::new(), Vec::new());
         let mut new_base_blobs = HashSet::new();
@@ -432,19 +457,20 @@ impl Planner<'_> {
     async fn one(
         &self,
         node: &Node,
+        old_base: &Base,
         name: Option<String>,
     ) -> Result<(one::Rebased, PlatformReport, NewHints), Error> {
         let platform = node.image.platform();
-        let (old, new) = tokio::try_join!(self.old.image(&platform), self.new.image(&platform))?;
+        let (old, new) = tokio::try_join!(old_base.image(&platform), self.new.image(&platform))?;
         let hints = NewHints { name, digest: new.manifest.digest() };
-        let rebased = one::rebase(&node.image, &old, &new, &self.old.name(), &hints)?;
+        let rebased = one::rebase(&node.image, &old, &new, &old_base.name(), &hints)?;
         let report = PlatformReport {
             platform: platform.to_string(),
             digest: node.image.manifest.digest(),
             new_digest: rebased.manifest.digest(),
             boundary: rebased.boundary,
             own_layers: node.image.manifest_view.layers.len() - rebased.boundary,
-            old_base: (self.old.name(), old.manifest.digest()),
+            old_base: (old_base.name(), old.manifest.digest()),
             new_base: (self.new.name(), new.manifest.digest()),
             new_base_layers: new.manifest_view.layers.iter().map(|l| l.digest).collect(),
         };
