@@ -14,6 +14,35 @@ pub struct HashingReader<R> {
     count: u64,
 }
 
+/// Counts what is read through it, and hashes it unless somebody else does already.
+pub(crate) struct RawReader<R> {
+    inner: R,
+    hasher: Option<Hasher>,
+    count: u64,
+}
+
+impl<R> RawReader<R> {
+    pub(crate) fn new(inner: R, hashed_elsewhere: bool) -> Self {
+        let hasher = (!hashed_elsewhere).then(|| Algorithm::Sha256.hasher());
+        Self { inner, hasher, count: 0 }
+    }
+
+    pub(crate) fn finish(self) -> (Option<Digest>, u64, R) {
+        (self.hasher.map(Hasher::finish), self.count, self.inner)
+    }
+}
+
+impl<R: Read> Read for RawReader<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buf)?;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buf[..n]);
+        }
+        self.count += n as u64;
+        Ok(n)
+    }
+}
+
 impl<R> HashingReader<R> {
     /// Hashes with `algorithm`.
     pub fn new(inner: R, algorithm: Algorithm) -> Self {

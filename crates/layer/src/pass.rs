@@ -10,7 +10,7 @@ use palan_core::{Algorithm, Compression, Descriptor, Digest, Family, MediaType};
 use crate::{
     Decoder, Encoder, Error, HashingReader, HashingWriter, Level, Limits, Result,
     codec::{self, Sniffed},
-    hash::{TeeReader, VerifyingReader, drain},
+    hash::{RawReader, TeeReader, VerifyingReader, drain},
     tar::{Archive, Ending},
 };
 
@@ -39,7 +39,7 @@ pub struct Scan {
 /// for damage.
 pub fn scan(reader: impl Read, limits: &Limits) -> Result<Scan> {
     let mut blob = HashingReader::new(reader, Algorithm::Sha256);
-    let inner = scan_raw(&mut blob, limits)?;
+    let inner = scan_raw(&mut blob, Algorithm::Sha256, limits)?;
     let (digest, size, _) = blob.finish();
     Ok(inner.into_scan(digest, size))
 }
@@ -50,7 +50,7 @@ pub fn scan(reader: impl Read, limits: &Limits) -> Result<Scan> {
 /// Does not compare the compression with the media type (see [`codec::check`]) nor the diff ID.
 pub fn scan_expecting(reader: impl Read, expected: &Descriptor, limits: &Limits) -> Result<Scan> {
     let mut blob = VerifyingReader::new(reader, expected);
-    match scan_raw(&mut blob, limits) {
+    match scan_raw(&mut blob, expected.digest.algorithm(), limits) {
         Ok(inner) => {
             blob.finish()?;
             Ok(inner.into_scan(expected.digest, expected.size))
@@ -66,7 +66,8 @@ pub fn scan_expecting(reader: impl Read, expected: &Descriptor, limits: &Limits)
 
 /// What is known of the inside of a blob after it was read.
 struct Inside {
-    diff_id: Digest,
+    /// `None` where the archive is the blob.
+    diff_id: Option<Digest>,
     raw_size: u64,
     compression: Compression,
     entries: u64,
@@ -77,19 +78,23 @@ struct Inside {
 impl Inside {
     fn into_scan(self, digest: Digest, size: u64) -> Scan {
         let Self { diff_id, raw_size, compression, entries, ending, padding } = self;
+        let diff_id = diff_id.unwrap_or(digest);
         Scan { digest, size, diff_id, raw_size, compression, entries, ending, padding }
     }
 
     fn into_packed(self, digest: Digest, size: u64, compression: Compression) -> Packed {
         let Self { diff_id, raw_size, entries, .. } = self;
+        let diff_id = diff_id.unwrap_or(digest);
         Packed { digest, size, diff_id, raw_size, compression, entries }
     }
 }
 
-fn scan_raw(blob: &mut impl Read, limits: &Limits) -> Result<Inside> {
+/// `algorithm` is the one that the blob itself is hashed with: a plain archive need not be hashed twice.
+fn scan_raw(blob: &mut impl Read, algorithm: Algorithm, limits: &Limits) -> Result<Inside> {
     let decoder = Decoder::with_limits(&mut *blob, limits)?;
     let compression = decoder.compression();
-    let mut raw = HashingReader::new(decoder, Algorithm::Sha256);
+    let is_blob = compression == Compression::None && algorithm == Algorithm::Sha256;
+    let mut raw = RawReader::new(decoder, is_blob);
     let (entries, ending) = walk(&mut raw, limits)?;
     let (diff_id, raw_size, decoder) = raw.finish();
     let padding = decoder.padding();
@@ -186,7 +191,7 @@ fn store<R: Read, W: Write>(
     sink: HashingWriter<W>,
 ) -> Result<Packed> {
     let mut tee = TeeReader { reader, writer: sink };
-    let inside = scan_raw(&mut tee, &packing.limits)?;
+    let inside = scan_raw(&mut tee, Algorithm::Sha256, &packing.limits)?;
     tee.writer.flush()?;
     let (digest, size, _) = tee.writer.finish();
     Ok(inside.into_packed(digest, size, found))
@@ -200,7 +205,7 @@ fn compress<R: Read, W: Write>(
     let decoder = Decoder::with_limits(reader, &packing.limits)?;
     let encoder = Encoder::with_threads(sink, packing.compression, packing.level, packing.threads)?;
     let tee = TeeReader { reader: decoder, writer: encoder };
-    let mut raw = HashingReader::new(tee, Algorithm::Sha256);
+    let mut raw = RawReader::new(tee, false);
     let (entries, ending) = walk(&mut raw, &packing.limits)?;
     let (diff_id, raw_size, tee) = raw.finish();
     let mut sink = tee.writer.finish()?;

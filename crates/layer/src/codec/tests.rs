@@ -40,7 +40,7 @@ struct Trickle<'a>(&'a [u8], Vec<usize>, usize);
 impl Read for Trickle<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.2 += 1;
-        if self.2 % 5 == 0 {
+        if self.2.is_multiple_of(5) {
             return Err(io::ErrorKind::Interrupted.into());
         }
         let n = self.1[self.2 % self.1.len()].max(1).min(buf.len()).min(self.0.len());

@@ -131,7 +131,7 @@ fn sha512_descriptors_are_honoured() {
 fn truncated_archives_are_not_packed() {
     let builder = Builder::new().dir("a").file("a/b", [7; 3000]).file("a/c", [8; 1024]).symlink("l", "a");
     let tar = builder.file(format!("long/{}", "n".repeat(200)), b"x").tar().unwrap();
-    for cut in 0..tar.len() {
+    for cut in (0..tar.len()).filter(|cut| cut % 512 < 2 || cut % 7 == 0) {
         let result = pack_layer(&tar[..cut], &Packing::new(Compression::None), std::io::sink());
         let error = result.expect_err(&format!("cut at {cut} of {}", tar.len()));
         assert!(matches!(error, Error::TarCutOff { .. } | Error::EntryCutOff { .. }), "{cut}: {error:?}");

@@ -323,7 +323,7 @@ proptest! {
         prop_assert_eq!(listing(&tree), expected);
         for (path, node) in tree.iter() {
             let parent = path.iter().rposition(|b| *b == b'/').map(|slash| tree.get(&path[..slash]).unwrap());
-            prop_assert!(parent.is_none_or(|parent| parent.is_dir()));
+            prop_assert!(parent.is_none_or(Node::is_dir));
             prop_assert!(node.layer < layers.len());
         }
     }
