@@ -32,6 +32,7 @@ pub struct Builder {
 pub(crate) struct Settings {
     pub(crate) insecure: bool,
     pub(crate) page_size: u32,
+    pub(crate) chunk_size: u64,
     plain_http: HashSet<String>,
     skip_verify: HashSet<String>,
     headers: HashMap<String, HeaderMap>,
@@ -62,6 +63,7 @@ impl Default for Builder {
             settings: Settings {
                 insecure: false,
                 page_size: 1000,
+                chunk_size: 64 * 1024 * 1024,
                 plain_http: HashSet::new(),
                 skip_verify: HashSet::new(),
                 headers: HashMap::new(),
@@ -156,6 +158,14 @@ impl Builder {
     #[must_use]
     pub fn page_size(mut self, entries: u32) -> Self {
         self.settings.page_size = entries.max(1);
+        self
+    }
+
+    /// How large the pieces of an upload are, in bytes, where it has to go in pieces (a proxy refused the whole): 64 MiB
+    /// if not set, below the 100 MB that common proxies allow. A larger minimum of the registry is honoured.
+    #[must_use]
+    pub fn chunk_size(mut self, bytes: u64) -> Self {
+        self.settings.chunk_size = bytes.max(1);
         self
     }
 

@@ -6,7 +6,12 @@ use palan_core::{
     Descriptor, Digest, Document, DocumentError, MAX_DOCUMENT_SIZE, MediaType, Mismatch, Selector,
 };
 
-use crate::{Error, Repo, repo::Access, response::Response, transport::Payload};
+use crate::{
+    Error, Repo,
+    repo::Access,
+    response::Response,
+    transport::{Call, Payload},
+};
 
 /// Everything that is a manifest for us; without this header registries answer schema 1.
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
@@ -80,9 +85,8 @@ impl Repo {
             self.check(selector, expected, &bytes)?;
         }
         let declared = answer.header(header::CONTENT_TYPE).map(MediaType::from_content_type);
-        let algorithm = wanted.map_or_else(Default::default, |d| Some(d.algorithm()));
-        let parsed = match algorithm {
-            Some(algorithm) => Document::parse_with(bytes, declared, algorithm),
+        let parsed = match wanted {
+            Some(digest) => Document::parse_with(bytes, declared, digest.algorithm()),
             None => Document::parse(bytes, declared),
         };
         parsed.map_err(|source| match source {
@@ -145,7 +149,7 @@ impl Repo {
         self.delete(&call).await
     }
 
-    pub(crate) async fn delete(&self, call: &crate::transport::Call<'_>) -> Result<(), Error> {
+    pub(crate) async fn delete(&self, call: &Call<'_>) -> Result<(), Error> {
         let wanted = [StatusCode::ACCEPTED, StatusCode::OK, StatusCode::NO_CONTENT];
         self.send(call).await?.expect(&wanted).await.map(drop)
     }
@@ -155,9 +159,9 @@ impl Repo {
         method: Method,
         selector: &Selector,
         access: Access,
-    ) -> Result<crate::transport::Call<'static>, Error> {
-        let call = self.call(method.clone(), &format!("manifests/{selector}"), access)?;
-        let reads = matches!(method, Method::GET | Method::HEAD);
+    ) -> Result<Call<'static>, Error> {
+        let call = self.call(method, &format!("manifests/{selector}"), access)?;
+        let reads = matches!(call.method, Method::GET | Method::HEAD);
         Ok(if reads { call.header(header::ACCEPT, ACCEPT) } else { call })
     }
 

@@ -109,7 +109,7 @@ mod tests {
             ("", &[]),
             (" , ,, ", &[]),
             (r#"="","#, &[]),
-            ("Bearer =x,é=ü", &[("bearer", &[("é", "ü")])]),
+            ("Bearer , =x,é=ü", &[("bearer", &[]), ("x", &[("é", "ü")])]),
         ];
         for (value, expected) in cases {
             let found = parse(value);

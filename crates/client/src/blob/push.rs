@@ -14,9 +14,6 @@ use crate::{
     wire::Lane,
 };
 
-/// The size of pieces where pieces are needed: below the 100 MB that common proxies allow.
-const CHUNK: u64 = 64 * 1024 * 1024;
-
 impl Repo {
     /// Uploads a blob. Does not ask whether it is there already: see [`Repo::has_blob`] and [`Repo::mount_blob`].
     ///
@@ -94,7 +91,7 @@ impl Push<'_> {
             none => none.insert(open(self.repo).await?),
         };
         let left = self.descriptor.size.saturating_sub(session.offset);
-        let chunk = CHUNK.max(session.smallest_chunk);
+        let chunk = self.repo.transport().settings.chunk_size.max(session.smallest_chunk);
         if self.chunked && left > 0 { self.patch(left.min(chunk)).await } else { self.put(left).await }
     }
 

@@ -1,0 +1,163 @@
+//! Credential helpers: programs that keep secrets. Protocol: docker/docker-credential-helpers.
+
+use std::{
+    io,
+    path::PathBuf,
+    process::{Output, Stdio},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    process::{Child, Command},
+};
+
+use super::Credentials;
+use crate::{Error, Secret};
+
+/// More than this no helper has to say.
+const LONGEST_OUTPUT: u64 = 1024 * 1024;
+const SHOWN_MESSAGE: usize = 200;
+
+/// What a helper has for a key; `None`: nothing.
+pub(super) type Reply = Option<Credentials>;
+
+/// How helpers are found and run.
+pub(super) struct Helpers {
+    pub(super) folders: Vec<PathBuf>,
+    pub(super) timeout: Duration,
+}
+
+impl Default for Helpers {
+    fn default() -> Self {
+        Self { folders: Vec::new(), timeout: Duration::from_secs(60) }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Exchange<'a> {
+    #[serde(rename = "ServerURL", default)]
+    server_url: std::borrow::Cow<'a, str>,
+    #[serde(default)]
+    username: std::borrow::Cow<'a, str>,
+    #[serde(default)]
+    secret: std::borrow::Cow<'a, str>,
+}
+
+/// A helper's program, as messages name it.
+pub(super) fn program(helper: &str) -> String {
+    format!("docker-credential-{helper}")
+}
+
+impl Helpers {
+    /// Asks for credentials.
+    pub(super) async fn get(&self, helper: &str, key: &str) -> Result<Reply, Error> {
+        let Some(output) = self.run(helper, "get", key, key.as_bytes()).await? else { return Ok(None) };
+        let answer: Exchange<'_> = serde_json::from_slice(&output)
+            .map_err(|_| error(helper, key, "its answer is not what a helper should answer".into()))?;
+        if answer.username.is_empty() && answer.secret.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Credentials::of_user(answer.username.into_owned(), answer.secret.into_owned())))
+    }
+
+    /// Has credentials kept.
+    pub(super) async fn store(
+        &self,
+        helper: &str,
+        key: &str,
+        username: &str,
+        secret: &Secret,
+    ) -> Result<(), Error> {
+        let exchange =
+            Exchange { server_url: key.into(), username: username.into(), secret: secret.expose().into() };
+        let input = serde_json::to_vec(&exchange).map_err(|e| error(helper, key, e.to_string()))?;
+        self.run(helper, "store", key, &input).await.map(drop)
+    }
+
+    /// Has credentials forgotten. Returns whether there were any.
+    pub(super) async fn erase(&self, helper: &str, key: &str) -> Result<bool, Error> {
+        if self.get(helper, key).await?.is_none() {
+            return Ok(false);
+        }
+        Ok(self.run(helper, "erase", key, key.as_bytes()).await?.is_some())
+    }
+
+    /// The keys for which credentials are kept.
+    pub(super) async fn list(&self, helper: &str) -> Result<Vec<String>, Error> {
+        let Some(output) = self.run(helper, "list", "all", b"").await? else { return Ok(Vec::new()) };
+        let users: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&output)
+            .map_err(|_| error(helper, "all", "its answer is not what a helper should answer".into()))?;
+        Ok(users.into_iter().map(|(key, _)| key).collect())
+    }
+
+    /// Runs a helper; `None`: it does not know the key.
+    async fn run(&self, helper: &str, verb: &str, key: &str, input: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        tracing::debug!(helper, verb, key, "running a credential helper");
+        let child = self.spawn(helper, verb).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => error(helper, key, "the program was not found".into()),
+            _ => error(helper, key, format!("cannot be run: {e}")),
+        })?;
+        let output = tokio::time::timeout(self.timeout, talk(child, input)).await;
+        let output = output
+            .map_err(|_| error(helper, key, format!("no answer within {:?}", self.timeout)))?
+            .map_err(|e| error(helper, key, e.to_string()))?;
+        if output.status.success() {
+            return Ok(Some(output.stdout));
+        }
+        let message = message(&output);
+        if message.contains("credentials not found") {
+            return Ok(None);
+        }
+        Err(error(helper, key, format!("{} ({})", message, output.status)))
+    }
+
+    fn spawn(&self, helper: &str, verb: &str) -> io::Result<Child> {
+        if helper.is_empty() || helper.contains(['/', '\\']) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is not a helper's name"));
+        }
+        let name = program(helper);
+        let found = self.folders.iter().map(|folder| folder.join(&name)).find(|path| path.exists());
+        Command::new(found.unwrap_or_else(|| name.into()))
+            .arg(verb)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+    }
+}
+
+async fn talk(mut child: Child, input: &[u8]) -> io::Result<Output> {
+    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    let write = async {
+        if let Some(mut stdin) = stdin {
+            // A helper may answer without reading.
+            let _ = stdin.write_all(input).await;
+            let _ = stdin.shutdown().await;
+        }
+    };
+    let read = async {
+        let mut bytes = Vec::new();
+        match stdout {
+            Some(stdout) => stdout.take(LONGEST_OUTPUT).read_to_end(&mut bytes).await.map(|_| bytes),
+            None => Ok(bytes),
+        }
+    };
+    let ((), stdout) = tokio::join!(write, read);
+    let (stdout, status) = (stdout?, child.wait().await?);
+    Ok(Output { status, stdout, stderr: Vec::new() })
+}
+
+/// What a helper that fails says; by the protocol, on its standard output.
+fn message(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or("failed without a message");
+    line.chars().filter(|c| !c.is_control()).take(SHOWN_MESSAGE).collect()
+}
+
+fn error(helper: &str, key: &str, reason: String) -> Error {
+    Error::Helper { helper: helper.to_owned(), key: key.to_owned(), reason }
+}

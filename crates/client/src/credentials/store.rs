@@ -1,0 +1,151 @@
+//! Changing what is kept: log in and log out.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Map, Value, json};
+
+use super::{Config, Keychain, file, helper, key};
+use crate::{Error, Secret};
+
+/// What an entry of `auths` may hold of secrets.
+const SECRET_FIELDS: [&str; 5] = ["auth", "username", "password", "identitytoken", "registrytoken"];
+
+impl Keychain {
+    /// Keeps credentials for `server`, a registry (as in references) or a part of one: with the helper that the file
+    /// names for it, else in the file. The user `<token>` stands for an identity token. Returns where they went: the
+    /// file's or the helper's name.
+    ///
+    /// The file is replaced as a whole, readable by its owner only; what palan does not know in it stays, in order.
+    pub async fn login(
+        &self,
+        path: &Path,
+        server: &str,
+        username: &str,
+        secret: &Secret,
+    ) -> Result<String, Error> {
+        let mut json = load(path)?;
+        let config = Config::of_object(&json).map_err(|reason| file::file_error(path, reason))?;
+        let key = key::storage_key(server);
+        if let Some(helper) = config.storing_helper(&key) {
+            self.helpers.store(helper, &key, username, secret).await?;
+            // Docker's marker: the helper has something for this key.
+            change_entry(path, &mut json, &key, Map::new())?;
+            save(path, &json)?;
+            return Ok(helper::program(helper));
+        }
+        let entry = match username {
+            "<token>" => json!({ "identitytoken": secret.expose() }),
+            _ => json!({ "auth": file::encode(username, secret.expose()) }),
+        };
+        let Value::Object(entry) = entry else { return Ok(String::new()) };
+        change_entry(path, &mut json, &key, entry)?;
+        save(path, &json)?;
+        Ok(path.display().to_string())
+    }
+
+    /// Forgets the credentials for `server` in this file and with the helper it names. Returns whether there were any.
+    pub async fn logout(&self, path: &Path, server: &str) -> Result<bool, Error> {
+        let mut json = load(path)?;
+        let config = Config::of_object(&json).map_err(|reason| file::file_error(path, reason))?;
+        let mut any = false;
+        let key = key::storage_key(server);
+        if let Some(helper) = config.storing_helper(&key) {
+            any = self.helpers.erase(helper, &key).await?;
+        }
+        if let Some(Value::Object(auths)) = json.get_mut("auths") {
+            let before = auths.len();
+            let hosts = key::registry_keys(server);
+            let is_server = |key: &str| {
+                hosts.iter().any(|h| h == key)
+                    || key::url_host(key).is_some_and(|h| hosts.iter().any(|n| n == h))
+            };
+            auths.retain(|key, _| !is_server(key));
+            if auths.len() < before {
+                any = true;
+                save(path, &json)?;
+            }
+        }
+        Ok(any)
+    }
+
+    /// The keys for which a helper keeps credentials.
+    pub async fn helper_keys(&self, helper: &str) -> Result<Vec<String>, Error> {
+        self.helpers.list(helper).await
+    }
+}
+
+fn load(path: &Path) -> Result<Map<String, Value>, Error> {
+    match file::read(path)? {
+        Some(text) => file::object(path, &text),
+        None => Ok(Map::new()),
+    }
+}
+
+/// Replaces the secrets of an entry and keeps its other fields.
+fn change_entry(
+    path: &Path,
+    json: &mut Map<String, Value>,
+    key: &str,
+    fields: Map<String, Value>,
+) -> Result<(), Error> {
+    let not_an_object = |what: &str| file::file_error(path, format!("{what} is not an object"));
+    let auths = json.entry("auths").or_insert_with(|| json!({}));
+    if auths.is_null() {
+        *auths = json!({});
+    }
+    let auths = auths.as_object_mut().ok_or_else(|| not_an_object("\"auths\""))?;
+    let entry = auths.entry(key).or_insert_with(|| json!({}));
+    let entry = entry.as_object_mut().ok_or_else(|| not_an_object(&format!("the entry \"{key}\"")))?;
+    entry.retain(|name, _| !SECRET_FIELDS.contains(&name.as_str()));
+    entry.extend(fields);
+    Ok(())
+}
+
+fn save(path: &Path, json: &Map<String, Value>) -> Result<(), Error> {
+    write(path, json).map_err(|e| file::file_error(path, format!("cannot be written: {e}")))
+}
+
+/// Writes beside the file and renames, so that nobody ever sees half of it. A symbolic link stays one.
+fn write(path: &Path, json: &Map<String, Value>) -> io::Result<()> {
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let (temporary, mut file) = create_beside(folder)?;
+    let done = (|| {
+        file.write_all(&with_tabs(json)?)?;
+        file.sync_all()?;
+        fs::rename(&temporary, &target)
+    })();
+    if done.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    done
+}
+
+/// Docker indents with tabs.
+fn with_tabs(json: &Map<String, Value>) -> io::Result<Vec<u8>> {
+    use serde::Serialize;
+    let mut text = Vec::new();
+    let format = serde_json::ser::PrettyFormatter::with_indent(b"\t");
+    json.serialize(&mut serde_json::Serializer::with_formatter(&mut text, format))?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+fn create_beside(folder: &Path) -> io::Result<(PathBuf, File)> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    loop {
+        let path = folder.join(format!(".palan-{:016x}", fastrand::u64(..)));
+        match options.open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            opened => return opened.map(|file| (path, file)),
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! Pushing and mounting blobs.
+
+mod common;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use common::{blob, builder, client, content, named, repo};
+use futures_util::{StreamExt, stream};
+use palan_client::{BlobOpener, BoxError, BoxFuture, ByteStream, Error, Fault};
+use palan_core::Digest;
+use palan_testkit::fault::{FaultRegistry, Reply, Request};
+
+/// An upload session as a registry keeps it, with faults.
+#[derive(Default)]
+struct Uploads {
+    sessions: Vec<Vec<u8>>,
+    blobs: Vec<Bytes>,
+    chunk_min_length: Option<u64>,
+    largest_body: Option<usize>,
+    forgets: bool,
+}
+
+type Shared = Arc<Mutex<Uploads>>;
+
+impl Uploads {
+    fn answer(&mut self, request: &Request) -> Reply {
+        let path = request.path().to_owned();
+        let session = path.strip_prefix("/v2/a/b/blobs/uploads/").unwrap_or_default();
+        if self.largest_body.is_some_and(|most| request.body.len() > most) {
+            return Reply::status(413);
+        }
+        match (request.method.as_str(), session.parse::<usize>()) {
+            ("POST", _) => self.open(),
+            ("GET", Ok(id)) if !self.forgets => self.status(id, 204),
+            ("PATCH", Ok(id)) => self.append(id, request),
+            ("PUT", Ok(id)) if id < self.sessions.len() => self.close(id, request),
+            ("HEAD", _) => {
+                let known = |b: &&Bytes| path.ends_with(&Digest::sha256(b).to_string());
+                Reply::status(if self.blobs.iter().any(|b| known(&b)) { 200 } else { 404 })
+            }
+            _ => Reply::error(404, "BLOB_UPLOAD_UNKNOWN"),
+        }
+    }
+
+    fn open(&mut self) -> Reply {
+        self.sessions.push(Vec::new());
+        let location = format!("/v2/a/b/blobs/uploads/{}?_state=s%2F0", self.sessions.len() - 1);
+        let reply = Reply::status(202).header("location", &location);
+        match self.chunk_min_length {
+            Some(length) => reply.header("oci-chunk-min-length", &length.to_string()),
+            None => reply,
+        }
+    }
+
+    fn status(&self, id: usize, status: u16) -> Reply {
+        let length = self.sessions[id].len();
+        Reply::status(status)
+            .header("location", &format!("/v2/a/b/blobs/uploads/{id}?_state=s{length}"))
+            .header("range", &format!("0-{}", length.max(1) - 1))
+    }
+
+    fn append(&mut self, id: usize, request: &Request) -> Reply {
+        let start: usize = request.header("content-range").split('-').next().unwrap().parse().unwrap();
+        if start != self.sessions[id].len() {
+            return self.status(id, 416);
+        }
+        self.sessions[id].extend_from_slice(&request.body);
+        self.status(id, 202)
+    }
+
+    fn close(&mut self, id: usize, request: &Request) -> Reply {
+        self.sessions[id].extend_from_slice(&request.body);
+        if request.cut {
+            return Reply::abort();
+        }
+        let bytes = Bytes::from(self.sessions[id].clone());
+        if !request.target.ends_with(&format!("digest={}", Digest::sha256(&bytes)).replace(':', "%3A")) {
+            return Reply::error(400, "DIGEST_INVALID");
+        }
+        assert!(request.target.contains("_state=s"), "the location's query is lost: {}", request.target);
+        self.blobs.push(bytes);
+        Reply::status(201)
+    }
+}
+
+fn scripted(uploads: &Shared) -> impl Fn(&Request) -> Reply + Send + Sync + use<> {
+    let uploads = uploads.clone();
+    move |request| uploads.lock().unwrap().answer(request)
+}
+
+#[tokio::test]
+async fn a_blob_takes_two_requests() {
+    let uploads = Shared::default();
+    let registry = FaultRegistry::start(scripted(&uploads)).await;
+    let (client, bytes) = (client(), content(100_000));
+    repo(&client, &registry).push_blob(&blob(&bytes), &bytes).await.unwrap();
+    assert_eq!(uploads.lock().unwrap().blobs, std::slice::from_ref(&bytes));
+    let requests = registry.requests();
+    assert_eq!(requests.len(), 2);
+    assert_eq!(requests[0].header("content-length"), "0");
+    assert_eq!(requests[1].header("content-length"), "100000");
+    assert_eq!(requests[1].header("transfer-encoding"), "");
+    assert_eq!(requests[1].header("content-range"), "");
+    assert_eq!(requests[1].header("content-type"), "application/octet-stream");
+    assert_eq!(client.stats().bytes_sent, 100_000);
+}
+
+#[tokio::test]
+async fn an_empty_blob_is_pushed() {
+    let uploads = Shared::default();
+    let registry = FaultRegistry::start(scripted(&uploads)).await;
+    let bytes = Bytes::new();
+    repo(&client(), &registry).push_blob(&blob(&bytes), &bytes).await.unwrap();
+    assert_eq!(uploads.lock().unwrap().blobs, [bytes]);
+}
+
+#[tokio::test]
+async fn a_failed_upload_starts_again_where_nothing_arrived() {
+    for status in [500, 503, 429] {
+        let uploads = Shared::default();
+        let answer = scripted(&uploads);
+        let registry = FaultRegistry::start(move |r| match (r.method.as_str(), r.same_before) {
+            ("PUT", 0) if r.path().ends_with("/0") => Reply::status(status),
+            _ => answer(r),
+        })
+        .await;
+        let (client, bytes) = (client(), content(10_000));
+        repo(&client, &registry).push_blob(&blob(&bytes), &bytes).await.unwrap();
+        assert_eq!(uploads.lock().unwrap().blobs, [bytes], "{status}");
+        assert_eq!(registry.count("POST"), 2, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_cut_upload_goes_on_where_the_registry_got_to() {
+    let uploads = Shared::default();
+    let cut = |parts: &http::request::Parts| {
+        let whole = parts.headers.get("content-length").is_some_and(|l| l == "300000");
+        (parts.method == http::Method::PUT && whole).then_some(120_000)
+    };
+    let registry = FaultRegistry::start_cutting(cut, scripted(&uploads)).await;
+    let bytes = content(300_000);
+    repo(&client(), &registry).push_blob(&blob(&bytes), &bytes).await.unwrap();
+    assert_eq!(uploads.lock().unwrap().blobs, std::slice::from_ref(&bytes));
+    let last = registry.requests().pop().unwrap();
+    assert_eq!(last.header("content-range"), "120000-299999");
+    assert_eq!(last.body, bytes.slice(120_000..));
+    assert_eq!(registry.count("POST"), 1);
+}
+
+#[tokio::test]
+async fn a_forgotten_session_is_opened_again() {
+    let uploads = Arc::new(Mutex::new(Uploads { forgets: true, ..Uploads::default() }));
+    let answer = scripted(&uploads);
+    let registry = FaultRegistry::start(move |r| match (r.method.as_str(), r.before) {
+        ("PUT", 1) => Reply::error(404, "BLOB_UPLOAD_UNKNOWN"),
+        _ => answer(r),
+    })
+    .await;
+    let bytes = content(1_000);
+    repo(&client(), &registry).push_blob(&blob(&bytes), &bytes).await.unwrap();
+    assert_eq!(uploads.lock().unwrap().blobs, [bytes]);
+    assert_eq!(registry.count("POST"), 2);
+}
+
+/// The registry stored the blob, but its answer was lost.
+#[tokio::test]
+async fn a_blob_that_arrived_after_all_is_not_sent_again() {
+    let uploads = Arc::new(Mutex::new(Uploads { forgets: true, ..Uploads::default() }));
+    let answer = scripted(&uploads);
+    let registry = FaultRegistry::start(move |r| {
+        let reply = answer(r);
+        if r.method == "PUT" { Reply::abort() } else { reply }
+    })
+    .await;
+    let bytes = content(1_000);
+    repo(&client(), &registry).push_blob(&blob(&bytes), &bytes).await.unwrap();
+    assert_eq!((registry.count("POST"), registry.count("PUT")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_large_bodies_gets_pieces() {
+    for (chunk_min_length, pieces) in [(None, 4), (Some(40_000), 3)] {
+        let uploads = Arc::new(Mutex::new(Uploads {
+            chunk_min_length,
+            largest_body: Some(50_000),
+            ..Uploads::default()
+        }));
+        let registry = FaultRegistry::start(scripted(&uploads)).await;
+        let client = builder().chunk_size(30_000).build().unwrap();
+        let bytes = content(100_000);
+        repo(&client, &registry).push_blob(&blob(&bytes), &bytes).await.unwrap();
+        assert_eq!(uploads.lock().unwrap().blobs, [bytes]);
+        assert_eq!(registry.count("PATCH"), pieces, "{chunk_min_length:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_cut_piece_goes_on_where_the_registry_got_to() {
+    let uploads = Arc::new(Mutex::new(Uploads { largest_body: Some(50_000), ..Uploads::default() }));
+    let cut = |parts: &http::request::Parts| {
+        let second =
+            parts.headers.get("content-range").is_some_and(|r| r.as_bytes().starts_with(b"30000-59"));
+        second.then_some(10_000)
+    };
+    let registry = FaultRegistry::start_cutting(cut, scripted(&uploads)).await;
+    let client = builder().chunk_size(30_000).build().unwrap();
+    let bytes = content(100_000);
+    repo(&client, &registry).push_blob(&blob(&bytes), &bytes).await.unwrap();
+    assert_eq!(uploads.lock().unwrap().blobs, [bytes]);
+    let ranges: Vec<_> = registry.requests().iter().map(|r| r.header("content-range").to_owned()).collect();
+    assert!(ranges.contains(&"40000-69999".to_owned()), "{ranges:?}");
+}
+
+#[tokio::test]
+async fn failures_without_end_are_an_error() {
+    let uploads = Shared::default();
+    let answer = scripted(&uploads);
+    let registry = FaultRegistry::start(move |r| match r.method.as_str() {
+        "PUT" => Reply::error(500, "UNKNOWN"),
+        _ => answer(r),
+    })
+    .await;
+    let client = builder().retries(2).build().unwrap();
+    let bytes = content(10);
+    let error = repo(&client, &registry).push_blob(&blob(&bytes), &bytes).await.unwrap_err();
+    assert_eq!(error.status().map(|s| s.as_u16()), Some(500), "{error}");
+    assert_eq!(registry.count("PUT"), 3);
+}
+
+#[tokio::test]
+async fn a_refusal_is_not_repeated() {
+    let uploads = Shared::default();
+    let registry = FaultRegistry::start(scripted(&uploads)).await;
+    let (bytes, mut descriptor) = (content(10), blob(&content(10)));
+    descriptor.digest = Digest::sha256(b"something else");
+    let error = repo(&client(), &registry).push_blob(&descriptor, &bytes).await.unwrap_err();
+    assert!(error.to_string().contains("DIGEST_INVALID"), "{error}");
+    assert!(!error.to_string().contains("_state=s"), "{error}");
+    assert_eq!(registry.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_registry_that_stops_reading_is_noticed() {
+    let registry = FaultRegistry::start(|r| match r.method.as_str() {
+        "POST" => Reply::status(202).header("location", "/v2/a/b/blobs/uploads/0"),
+        _ => Reply::silence(),
+    })
+    .await;
+    let client = builder().retries(0).inactivity_timeout(Duration::from_millis(50)).build().unwrap();
+    let bytes = content(10);
+    let error = repo(&client, &registry).push_blob(&blob(&bytes), &bytes).await.unwrap_err();
+    assert!(matches!(error, Error::Transport { fault: Fault::Inactive, .. }), "{error:?}");
+}
+
+/// Gives some bytes, waits, and then fails or ends.
+struct Odd {
+    bytes: Bytes,
+    wait: Duration,
+    error: Option<&'static str>,
+}
+
+impl BlobOpener for Odd {
+    fn open(&self, _offset: u64) -> BoxFuture<'_, Result<ByteStream, BoxError>> {
+        let (bytes, wait, error) = (self.bytes.clone(), self.wait, self.error);
+        Box::pin(async move {
+            let end = stream::once(async move {
+                tokio::time::sleep(wait).await;
+                error.map_or_else(|| Ok(Bytes::new()), |e| Err(BoxError::from(e)))
+            });
+            Ok(stream::iter([Ok(bytes)]).chain(end).boxed())
+        })
+    }
+}
+
+#[tokio::test]
+async fn the_sources_failure_is_the_sources() {
+    let cases = [(Some("disk on fire"), "disk on fire"), (None, "ends 90 bytes too early")];
+    for (error, expected) in cases {
+        let registry = FaultRegistry::start(scripted(&Shared::default())).await;
+        let source = Odd { bytes: content(10), wait: Duration::ZERO, error };
+        let error = repo(&client(), &registry).push_blob(&blob(&content(100)), &source).await.unwrap_err();
+        let Error::Source { source, .. } = &error else { panic!("{error:?}") };
+        assert!(source.to_string().contains(expected), "{source}");
+    }
+}
+
+/// A source that takes its time is not a registry that stopped listening.
+#[tokio::test]
+async fn the_time_the_source_takes_does_not_count() {
+    let uploads = Shared::default();
+    let registry = FaultRegistry::start(scripted(&uploads)).await;
+    let client = builder().retries(0).inactivity_timeout(Duration::from_millis(60)).build().unwrap();
+    let bytes = content(10);
+    let slow = SlowStart { bytes: bytes.clone(), wait: Duration::from_millis(200) };
+    repo(&client, &registry).push_blob(&blob(&bytes), &slow).await.unwrap();
+    assert_eq!(uploads.lock().unwrap().blobs, [bytes]);
+}
+
+struct SlowStart {
+    bytes: Bytes,
+    wait: Duration,
+}
+
+impl BlobOpener for SlowStart {
+    fn open(&self, offset: u64) -> BoxFuture<'_, Result<ByteStream, BoxError>> {
+        let (rest, wait) = (self.bytes.slice(offset as usize..), self.wait);
+        Box::pin(async move {
+            Ok(stream::once(async move {
+                tokio::time::sleep(wait).await;
+                Ok(rest)
+            })
+            .boxed())
+        })
+    }
+}
+
+#[tokio::test]
+async fn copying_from_registry_to_registry_streams() {
+    let bytes = content(200_000);
+    let served = bytes.clone();
+    let source = FaultRegistry::start(move |r| Reply::ranged(r, &served).cut_after(90_000)).await;
+    let uploads = Shared::default();
+    let target = FaultRegistry::start(scripted(&uploads)).await;
+    let client = client();
+    let opener = repo(&client, &source).blob_opener(&blob(&bytes));
+    repo(&client, &target).push_blob(&blob(&bytes), &opener).await.unwrap();
+    assert_eq!(uploads.lock().unwrap().blobs, [bytes]);
+    assert_eq!(source.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn mounting_follows_the_registrys_answer() {
+    let digest = blob(&content(7)).digest;
+    for (reply, expected, requests) in [
+        (Reply::status(201), Some(true), 1),
+        (Reply::status(202).header("location", "/v2/a/b/blobs/uploads/9"), Some(false), 2),
+        (Reply::status(202), Some(false), 1),
+        (Reply::status(404), Some(false), 1),
+        (Reply::status(405), Some(false), 1),
+        (Reply::status(500), Some(false), 4),
+        (Reply::abort(), None, 5),
+    ] {
+        let shown = format!("{reply:?}");
+        let registry = FaultRegistry::start(move |r| match r.method.as_str() {
+            "POST" => reply.clone(),
+            _ => Reply::status(204),
+        })
+        .await;
+        let client = client();
+        let other = named(&client, &registry, "base/image");
+        let mounted = repo(&client, &registry).mount_blob(&blob(&content(7)), other.name()).await;
+        assert_eq!(mounted.ok(), expected, "{shown}");
+        let lines = registry.lines();
+        assert_eq!(lines[0], format!("POST /v2/a/b/blobs/uploads/?mount={digest}&from=base/image"));
+        // A connection that breaks at once may be TLS: that costs a request, but only the first time.
+        assert!(lines.len() <= requests, "{shown}: {lines:?}");
+        if requests == 2 {
+            assert_eq!(lines[1], "DELETE /v2/a/b/blobs/uploads/9");
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_mounted_from_another_registry() {
+    let registry = FaultRegistry::start(|_| Reply::status(201)).await;
+    let elsewhere = "ghcr.io/a/b".parse().unwrap();
+    let mounted = repo(&client(), &registry).mount_blob(&blob(&content(7)), &elsewhere).await;
+    assert!(!mounted.unwrap());
+    assert_eq!(registry.requests().len(), 0);
+}
