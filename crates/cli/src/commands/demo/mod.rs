@@ -1,0 +1,273 @@
+mod build;
+mod fixture;
+mod verify;
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use palan::{
+    Location, Places,
+    rebase::{self, Request},
+};
+use palan_core::{Digest, Reference};
+use palan_server::Registry;
+use serde::Serialize;
+
+use crate::{
+    args::ReportFormat,
+    exit::{Code, Failure, Result},
+    session::Session,
+    ui::{table, text},
+};
+use build::Base;
+use fixture::{BASE, Hints, NEW_BASE, NEW_TAG, OLD_BASE, OLD_TAG, SERVICES, STRANGER, Service, Shape};
+
+/// Rebase a dozen images on an embedded registry, and check the results
+///
+/// Starts a registry on a free loopback port, publishes a two-platform base image in an old and a patched version and
+/// twelve service images built on the old one, in the shapes found in the wild; rebases them all; then reads every
+/// result back from the registry and compares its files with what they must be. Exit code 1 if any check fails.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Keep the registry's content in this directory; default: in memory
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+
+    /// The form of the report
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    format: ReportFormat,
+}
+
+/// One line of the table.
+#[derive(Serialize)]
+struct Row {
+    image: String,
+    shape: String,
+    platforms: Vec<String>,
+    old_digest: Digest,
+    new_digest: Digest,
+    requests: u64,
+    /// Bytes of blobs that passed through this process.
+    bytes_moved: u64,
+    layers_mounted: u64,
+    milliseconds: u128,
+    faults: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Outcome {
+    registry: String,
+    base_old: Digest,
+    base_new: Digest,
+    images: Vec<Row>,
+    requests: u64,
+    milliseconds: u128,
+    stranger_refused: bool,
+}
+
+pub(super) async fn run(args: &Args, session: &Session) -> Result {
+    let registry = match &args.dir {
+        Some(dir) => Registry::directory(dir)?,
+        None => Registry::memory(),
+    };
+    let server = registry.serve("127.0.0.1:0").await?;
+    let places = session.places()?;
+    let demo = Demo { places, host: server.addr().to_string() };
+    session.ui.say(format!("registry on {}, {}", demo.host, kept(args)));
+    let outcome = demo.run(session).await;
+    server.stop().await;
+    let outcome = outcome?;
+    match args.format {
+        ReportFormat::Json => session.ui.json(&outcome)?,
+        ReportFormat::Text => session.ui.line(show(&outcome))?,
+    }
+    judge(&outcome, args, session)
+}
+
+fn kept(args: &Args) -> String {
+    match &args.dir {
+        Some(dir) => format!("kept in {}", dir.display()),
+        None => "in memory".to_owned(),
+    }
+}
+
+struct Demo {
+    places: Places,
+    host: String,
+}
+
+impl Demo {
+    fn reference(&self, name: &str, tag: &str) -> Result<Reference> {
+        Ok(format!("{}/{name}:{tag}", self.host).parse()?)
+    }
+
+    async fn run(&self, session: &Session) -> Result<Outcome> {
+        let old = build::base(&self.places, self.reference(BASE, OLD_TAG)?, OLD_BASE).await?;
+        let new = build::base(&self.places, self.reference(BASE, NEW_TAG)?, NEW_BASE).await?;
+        for service in &SERVICES {
+            build::service(&self.places, &self.reference(service.name, "v1")?, service, &old).await?;
+        }
+        build::stranger(&self.places, &self.reference(STRANGER, "v1")?).await?;
+        session.ui.say(format!(
+            "published {BASE}:{OLD_TAG}, {BASE}:{NEW_TAG} and {} built on {OLD_TAG}",
+            text::count(SERVICES.len(), "service")
+        ));
+        let before = self.places.client().stats().requests;
+        let start = Instant::now();
+        let mut rows = Vec::new();
+        for service in &SERVICES {
+            rows.push(self.rebase(service, &old, &new).await?);
+        }
+        let (took, requests) = (start.elapsed(), self.places.client().stats().requests - before);
+        for (service, row) in SERVICES.iter().zip(&mut rows) {
+            row.faults = self.verify(service, row, &new).await?;
+        }
+        Ok(Outcome {
+            registry: self.host.clone(),
+            base_old: old.index,
+            base_new: new.index,
+            images: rows,
+            requests,
+            milliseconds: took.as_millis(),
+            stranger_refused: self.refuses_stranger(&old, &new).await?,
+        })
+    }
+
+    /// As a team would call it: images that say what they stand on need no bases, but the name in their hints is the
+    /// old tag, so the new base is given.
+    fn request(&self, service: &Service, old: &Base, new: &Base) -> Result<Request> {
+        let old_base = match service.hints {
+            Hints::None => Some(Location::Registry(old.reference.clone())),
+            Hints::Annotations | Hints::Labels => None,
+        };
+        Ok(Request {
+            image: Location::Registry(self.reference(service.name, "v1")?),
+            old_base,
+            new_base: Some(Location::Registry(new.reference.clone())),
+            target: Some(Location::Registry(self.reference(service.name, "v1-patched")?)),
+            platforms: Vec::new(),
+        })
+    }
+
+    async fn rebase(&self, service: &Service, old: &Base, new: &Base) -> Result<Row> {
+        let before = self.places.client().stats();
+        let start = Instant::now();
+        let plan = rebase::plan(&self.places, &self.request(service, old, new)?).await?;
+        let outcome = rebase::apply(&self.places, &plan, &palan::copy::Options::default()).await?;
+        let report = plan.report();
+        Ok(Row {
+            image: service.name.to_owned(),
+            shape: shape(service),
+            platforms: report.platforms.iter().map(|p| p.platform.clone()).collect(),
+            old_digest: report.digest,
+            new_digest: outcome.digest,
+            requests: self.places.client().stats().requests - before.requests,
+            bytes_moved: outcome.summary.bytes_moved,
+            layers_mounted: outcome.summary.blobs_adopted,
+            milliseconds: start.elapsed().as_millis(),
+            faults: Vec::new(),
+        })
+    }
+
+    async fn verify(&self, service: &Service, row: &Row, new: &Base) -> Result<Vec<String>> {
+        let open = |tag| {
+            Ok::<_, Failure>(self.places.source(&Location::Registry(self.reference(service.name, tag)?))?)
+        };
+        let original = open("v1")?;
+        let before = original.place.document(original.chosen()?).await?;
+        verify::check(service, &before, &open("v1-patched")?, row.new_digest, new).await
+    }
+
+    /// An image that was not built on the base must be refused, and nothing pushed.
+    async fn refuses_stranger(&self, old: &Base, new: &Base) -> Result<bool> {
+        let request = Request {
+            image: Location::Registry(self.reference(STRANGER, "v1")?),
+            old_base: Some(Location::Registry(old.reference.clone())),
+            new_base: Some(Location::Registry(new.reference.clone())),
+            target: Some(Location::Registry(self.reference(STRANGER, "v1-patched")?)),
+            platforms: Vec::new(),
+        };
+        let refused = matches!(rebase::plan(&self.places, &request).await, Err(palan::Error::NotBasedOn(_)));
+        let tags = self.places.source(&request.image)?.place.tags().await?;
+        Ok(refused && tags == ["v1"])
+    }
+}
+
+/// What is special about a service's image, in a few words.
+fn shape(service: &Service) -> String {
+    let history = match service.history {
+        fixture::History::Full => "",
+        fixture::History::Partial => ", partial history",
+        fixture::History::None => ", no history",
+    };
+    let hints = match service.hints {
+        Hints::None => "",
+        Hints::Annotations => ", base annotations",
+        Hints::Labels => ", base labels",
+    };
+    let entries = match service.shape {
+        Shape::Single(_) | Shape::Index => "",
+        Shape::Attested => ", attestations",
+        Shape::AttestedArtifacts => ", attestation artifacts",
+    };
+    let recompressed = if service.recompressed { ", base recompressed" } else { "" };
+    let compression = match service.compression {
+        palan_core::Compression::None => "uncompressed".to_owned(),
+        other => other.to_string(),
+    };
+    format!("{} {compression}{history}{hints}{entries}{recompressed}", service.family)
+}
+
+fn show(outcome: &Outcome) -> String {
+    let head = ["IMAGE", "SHAPE", "PLATFORMS", "OLD", "NEW", "REQUESTS", "MOVED", "TIME", "CHECK"];
+    let rows = outcome.images.iter().map(|row| {
+        let architectures: Vec<&str> = row.platforms.iter().map(|p| p.trim_start_matches("linux/")).collect();
+        [
+            row.image.clone(),
+            row.shape.clone(),
+            architectures.join(","),
+            row.old_digest.short(),
+            row.new_digest.short(),
+            row.requests.to_string(),
+            text::size(row.bytes_moved),
+            text::duration(Duration::from_millis(u64::try_from(row.milliseconds).unwrap_or(u64::MAX))),
+            if row.faults.is_empty() { "ok".to_owned() } else { "FAILED".to_owned() },
+        ]
+    });
+    table(&head, rows)
+}
+
+fn judge(outcome: &Outcome, args: &Args, session: &Session) -> Result {
+    let mut failed = 0;
+    for row in &outcome.images {
+        failed += usize::from(!row.faults.is_empty());
+        for fault in &row.faults {
+            session.ui.warning(format!("{}: {fault}", row.image));
+        }
+    }
+    if !outcome.stranger_refused {
+        failed += 1;
+        session.ui.warning(format!("{STRANGER} was not built on the base and was not refused"));
+    }
+    if failed > 0 {
+        return Err(Failure::new(Code::Failure, format!("{} failed", text::count(failed, "check"))));
+    }
+    let platforms: usize = outcome.images.iter().map(|r| r.platforms.len()).sum();
+    let mounted: u64 = outcome.images.iter().map(|r| r.layers_mounted).sum();
+    session.ui.say(format!(
+        "rebased {} ({}) in {} with {}: {} mounted, no layer bytes moved",
+        text::count(outcome.images.len(), "image"),
+        text::count(platforms, "platform image"),
+        text::duration(Duration::from_millis(u64::try_from(outcome.milliseconds).unwrap_or(u64::MAX))),
+        text::count(usize::try_from(outcome.requests).unwrap_or(0), "request"),
+        text::count(usize::try_from(mounted).unwrap_or(0), "layer"),
+    ));
+    session.ui.say("read back from the registry and verified: every file of the patched base, every file of the services");
+    session.ui.say(format!("{STRANGER}, which was not built on the base, was refused and left alone"));
+    if let Some(dir) = &args.dir {
+        session.ui.say(format!("look around: palan registry serve --dir {}", dir.display()));
+    }
+    Ok(())
+}
