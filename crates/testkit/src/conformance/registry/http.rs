@@ -212,7 +212,7 @@ impl Answer {
     }
 
     pub(super) fn summary(&self) -> String {
-        let text = String::from_utf8_lossy(&self.body[..self.body.len().min(200)]).into_owned();
+        let text = self.body[..self.body.len().min(200)].escape_ascii();
         format!("{} answered {} {text}", self.request, self.status)
     }
 }

@@ -17,6 +17,7 @@ pub(super) async fn run(suite: &mut Suite) {
             life(suite, &repository, &set, algorithm).await;
         }
     }
+    accept(suite).await;
     several_tags(suite).await;
     moved_tag(suite).await;
 }
@@ -25,8 +26,7 @@ pub(super) async fn run(suite: &mut Suite) {
 pub(super) async fn pull(http: &Http, check: &mut Check, target: &str, node: &Node) -> Result<(), Stop> {
     for head in [true, false] {
         let call = if head { http.head(target) } else { http.get(target) };
-        // What a client says it accepts is only a hint.
-        let answer = call.header("accept", "application/vnd.oci.image.manifest.v1+json").send().await?;
+        let answer = call.header("accept", node.media_type.clone()).send().await?;
         check.must(&answer, 200)?;
         check.header(&answer, "content-type", &node.media_type);
         check.header(&answer, "content-length", &node.bytes.len().to_string());
@@ -243,6 +243,37 @@ async fn several_tags(suite: &mut Suite) {
             check.status(&answer, &[400]);
             absent(http, check, &format!("/v2/{repository}/manifests/good")).await?;
             absent(http, check, &format!("/v2/{repository}/manifests/{}", node.digest)).await
+        })
+        .await;
+}
+
+/// What a client says it accepts is a hint: conversion would change the digest.
+async fn accept(suite: &mut Suite) {
+    let repository = suite.repository("accept");
+    let maker = Maker { seed: "accept".to_owned(), algorithm: Algorithm::Sha256 };
+    let sets = maker.all();
+    suite
+        .check("end-3/accept", "nothing is converted", async |http, check| {
+            for set in
+                sets.iter().filter(|set| matches!(set.name, "image" | "docker" | "index" | "docker-list"))
+            {
+                for blob in &set.blobs {
+                    http.push_blob(&repository, blob, Algorithm::Sha256).await?;
+                }
+                for node in &set.manifests {
+                    push(http, check, &repository, set.name, node).await?;
+                }
+                let types =
+                    ["*/*", "application/json", "text/html", "application/vnd.oci.image.manifest.v1+json"];
+                for accepted in types {
+                    let target = format!("/v2/{repository}/manifests/{}", set.name);
+                    let answer = http.get(target).header("accept", accepted).send().await?;
+                    check.must(&answer, 200)?;
+                    check.header(&answer, "content-type", &set.root().media_type);
+                    check.body(&answer, &set.root().bytes);
+                }
+            }
+            Ok(())
         })
         .await;
 }
