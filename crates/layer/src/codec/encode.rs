@@ -7,9 +7,16 @@ use std::{
 };
 
 use palan_core::Compression;
+use zstd::zstd_safe::CParameter;
 
 use super::gzip::Members;
 use crate::{Error, Result};
+
+/// Input per zstd job, at levels up to [`MAX_SMALL_JOBS`]. Part of the format: another size gives other bytes. zstd's
+/// own choice (8 MiB) needs three times the memory for 0.9 % fewer bytes.
+const JOB: u32 = 2 * 1024 * 1024;
+/// The highest level with windows (2 MiB) that fit such a job.
+const MAX_SMALL_JOBS: i32 = 6;
 
 /// How hard to compress: a number on the codec's own scale, or its default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,8 +60,8 @@ impl<W: Write> Encoder<W> {
         Self::with_threads(writer, compression, level, default_threads())
     }
 
-    /// An encoder with up to `threads` threads of its own. Holds about 4 MiB (gzip) or 20 MiB (zstd) per thread,
-    /// less for small layers.
+    /// An encoder with up to `threads` threads of its own. At the default levels it holds about 4 MiB (gzip) or 10 MiB
+    /// (zstd) per thread, less for small layers.
     pub fn with_threads(
         writer: W,
         compression: Compression,
@@ -70,6 +77,9 @@ impl<W: Write> Encoder<W> {
                 encoder.include_checksum(true)?;
                 // One worker gives other bytes than none, but the same as many.
                 encoder.multithread(u32::try_from(threads.get()).unwrap_or(1))?;
+                if level <= MAX_SMALL_JOBS {
+                    encoder.set_parameter(CParameter::JobSize(JOB))?;
+                }
                 Stream::Zstd(encoder)
             }
         }))
