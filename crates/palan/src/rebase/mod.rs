@@ -51,7 +51,7 @@ pub enum Difference {
         base: Digest,
     },
     /// The base has more layers than the image.
-    #[error("the image ends after {image} layers, the base goes on with layer {next} ({base})", next = image + 1)]
+    #[error("the image ends after {image} layer{s}, the base goes on with layer {next} ({base})", s = if *image == 1 { "" } else { "s" }, next = image + 1)]
     TooShort {
         /// How many layers the image has.
         image: usize,
