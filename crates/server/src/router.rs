@@ -232,3 +232,6 @@ fn not_allowed(target: &Target<'_>) -> Problem {
         .with_status(StatusCode::METHOD_NOT_ALLOWED)
         .with_header(header::ALLOW, allow)
 }
+
+#[cfg(test)]
+mod tests;

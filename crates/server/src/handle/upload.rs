@@ -78,7 +78,7 @@ pub(super) async fn append(
     body: &mut Incoming,
 ) -> Answer {
     let upload = registry.shared.uploads.get(name, id)?;
-    let chunk = Chunk::of(parts, body)?;
+    let chunk = Chunk::of(parts, body, &upload)?;
     let (owner, mut body) = (registry.clone(), body.take());
     // What arrived before a connection died is kept: the future of the request is dropped then, this is not.
     let work = async move {
@@ -106,7 +106,7 @@ pub(super) async fn finish(
     body: &mut Incoming,
 ) -> Answer {
     let upload = registry.shared.uploads.get(name, id)?;
-    let chunk = Chunk::of(parts, body)?;
+    let chunk = Chunk::of(parts, body, &upload)?;
     let (owner, mut body, name) = (registry.clone(), body.take(), name.clone());
     let work = async move {
         let result = async {
@@ -165,17 +165,19 @@ async fn turn(upload: &Upload) -> Result<tokio::sync::MutexGuard<'_, ()>, Proble
     })
 }
 
-/// What a request says about the bytes it carries.
+/// Which bytes a request carries.
 #[derive(Clone, Copy)]
 struct Chunk {
-    /// Offset of the first byte, and number of bytes.
-    range: Option<(u64, u64)>,
+    /// Offset of the first byte. Without a `Content-Range` it is where the upload stood when the request came: if
+    /// another request appends first, this one is out of order too.
+    first: u64,
+    length: Option<u64>,
 }
 
 impl Chunk {
-    fn of(parts: &Parts, body: &Incoming) -> Result<Self, Problem> {
+    fn of(parts: &Parts, body: &Incoming, upload: &Upload) -> Result<Self, Problem> {
         let Some(header) = text(&parts.headers, &header::CONTENT_RANGE) else {
-            return Ok(Self { range: None });
+            return Ok(Self { first: upload.offset()?, length: None });
         };
         let invalid = |message: String| Problem::new(Code::BlobUploadInvalid, message);
         let (first, last) = range::chunk(header)
@@ -184,7 +186,7 @@ impl Chunk {
         if body.length().is_some_and(|found| found != length) {
             return Err(invalid(format!("Content-Range \"{header}\" does not fit the length of the body")));
         }
-        Ok(Self { range: Some((first, length)) })
+        Ok(Self { first, length: Some(length) })
     }
 }
 
@@ -195,19 +197,15 @@ async fn receive_chunk(
     body: &mut Incoming,
     chunk: Chunk,
 ) -> Result<Vec<Bytes>, Problem> {
-    let Some((first, length)) = chunk.range else {
-        return receive(registry, upload, body, None).await;
-    };
-    let mark = upload.mark()?;
-    let offset = upload.offset()?;
-    if first != offset {
-        let message = format!("the chunk starts at {first}, the upload stands at {offset}");
+    let (mark, offset) = (upload.mark()?, upload.offset()?);
+    if chunk.first != offset {
+        let message = format!("the chunk starts at {}, the upload stands at {offset}", chunk.first);
         return Err(Problem::new(Code::BlobUploadInvalid, message)
             .with_status(StatusCode::RANGE_NOT_SATISFIABLE)
             .with_header(header::LOCATION, upload.location())
             .with_header(header::RANGE, held(offset)));
     }
-    let result = receive(registry, upload, body, Some(length)).await;
+    let result = receive(registry, upload, body, chunk.length).await;
     if result.as_ref().is_err_and(|problem| problem.code == Code::SizeInvalid) {
         let rewound = Arc::clone(upload);
         registry.blocking(move |_| rewound.rewind(mark)).await?;

@@ -6,7 +6,11 @@ use bytes::Bytes;
 use palan_core::{Digest, MediaType};
 
 use super::{Held, Ledger, manifest::Parsed};
-use crate::{name::Name, store::Content, sync::write};
+use crate::{
+    name::Name,
+    store::Content,
+    sync::{lock, write},
+};
 
 /// Everything that a store finds when it is opened.
 #[derive(Default)]
@@ -30,9 +34,7 @@ impl Ledger {
             self.restore_blob(&name, &digest, size);
         }
         for (name, digest, media_type) in found.manifests {
-            if let Err(reason) = self.restore_manifest(&name, &digest, media_type) {
-                self.set_aside(&digest, &reason);
-            }
+            self.restore_manifest(&name, &digest, media_type);
         }
         for (name, tag, digest) in found.tags {
             let repository = self.repository_or_new(&name);
@@ -55,28 +57,42 @@ impl Ledger {
                 return;
             }
             Some(held) => format!("has {} bytes instead of {size}", held.size),
-            None if self.damage().iter().any(|d| d.digest == *digest) => return,
+            None if self.is_damaged(digest) => return,
             None => "is missing".to_owned(),
         };
         drop(contents);
         self.set_aside(digest, &reason);
     }
 
-    fn restore_manifest(&self, name: &Name, digest: &Digest, media_type: MediaType) -> Result<(), String> {
+    fn restore_manifest(&self, name: &Name, digest: &Digest, media_type: MediaType) {
         let repository = self.repository_or_new(name);
         write(&repository.state).known = true;
-        let size = self.stripe(digest).get(digest).map(|held| held.size).ok_or("is missing")?;
-        let bytes = self.read(digest, size).map_err(|e| format!("cannot be read: {e}"))?;
-        let parsed = Parsed::read(bytes, Some(media_type), digest.algorithm())
-            .map_err(|_| "is no longer a valid manifest".to_owned())?;
-        if parsed.manifest.descriptor.digest != *digest {
-            return Err(format!("has the content of {}", parsed.manifest.descriptor.digest));
+        if self.is_damaged(digest) {
+            return;
         }
+        let bytes = match self.manifest_bytes(digest) {
+            Ok(bytes) => bytes,
+            Err(reason) => return self.set_aside(digest, &reason),
+        };
+        // The content is what it should be; if it is no manifest, the fact that it is one is wrong.
+        let Ok(parsed) = Parsed::read(bytes, Some(media_type), digest.algorithm()) else {
+            return self.note_damage(*digest, format!("is not a manifest, but is one in {name}"));
+        };
         if let Some(held) = self.stripe(digest).get_mut(digest) {
             held.manifests += 1;
         }
         write(&repository.state).insert(Arc::new(parsed.manifest));
-        Ok(())
+    }
+
+    fn manifest_bytes(&self, digest: &Digest) -> Result<Bytes, String> {
+        let size = self.stripe(digest).get(digest).map(|held| held.size).ok_or("is missing")?;
+        let bytes = self.read(digest, size).map_err(|e| format!("cannot be read: {e}"))?;
+        let found = digest.algorithm().digest(&bytes);
+        if found == *digest { Ok(bytes) } else { Err(format!("has the content of {found}")) }
+    }
+
+    fn is_damaged(&self, digest: &Digest) -> bool {
+        lock(&self.damage).iter().any(|damage| damage.digest == *digest)
     }
 
     fn read(&self, digest: &Digest, size: u64) -> std::io::Result<Bytes> {

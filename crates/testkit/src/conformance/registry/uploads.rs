@@ -165,9 +165,10 @@ async fn cut(suite: &mut Suite, repository: &str, algorithm: Algorithm) {
         .check(id, "an upload goes on after a cut connection", async |http, check| {
             let location = http.session(repository).await?;
             let path = location.trim_start_matches("http://").trim_start_matches(http.host()).to_owned();
-            let mut text =
-                format!("PATCH {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {SIZE}\r\n\r\n", http.host())
-                    .into_bytes();
+            // With its range: should it be read after what follows, it is out of order and not appended.
+            let lengths = format!("Content-Range: 0-{}\r\nContent-Length: {SIZE}", SIZE - 1);
+            let text = format!("PATCH {path} HTTP/1.1\r\nHost: {}\r\n{lengths}\r\n\r\n", http.host());
+            let mut text = text.into_bytes();
             text.extend_from_slice(&content[..2_500]);
             http.raw_cut(&text).await?;
             // The server may still be reading what was sent: then the offset moves once more.
