@@ -12,8 +12,10 @@ pub struct Limits {
     pub metadata: usize,
     /// Size of the uncompressed archive, and of one sparse file's content, in bytes.
     pub raw_size: u64,
-    /// Uncompressed bytes per compressed byte; looked at only beyond the first GiB.
+    /// Uncompressed bytes per compressed byte.
     pub ratio: u64,
+    /// Uncompressed bytes before the ratio counts: little archives may expand much.
+    pub ratio_from: u64,
     /// Whether an archive that ends without its end marker (two zero blocks) is an error. It is legal enough for
     /// Go's and GNU's readers, but cannot be told from one that was cut between two entries.
     pub end_marker_required: bool,
@@ -36,6 +38,7 @@ impl Default for Limits {
             metadata: 4 * 1024 * 1024,
             raw_size: 1 << 40,
             ratio: 20_000,
+            ratio_from: 1 << 30,
             end_marker_required: false,
         }
     }

@@ -35,6 +35,14 @@ pub struct Scan {
     pub padding: u64,
 }
 
+impl Scan {
+    /// Compares the uncompressed archive with the diff ID that the config states.
+    pub fn check_diff_id(&self, expected: Digest) -> Result<()> {
+        let found = self.diff_id;
+        if found == expected { Ok(()) } else { Err(Error::DiffId { expected, found }) }
+    }
+}
+
 /// Reads a layer's blob to its end, once: computes digest (SHA-256) and diff ID, and checks compression and archive
 /// for damage.
 pub fn scan(reader: impl Read, limits: &Limits) -> Result<Scan> {
@@ -47,7 +55,8 @@ pub fn scan(reader: impl Read, limits: &Limits) -> Result<Scan> {
 /// As [`scan`], and checks digest and size against `expected` (with its algorithm), failing as soon as there are more
 /// bytes than promised. Where the blob is damaged *and* not the one promised, the latter is the error.
 ///
-/// Does not compare the compression with the media type (see [`codec::check`]) nor the diff ID.
+/// Does not compare the compression with the media type (see [`codec::check`]) nor the diff ID
+/// (see [`Scan::check_diff_id`]).
 pub fn scan_expecting(reader: impl Read, expected: &Descriptor, limits: &Limits) -> Result<Scan> {
     let mut blob = VerifyingReader::new(reader, expected);
     match scan_raw(&mut blob, expected.digest.algorithm(), limits) {

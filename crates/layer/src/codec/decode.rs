@@ -95,7 +95,8 @@ impl<R: Read> Decoder<R> {
         if self.produced > self.limits.raw_size {
             return limit("uncompressed bytes", self.limits.raw_size);
         }
-        if self.produced > 1 << 30 && self.produced / self.limits.ratio.max(1) > self.consumed() {
+        let many = self.produced > self.limits.ratio_from;
+        if many && self.produced / self.limits.ratio.max(1) > self.consumed() {
             return limit("uncompressed bytes per compressed byte", self.limits.ratio);
         }
         Ok(())

@@ -230,10 +230,16 @@ fn levels_are_checked_and_matter() {
 #[test]
 fn expansion_is_bounded() {
     let blob = encode(&vec![0; 5_000_000], Compression::Zstd, threads(1), 1 << 20);
-    let limits = Limits { raw_size: 1_000_000, ..Limits::default() };
-    let error =
-        Error::from(Decoder::with_limits(&*blob, &limits).unwrap().read_to_end(&mut Vec::new()).unwrap_err());
+    let with = |limits: Limits| {
+        let read = Decoder::with_limits(&*blob, &limits).unwrap().read_to_end(&mut Vec::new());
+        read.map_err(Error::from)
+    };
+    let error = with(Limits { raw_size: 1_000_000, ..Limits::default() }).unwrap_err();
     assert!(matches!(error, Error::Limit { limit: 1_000_000, .. }), "{error:?}");
+    let ratio = Limits { ratio: 100, ..Limits::default() };
+    let error = with(Limits { ratio_from: 4_000_000, ..ratio.clone() }).unwrap_err();
+    assert!(matches!(error, Error::Limit { limit: 100, .. }), "{error:?}");
+    assert_eq!(with(Limits { ratio_from: 5_000_000, ..ratio }).unwrap(), 5_000_000);
 }
 
 #[test]

@@ -23,6 +23,8 @@ fn packing_and_scanning_agree() {
         assert_eq!(packed.diff_id, Digest::sha256(&archive()));
         let expected = packed.descriptor(Family::Oci).unwrap();
         let found = scan_expecting(blob.as_slice(), &expected, &Limits::default()).unwrap();
+        found.check_diff_id(packed.diff_id).unwrap();
+        assert!(matches!(found.check_diff_id(Digest::sha256(b"")), Err(Error::DiffId { .. })));
         assert_eq!(found, scan(blob.as_slice(), &Limits::default()).unwrap());
         let same =
             (found.digest, found.size, found.diff_id, found.raw_size, found.compression, found.entries);

@@ -4,12 +4,14 @@
 //! readers disagree, Go's `archive/tar` decides, because the programs that run containers use it.
 
 mod content;
+#[cfg(unix)]
 mod dir;
 mod header;
 mod input;
 mod read;
 mod write;
 
+#[cfg(unix)]
 pub use dir::{DirOptions, Mtime, Owner, pack_dir};
 pub use header::{Header, Kind};
 pub use read::{Archive, End, Ending, Entry};

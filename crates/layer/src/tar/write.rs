@@ -74,57 +74,49 @@ pub fn padding(size: u64) -> &'static [u8] {
 /// `link` is the target of hard and symbolic links, empty for others. Directories get a slash at the end.
 pub fn header_bytes(path: &[u8], kind: Kind, link: &[u8], meta: &Meta, size: u64) -> Result<Vec<u8>> {
     let unwritable = |reason: &str| Error::Unwritable { path: EntryPath::from(path), reason: reason.into() };
+    if path.is_empty() || path.contains(&0) || link.contains(&0) {
+        return Err(unwritable("the path or link target is empty or has a NUL byte"));
+    }
+    if meta.xattrs.iter().any(|(key, _)| key.contains(&b'=')) {
+        return Err(unwritable("an extended attribute has '=' in its name"));
+    }
+    let Some((flag, major, minor)) = type_flag(kind) else {
+        return Err(unwritable("no such kind of entry"));
+    };
+    if u64::from(major.max(minor)) > MAX_OCTAL_7 {
+        return Err(unwritable("the device number is too large"));
+    }
     let mut name = path.to_vec();
     if kind == Kind::Dir && !name.ends_with(b"/") {
         name.push(b'/');
     }
-    if path.is_empty() || path.contains(&0) || link.contains(&0) {
-        return Err(unwritable("the path or link target is empty or has a NUL byte"));
-    }
-    let (flag, device) = match kind {
-        Kind::File => (b'0', None),
-        Kind::HardLink => (b'1', None),
-        Kind::Symlink => (b'2', None),
-        Kind::CharDevice(major, minor) => (b'3', Some((major, minor))),
-        Kind::BlockDevice(major, minor) => (b'4', Some((major, minor))),
-        Kind::Dir => (b'5', None),
-        Kind::Fifo => (b'6', None),
-        Kind::Other(_) => return Err(unwritable("no such kind of entry")),
-    };
     let mut records = Vec::new();
     let mut block = Block::new(flag);
     block.name(&name, &mut records);
-    if link.len() > 100 {
-        push_record(&mut records, b"linkpath", link);
-    }
-    block.bytes(157, &link[..link.len().min(100)]);
-    block.octal(100, 7, u64::from(meta.mode & 0o7777));
-    block.number(108, 7, meta.uid, b"uid", &mut records);
-    block.number(116, 7, meta.gid, b"gid", &mut records);
-    block.number(124, 11, size, b"size", &mut records);
-    match u64::try_from(meta.mtime) {
-        Ok(mtime) => block.number(136, 11, mtime, b"mtime", &mut records),
-        Err(_) => push_record(&mut records, b"mtime", meta.mtime.to_string().as_bytes()),
-    }
-    if let Some((major, minor)) = device {
-        if u64::from(major.max(minor)) > MAX_OCTAL_7 {
-            return Err(unwritable("the device number is too large"));
-        }
-        block.octal(329, 7, major.into());
-        block.octal(337, 7, minor.into());
-    }
-    for (key, value) in &meta.xattrs {
-        if key.contains(&b'=') {
-            return Err(unwritable("an extended attribute has '=' in its name"));
-        }
-        push_record(&mut records, &[b"SCHILY.xattr.", key.as_slice()].concat(), value);
-    }
+    block.link(link, &mut records);
+    block.octal(329, 7, major.into());
+    block.octal(337, 7, minor.into());
+    block.meta(meta, size, &mut records);
     let mut out = Vec::new();
     if !records.is_empty() {
         write_records(&mut out, path, &records);
     }
     out.extend_from_slice(&block.finish());
     Ok(out)
+}
+
+/// Type flag and device numbers.
+fn type_flag(kind: Kind) -> Option<(u8, u32, u32)> {
+    Some(match kind {
+        Kind::File => (b'0', 0, 0),
+        Kind::HardLink => (b'1', 0, 0),
+        Kind::Symlink => (b'2', 0, 0),
+        Kind::CharDevice(major, minor) => (b'3', major, minor),
+        Kind::BlockDevice(major, minor) => (b'4', major, minor),
+        Kind::Dir => (b'5', 0, 0),
+        Kind::Fifo => (b'6', 0, 0),
+        Kind::Other(_) => return None,
+    })
 }
 
 fn write_records(out: &mut Vec<u8>, path: &[u8], records: &[u8]) {
@@ -175,6 +167,29 @@ impl Block {
             self.octal(at, width, value);
         } else {
             push_record(records, key, value.to_string().as_bytes());
+        }
+    }
+
+    /// The target of a link, or a PAX record where it does not fit.
+    fn link(&mut self, link: &[u8], records: &mut Vec<u8>) {
+        if link.len() > 100 {
+            push_record(records, b"linkpath", link);
+        }
+        self.bytes(157, &link[..link.len().min(100)]);
+    }
+
+    /// All that is neither name nor kind.
+    fn meta(&mut self, meta: &Meta, size: u64, records: &mut Vec<u8>) {
+        self.octal(100, 7, u64::from(meta.mode & 0o7777));
+        self.number(108, 7, meta.uid, b"uid", records);
+        self.number(116, 7, meta.gid, b"gid", records);
+        self.number(124, 11, size, b"size", records);
+        match u64::try_from(meta.mtime) {
+            Ok(mtime) => self.number(136, 11, mtime, b"mtime", records),
+            Err(_) => push_record(records, b"mtime", meta.mtime.to_string().as_bytes()),
+        }
+        for (key, value) in &meta.xattrs {
+            push_record(records, &[b"SCHILY.xattr.", key.as_slice()].concat(), value);
         }
     }
 
