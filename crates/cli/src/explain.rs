@@ -48,7 +48,7 @@ fn of_palan(error: &palan::Error) -> Code {
         _ if error.is_not_found() => Code::NotFound,
         E::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Code::NotFound,
         E::Client(error) => of_client(error),
-        E::NoPlatform { .. } => Code::NotFound,
+        E::NoPlatform { .. } | E::WrongPlatform { .. } => Code::NotFound,
         E::Damaged { .. }
         | E::Document { .. }
         | E::Malformed { .. }
@@ -73,6 +73,7 @@ fn of_client(error: &palan_client::Error) -> Code {
         E::Status(error) if error.status.is_server_error() || error.status.as_u16() == 429 => {
             Code::Unavailable
         }
+        E::Status(error) if error.has_code("DIGEST_INVALID") => Code::Damaged,
         E::Mismatch { .. } | E::Document { .. } | E::TooLarge { .. } => Code::Damaged,
         E::Reference(_) => Code::Usage,
         E::Source { source, .. } => source.downcast_ref::<palan::Error>().map_or(Code::Failure, of_palan),

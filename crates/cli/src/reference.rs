@@ -36,6 +36,47 @@ pub(crate) fn markdown(mut root: Command) -> String {
     out
 }
 
+/// Where a script written for crane would notice a difference.
+const CRANE: &[(&str, &str, &str)] = &[
+    ("all", "any failure ends with exit code 1", "several codes, see below"),
+    (
+        "all",
+        "`--platform linux` matches nothing; on a single image the flag is ignored",
+        "parts left out match anything; a single image must match",
+    ),
+    ("all", "only sha256; a tag beside a digest is dropped", "sha512 too; the tag is kept as information"),
+    (
+        "`append`",
+        "without `--base`, a Docker image without platform",
+        "an OCI image for `--platform`, by default linux/amd64",
+    ),
+    (
+        "`append`, `rebase`",
+        "an index is refused, or its tag overwritten by one image",
+        "every platform of the index, or the chosen ones inside it",
+    ),
+    ("`auth login`", "does not ask the registry", "asks it; `--skip-check` does not"),
+    ("`copy --all-tags`", "ends at the first error", "goes on with the other tags and fails at the end"),
+    ("`copy --no-clobber`", "exit code 1 when the tag exists", "exit code 8"),
+    (
+        "`pull`",
+        "digests change on the way through a tarball",
+        "they do not: the archive also holds an OCI layout, as docker 25 writes it",
+    ),
+    ("`pull`", "`--format legacy`, `--cache_path`", "not supported yet"),
+    (
+        "`rebase`",
+        "layers are counted by history; `--original` fails; words too many are ignored",
+        "layers are compared by diff ID; `--original` works; words too many are an error",
+    ),
+    ("`validate`", "without a target, nothing happens", "a usage error"),
+    (
+        "`delete`, `edit`, `export`, `flatten`, `index`, `layout`, `mutate`, `auth token`",
+        "",
+        "not supported yet",
+    ),
+];
+
 fn visible(command: &Command) -> impl Iterator<Item = &Command> {
     command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help")
 }
@@ -134,6 +175,10 @@ fn tables(out: &mut String) {
     out.push_str("## Exit codes\n\n| code | meaning |\n|---|---|\n");
     for code in Code::ALL {
         let _ = writeln!(out, "| {} | {} |", code as u8, code.meaning());
+    }
+    out.push_str("\n## Differences from crane\n\n| command | crane | palan |\n|---|---|---|\n");
+    for (command, crane, palan) in CRANE {
+        let _ = writeln!(out, "| {command} | {crane} | {palan} |");
     }
     out.push_str("\n## Environment variables\n\n| variable | meaning |\n|---|---|\n");
     for v in VARIABLES {

@@ -1,15 +1,21 @@
 //! What every command has at hand: the printer, the environment, the global flags, and the way to the network.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use futures_util::FutureExt as _;
 
 use palan::{copy, place::Places};
-use palan_client::{Client, CredentialProvider};
+use palan_client::{Client, Secret, credentials::Keychain};
 
 use crate::{
     args::Global,
     env::Env,
     exit::{Failure, Result},
-    ui::{Progress, Ui},
+    ui::{Progress, Ui, text},
 };
 
 /// How long work that cannot be cancelled (a system call on a thread of its own) may delay the end.
@@ -19,6 +25,7 @@ pub(crate) struct Session {
     pub(crate) ui: Ui,
     pub(crate) env: Env,
     pub(crate) global: Global,
+    client: OnceLock<Client>,
 }
 
 impl Session {
@@ -26,7 +33,7 @@ impl Session {
         if global.verbose {
             ui.verbose();
         }
-        Self { ui, env, global }
+        Self { ui, env, global, client: OnceLock::new() }
     }
 
     /// Runs a command that does I/O, until it ends or Ctrl-C. Interrupted work is dropped, which removes its
@@ -48,22 +55,45 @@ impl Session {
             tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
         let result = runtime.block_on(work);
         runtime.shutdown_timeout(LAST_ORDERS);
+        for warning in self.client.get().map(Client::warnings).unwrap_or_default() {
+            self.ui.warning(text::one_line(&warning, 1000));
+        }
         result
     }
 
-    /// The places of this command. One connection pool and one token per scope: call it once.
+    /// The places of this command: all calls share one connection pool and one token per scope.
     pub(crate) fn places(&self) -> Result<Places> {
-        let client = Client::builder()
-            .user_agent(concat!("palan/", env!("CARGO_PKG_VERSION")))
-            .credentials(self.credentials()?)
-            .insecure(self.global.insecure)
-            .inactivity_timeout(self.global.timeout)
-            .proxy_from_environment(true);
-        Ok(Places::new(client.build()?))
+        if let Some(client) = self.client.get() {
+            return Ok(Places::new(client.clone()));
+        }
+        let keychain = self.keychain();
+        // Reading files never waits. A file that cannot be read is an error when credentials are looked for in it.
+        let headers = keychain.http_headers().now_or_never();
+        let mut client = self.client_builder().credentials(Arc::new(keychain));
+        if let Some(Ok(headers)) = headers {
+            client = client.common_headers(headers);
+        }
+        let client = client.build()?;
+        Ok(Places::new(self.client.get_or_init(|| client).clone()))
     }
 
-    pub(crate) fn credentials(&self) -> Result<Arc<dyn CredentialProvider>> {
-        Ok(Arc::new(palan_client::credentials::Anonymous))
+    /// A client with the global flags applied, without credentials.
+    pub(crate) fn client_builder(&self) -> palan_client::Builder {
+        Client::builder()
+            .user_agent(concat!("palan/", env!("CARGO_PKG_VERSION")))
+            .insecure(self.global.insecure)
+            .inactivity_timeout(self.global.timeout)
+            .proxy_from_environment(true)
+    }
+
+    /// The credentials of this machine, in crane's order.
+    pub(crate) fn keychain(&self) -> Keychain {
+        let files = self.env.credential_files();
+        let keychain = files.into_iter().fold(Keychain::new(), Keychain::file);
+        match self.env.docker_auth_config() {
+            Some(text) => keychain.text("DOCKER_AUTH_CONFIG", Secret::new(text)),
+            None => keychain,
+        }
     }
 
     /// How to copy, with the global flags applied.

@@ -50,7 +50,7 @@ pub(crate) enum Command {
     Manifest(manifest::Args),
     Pull(pull::Args),
     Push(push::Args),
-    Rebase(rebase::Args),
+    Rebase(Box<rebase::Args>),
     Registry(registry::Args),
     Tag(tag::Args),
     Tree(tree::Args),

@@ -19,15 +19,14 @@ use crate::{
 /// Pull images into a file or a directory
 ///
 /// Bytes and digests are kept in all formats. Several images may go into one file or layout; pulling again replaces.
+/// PATH is the file, or for oci the directory; "-" is stdout.
 #[derive(clap::Args)]
+#[command(override_usage = "palan pull [OPTIONS] <IMAGE>... <PATH>")]
 pub(crate) struct Args {
-    /// The images
-    #[arg(value_name = "IMAGE", required = true, num_args = 1..)]
-    images: Vec<Location>,
-
-    /// The file, or for oci the directory; "-" is stdout
-    #[arg(value_name = "PATH")]
-    path: PathBuf,
+    // One list, because the parser cannot take flags between two lists of words, and scripts write them there.
+    /// The images, and after them the path
+    #[arg(value_name = "IMAGE|PATH", required = true)]
+    words: Vec<String>,
 
     /// What to write
     #[arg(long, value_enum, default_value_t)]
@@ -54,19 +53,33 @@ enum PullFormat {
 }
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
-    check(args)?;
+    let (images, path) = split(args)?;
+    check(args, path)?;
     let places = session.places()?;
-    if args.path != Path::new("-") {
-        return pull(args, &args.path, &places, session).await;
+    if path != Path::new("-") {
+        pull(args, &images, path, &places, session).await?;
+        let count = crate::ui::text::count(images.len(), "image");
+        session.ui.say(format!("pulled {count} to {}", path.display()));
+        return Ok(());
     }
     // The images are complete before the first byte is printed.
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("image.tar");
-    pull(args, &file, &places, session).await?;
+    pull(args, &images, &file, &places, session).await?;
     print_file(&file, session)
 }
 
-fn check(args: &Args) -> Result {
+fn split(args: &Args) -> Result<(Vec<Location>, &Path)> {
+    match args.words.as_slice() {
+        [images @ .., path] if !images.is_empty() => {
+            let images = images.iter().map(|image| image.parse()).collect::<std::result::Result<_, _>>()?;
+            Ok((images, Path::new(path)))
+        }
+        _ => Err(Failure::usage("an image and a path are required: palan pull IMAGE... PATH")),
+    }
+}
+
+fn check(args: &Args, path: &Path) -> Result {
     if args.format == PullFormat::Legacy {
         return Err(
             Failure::unsupported("pull --format legacy").with_hint("docker load reads --format tarball")
@@ -76,7 +89,7 @@ fn check(args: &Args) -> Result {
         return Err(Failure::unsupported("pull --cache_path")
             .with_hint("pull into a layout (--format oci): layers that it has are not pulled again"));
     }
-    if args.format == PullFormat::Oci && args.path == Path::new("-") {
+    if args.format == PullFormat::Oci && path == Path::new("-") {
         return Err(Failure::usage("--format oci writes a directory, not stdout")
             .with_hint("palan copy IMAGE oci-archive:FILE writes a layout into one file"));
     }
@@ -86,25 +99,19 @@ fn check(args: &Args) -> Result {
     Ok(())
 }
 
-async fn pull(args: &Args, path: &Path, places: &Places, session: &Session) -> Result {
+async fn pull(args: &Args, images: &[Location], path: &Path, places: &Places, session: &Session) -> Result {
     let to = match args.format {
         PullFormat::Oci => Location::Layout { path: path.to_owned(), selector: None },
         _ => Location::Archive { path: path.to_owned(), format: Format::Docker, selector: None },
     };
     let mut found = Vec::new();
-    for image in &args.images {
+    for image in images {
         let source = places.source(image)?;
         let document = document(args, &source, session).await?;
         found.push((source, document, role(args, image)));
     }
     let target = places.target(&to)?.place;
-    store(found, &target, session).await?;
-    session.ui.say(format!(
-        "pulled {} to {}",
-        crate::ui::text::count(args.images.len(), "image"),
-        args.path.display()
-    ));
-    Ok(())
+    store(found, &target, session).await
 }
 
 /// A docker archive holds single images, a layout whatever there is.

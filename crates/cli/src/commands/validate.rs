@@ -58,7 +58,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
 
 fn targets(args: &Args) -> Result<Vec<(String, Location)>> {
     let mut out = Vec::new();
-    for text in args.tarball.iter() {
+    if let Some(text) = &args.tarball {
         let location = Location::Archive { path: text.clone(), format: Format::Docker, selector: None };
         out.push((text.display().to_string(), location));
     }
@@ -97,7 +97,8 @@ async fn one(
 
 fn print(report: &Report, session: &Session) -> Result {
     for fault in &report.faults {
-        let about = fault.digest.map(|digest| format!("{digest} ")).unwrap_or_default();
+        let about = fault.digest.map(|digest| format!("{digest} "));
+        let about = about.filter(|digest| !fault.text.contains(digest.trim_end())).unwrap_or_default();
         let text = format!("{}: {about}{}", report.name, fault.text);
         match fault.severity {
             Severity::Error => session.ui.line(format!("FAIL: {text}"))?,

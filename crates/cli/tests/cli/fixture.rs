@@ -9,11 +9,11 @@ use palan::{
 use palan_core::Digest;
 use palan_testkit::image::{Graph, Image, ImageSpec, Index, IndexSpec, layer};
 
-use super::TestContext;
+use crate::context::TestContext;
 
 impl TestContext {
     /// Puts a fixture under `name:tag` of the test's registry.
-    pub fn push(&self, name: &str, graph: &Graph) -> Digest {
+    pub(crate) fn push(&self, name: &str, graph: &Graph) -> Digest {
         let (memory, root) = (Memory::new(), graph.root().clone());
         for (blob, content) in &graph.blobs {
             memory.add_blob(blob.media_type.clone(), content.clone());
@@ -23,40 +23,45 @@ impl TestContext {
         }
         let location = format!("{}/{name}", self.host()).parse().unwrap();
         self.runtime().block_on(async {
-            let target = Places::new(palan_client::Client::builder().build().unwrap()).target(&location).unwrap();
+            let target =
+                Places::new(palan_client::Client::builder().build().unwrap()).target(&location).unwrap();
             let source: Arc<dyn Source> = Arc::new(memory);
             let role = PutAs::from_selector(target.selector.as_ref().unwrap());
-            copy::copy(&source, &target.place, vec![(root.clone(), role)], &copy::Options::default()).await.unwrap();
+            copy::copy(&source, &target.place, vec![(root.clone(), role)], &copy::Options::default())
+                .await
+                .unwrap();
         });
         root.digest()
     }
 }
 
 /// A base of two layers in two versions, and an application on the old one, for one platform.
-pub struct Family {
-    pub old: Image,
-    pub new: Image,
-    pub app: Image,
+pub(crate) struct Family {
+    pub(crate) old: Image,
+    pub(crate) new: Image,
+    pub(crate) app: Image,
 }
 
-pub fn family(platform: &str) -> Family {
+pub(crate) fn family(platform: &str) -> Family {
     let release = |id: &str| layer(&[("etc/os-release", format!("ID={id}\n").as_bytes())]);
-    let runtime = |id: &str| layer(&[("usr/lib/runtime", format!("runtime {id} for {platform}\n").as_bytes())]);
+    let runtime =
+        |id: &str| layer(&[("usr/lib/runtime", format!("runtime {id} for {platform}\n").as_bytes())]);
     let base = |id: &str| ImageSpec::new(platform).layer(release(id)).layer(runtime(id)).build();
     let (old, new) = (base("old"), base("new"));
-    let app = ImageSpec::new(platform).on(&old).layer(layer(&[("app/run", b"#!/bin/sh\n")])).label("team", "blue");
+    let app =
+        ImageSpec::new(platform).on(&old).layer(layer(&[("app/run", b"#!/bin/sh\n")])).label("team", "blue");
     let app = app.config_field("/config/Entrypoint", vec!["/app/run"]).build();
     Family { old, new, app }
 }
 
 /// The same for amd64 and arm64, as indexes.
-pub struct Families {
-    pub old: Index,
-    pub new: Index,
-    pub app: Index,
+pub(crate) struct Families {
+    pub(crate) old: Index,
+    pub(crate) new: Index,
+    pub(crate) app: Index,
 }
 
-pub fn families() -> Families {
+pub(crate) fn families() -> Families {
     let all = ["linux/amd64", "linux/arm64"].map(family);
     let index = |of: fn(&Family) -> &Image| IndexSpec::new().images(all.iter().map(of).cloned()).build();
     Families { old: index(|f| &f.old), new: index(|f| &f.new), app: index(|f| &f.app) }

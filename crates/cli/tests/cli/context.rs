@@ -1,10 +1,6 @@
 //! What the tests of the command line share: a registry in this process, a home of its own, the real binary, and
 //! output in which everything that changes from run to run has a name instead.
 
-#![allow(dead_code)]
-
-mod fixture;
-
 use std::{
     cell::RefCell,
     ffi::OsStr,
@@ -15,12 +11,11 @@ use std::{
 };
 
 use palan_server::{Registry, Server};
+use palan_testkit::fault::{FaultRegistry, Reply, Request};
 use tokio::runtime::Runtime;
 
-pub use fixture::{families, family};
-
 /// A folder, a registry, and names for what is in them.
-pub struct TestContext {
+pub(crate) struct TestContext {
     folder: tempfile::TempDir,
     runtime: Runtime,
     server: Server,
@@ -28,10 +23,10 @@ pub struct TestContext {
 }
 
 /// What a command did.
-pub struct Ran {
-    pub code: Option<i32>,
-    pub stdout: Vec<u8>,
-    pub stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
     shown: String,
 }
 
@@ -43,20 +38,21 @@ impl fmt::Display for Ran {
 
 impl Ran {
     /// stdout as text, without the final line break.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.stdout.clone()).unwrap().trim_end_matches('\n').to_owned()
     }
 
     #[track_caller]
-    pub fn ok(self) -> Self {
+    pub(crate) fn ok(self) -> Self {
         assert_eq!(self.code, Some(0), "{self}");
         self
     }
 }
 
 impl TestContext {
-    pub fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    pub(crate) fn new() -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let server = runtime.block_on(Registry::memory().with_request_log().serve("127.0.0.1:0")).unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("home")).unwrap();
@@ -65,35 +61,48 @@ impl TestContext {
     }
 
     /// `127.0.0.1:PORT`, shown as `[HOST]`.
-    pub fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         self.server.host()
     }
 
-    pub fn registry(&self) -> &Registry {
+    pub(crate) fn registry(&self) -> &Registry {
         self.server.registry()
     }
 
-    pub fn runtime(&self) -> &Runtime {
+    /// What the registry was asked so far: `GET /v2/…`.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.registry().logged().iter().map(|r| format!("{} {}", r.method, r.target)).collect()
+    }
+
+    /// One more registry, which answers with what `handler` gives.
+    pub(crate) fn faulty(
+        &self,
+        handler: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> FaultRegistry {
+        self.runtime.block_on(FaultRegistry::start(handler))
+    }
+
+    pub(crate) fn runtime(&self) -> &Runtime {
         &self.runtime
     }
 
     /// A file or directory where commands run.
-    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.folder.path().join("work").join(name)
     }
 
-    pub fn home(&self, name: &str) -> PathBuf {
+    pub(crate) fn home(&self, name: &str) -> PathBuf {
         self.folder.path().join("home").join(name)
     }
 
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, content).unwrap();
         path
     }
 
     /// Files and directories where commands run, for tests that nothing is left behind.
-    pub fn left(&self) -> Vec<String> {
+    pub(crate) fn left(&self) -> Vec<String> {
         let mut names: Vec<_> = std::fs::read_dir(self.path(""))
             .unwrap()
             .map(|e| e.unwrap().file_name().into_string().unwrap())
@@ -103,12 +112,12 @@ impl TestContext {
     }
 
     /// Shows a digest by a name in what follows.
-    pub fn name(&self, digest: impl fmt::Display, name: &str) {
+    pub(crate) fn name(&self, digest: impl fmt::Display, name: &str) {
         self.names.borrow_mut().push((digest.to_string(), format!("[{name}]")));
     }
 
-    /// The binary, with an environment of its own. `@` in front of an argument stands for the registry.
-    pub fn command(&self, words: &[&str]) -> Command {
+    /// The binary, with an environment of its own. `@@` in an argument stands for the registry and a slash.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_palan"));
         command.env_clear().env("HOME", self.folder.path().join("home")).current_dir(self.path(""));
         command.args(words.iter().map(|w| w.replace("@@", &format!("{}/", self.host()))));
@@ -116,15 +125,15 @@ impl TestContext {
         command
     }
 
-    pub fn run(&self, words: &[&str]) -> Ran {
+    pub(crate) fn run(&self, words: &[&str]) -> Ran {
         self.show(self.command(words).output().unwrap())
     }
 
-    pub fn run_with(&self, words: &[&str], env: &[(&str, &OsStr)]) -> Ran {
+    pub(crate) fn run_with(&self, words: &[&str], env: &[(&str, &OsStr)]) -> Ran {
         self.show(self.command(words).envs(env.iter().copied()).output().unwrap())
     }
 
-    pub fn run_input(&self, words: &[&str], input: &[u8]) -> Ran {
+    pub(crate) fn run_input(&self, words: &[&str], input: &[u8]) -> Ran {
         let mut command = self.command(words);
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -133,7 +142,7 @@ impl TestContext {
         self.show(child.wait_with_output().unwrap())
     }
 
-    pub fn show(&self, output: Output) -> Ran {
+    pub(crate) fn show(&self, output: Output) -> Ran {
         let code = output.status.code();
         let stderr = self.filter(&String::from_utf8_lossy(&output.stderr));
         let stdout = self.filter(&String::from_utf8_lossy(&output.stdout));
@@ -143,7 +152,7 @@ impl TestContext {
     }
 
     /// Replaces what changes from run to run.
-    pub fn filter(&self, text: &str) -> String {
+    pub(crate) fn filter(&self, text: &str) -> String {
         let mut text = text.replace(&self.host(), "[HOST]");
         for folder in [self.path(""), self.folder.path().to_owned()] {
             let folder = folder.display().to_string();
@@ -173,9 +182,4 @@ fn hide_digests(text: &str) -> String {
         }
     }
     out + rest
-}
-
-/// `oci:dir`, `oci:dir:tag`.
-pub fn oci(path: &Path) -> String {
-    format!("oci:{}", path.display())
 }

@@ -1,0 +1,141 @@
+//! The embedded registry as a process of its own, and what Ctrl-C leaves behind.
+
+#![cfg(unix)]
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    process::{Child, Stdio},
+};
+
+use insta::assert_snapshot;
+use palan_testkit::fault::Reply;
+
+use crate::{TestContext, family};
+
+/// A child that is killed when a test fails.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn interrupt(child: &Child) {
+    let status = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+fn serve(context: &TestContext, words: &[&str]) -> (Running, String, BufReader<std::process::ChildStderr>) {
+    let mut command = context.command(&[&["registry", "serve"], words].concat());
+    let mut child = Running(command.stderr(Stdio::piped()).spawn().unwrap());
+    let mut stderr = BufReader::new(child.0.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    let host = line.trim_end().strip_prefix("serving on ").unwrap_or_else(|| panic!("{line}")).to_owned();
+    (child, host, stderr)
+}
+
+#[test]
+fn what_is_pushed_survives_a_restart() {
+    let context = TestContext::new();
+    context.push("app:1", &family("linux/amd64").app.graph());
+    let (mut child, host, mut stderr) = serve(&context, &["--dir", "store"]);
+    context.name(&host, "SERVED");
+    context.run(&["copy", "@@app:1", &format!("{host}/kept:1")]).ok();
+    interrupt(&child.0);
+    assert_eq!(child.0.wait().unwrap().code(), Some(0));
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    assert_snapshot!(context.filter(&rest), @"
+    kept in store
+    try:
+      palan copy IMAGE [SERVED]/my/image:1
+      palan inspect [SERVED]/my/image:1
+      palan catalog [SERVED]
+    stopping
+    ");
+    let (_child, host, _stderr) = serve(&context, &["--disk", "store"]);
+    context.run(&["validate", &format!("{host}/kept:1")]).ok();
+}
+
+#[test]
+fn the_port_comes_from_the_flag_or_the_environment() {
+    let context = TestContext::new();
+    let taken = context.host();
+    let port = taken.rsplit_once(':').unwrap().1;
+    context.name(port, "PORT");
+    assert_snapshot!(context.run(&["registry", "serve", "--port", port]), @"
+    exit: 1
+    --- stdout
+
+    --- stderr
+    error: cannot listen on [HOST]
+      caused by: Address already in use (os error 98)
+    ");
+    assert_snapshot!(context.run_with(&["registry", "serve"], &[("PORT", port.as_ref())]), @"
+    exit: 1
+    --- stdout
+
+    --- stderr
+    error: cannot listen on [HOST]
+      caused by: Address already in use (os error 98)
+    ");
+    assert_snapshot!(context.run_with(&["registry", "serve"], &[("PORT", "http".as_ref())]), @"
+    exit: 2
+    --- stdout
+
+    --- stderr
+    error: PORT is not a port number: http
+    ");
+    assert_snapshot!(context.run(&["registry", "serve", "--address", "example.com"]), @r#"
+    exit: 2
+    --- stdout
+
+    --- stderr
+    error: invalid value 'example.com' for '--address <ADDRESS>': an IP address is expected, with or without a port, found "example.com"
+
+    For more information, try '--help'.
+    "#);
+}
+
+#[test]
+fn an_interrupted_pull_leaves_nothing() {
+    let context = TestContext::new();
+    let app = family("linux/amd64").app;
+    let graph = app.graph();
+    let (asked, layer_asked) = std::sync::mpsc::channel();
+    let registry = {
+        let manifest = app.manifest.clone();
+        context.faulty(move |request| {
+            let path = request.path().to_owned();
+            if path.contains("/manifests/") {
+                let reply = Reply::ok(manifest.bytes().clone())
+                    .header("Content-Type", manifest.media_type().as_str());
+                return reply.header("Docker-Content-Digest", &manifest.digest().to_string());
+            }
+            let Some((blob, content)) =
+                graph.blobs.iter().find(|(d, _)| path.ends_with(&d.digest.to_string()))
+            else {
+                return Reply::status(200);
+            };
+            if blob.digest == manifest.view::<palan_core::view::Manifest>().unwrap().config.digest {
+                return Reply::ok(content.clone());
+            }
+            let _ = asked.send(());
+            Reply::ok(content.clone()).stall_after(10)
+        })
+    };
+    let image = format!("{}/app:1", registry.host());
+    for words in [["pull", &image, "x.tar"], ["copy", &image, "oci-archive:x.tar"]] {
+        let mut child = Running(context.command(&words).stderr(Stdio::piped()).spawn().unwrap());
+        layer_asked.recv().unwrap();
+        interrupt(&child.0);
+        assert_eq!(child.0.wait().unwrap().code(), Some(130));
+        let mut stderr = String::new();
+        child.0.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        assert_eq!(stderr, "error: interrupted\n");
+        assert_eq!(context.left(), Vec::<String>::new(), "{words:?}");
+    }
+}
