@@ -1,5 +1,7 @@
 //! Both stores pass the conformance suite.
 
+#![allow(clippy::unwrap_used)]
+
 use palan_server::{Durability, Registry};
 use palan_testkit::conformance::registry;
 

@@ -1,5 +1,7 @@
 //! A registry in a directory: what was acknowledged survives, what was not leaves nothing, damage is not served.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     fs::{self, File},
     path::Path,

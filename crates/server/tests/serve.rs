@@ -1,5 +1,7 @@
 //! The library: serving, stopping, counting, embedding.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;

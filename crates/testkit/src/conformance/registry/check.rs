@@ -75,6 +75,7 @@ impl Check {
     }
 
     /// Notes whether two values are equal.
+    #[allow(clippy::needless_pass_by_value)] // Callers compare temporaries.
     pub(super) fn equal<T: PartialEq<U> + fmt::Debug, U: fmt::Debug>(
         &mut self,
         what: &str,

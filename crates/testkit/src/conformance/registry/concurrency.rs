@@ -4,7 +4,7 @@ use futures_util::future::{join, join_all, try_join_all};
 use palan_core::Algorithm;
 
 use super::{
-    Answer, Stop, Suite,
+    Answer, Suite,
     blobs::{absent, pull as pull_blob},
     conditions::{images, put},
     http::{noise, with_query},
@@ -40,12 +40,12 @@ async fn same_blob(suite: &mut Suite, algorithm: Algorithm) {
                     let (repository, content) = (&repository, &content);
                     async move {
                         let uploads = format!("/v2/{repository}/blobs/uploads/");
-                        let target = match i % 2 {
-                            0 => format!("{uploads}?digest={digest}"),
-                            _ => with_query(&http.session(repository).await?, &format!("digest={digest}")),
+                        let parameter = format!("digest={digest}");
+                        let call = match i % 2 {
+                            0 => http.post(with_query(&uploads, &parameter)),
+                            _ => http.put(with_query(&http.session(repository).await?, &parameter)),
                         };
-                        let call = if i % 2 == 0 { http.post(target) } else { http.put(target) };
-                        Ok::<_, Stop>(call.bytes(content).send().await?)
+                        call.bytes(content).send().await
                     }
                 };
                 for answer in try_join_all((0..CLIENTS).map(push)).await? {
