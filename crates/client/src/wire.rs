@@ -254,13 +254,9 @@ pub(crate) fn describe(method: Method, url: String, error: reqwest::Error) -> Er
 }
 
 fn classify(error: &reqwest::Error) -> Fault {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(current) = cause {
-        if let Some(tls) = tls_cause(current) {
-            let certificate = matches!(tls, rustls::Error::InvalidCertificate(_));
-            return if certificate { Fault::Certificate } else { Fault::Tls };
-        }
-        cause = current.source();
+    if let Some(tls) = tls_cause(error) {
+        let certificate = matches!(tls, rustls::Error::InvalidCertificate(_));
+        return if certificate { Fault::Certificate } else { Fault::Tls };
     }
     if error.is_builder() {
         Fault::Request
@@ -273,10 +269,15 @@ fn classify(error: &reqwest::Error) -> Fault {
     }
 }
 
-/// `io::Error` hides what it wraps from `source`.
 fn tls_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    inner.and_then(|e| e.downcast_ref()).or_else(|| error.downcast_ref())
+    if let Some(tls) = error.downcast_ref() {
+        return Some(tls);
+    }
+    // `io::Error` hides what it wraps from `source`.
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => tls_cause(wrapped),
+        None => tls_cause(error.source()?),
+    }
 }
 
 /// The message with its causes, without repeating what a message already includes.

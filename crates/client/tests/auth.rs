@@ -1,4 +1,5 @@
 //! Authentication, against a registry that is its own token service.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Reading and writing manifests.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Redirects: followed, but alone.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 

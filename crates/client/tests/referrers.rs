@@ -1,4 +1,5 @@
 //! Referrers, by API and by fallback tag.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Which requests are made again, how often and when.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 
