@@ -119,6 +119,7 @@ impl Engine {
     }
 
     async fn root(self: &Arc<Self>, root: Document, role: PutAs) -> Result<(), Error> {
+        self.target.accepts(&root)?;
         let descriptor = root.descriptor();
         let origin = self.source.origin(root.digest());
         if !self.is_there(&descriptor, &origin).await? {
@@ -135,7 +136,8 @@ impl Engine {
         if self.target.is_home_of(origin) {
             return Ok(true);
         }
-        if *origin == Origin::New {
+        // A registry's guarantee does not cover non-distributable layers.
+        if *origin == Origin::New || self.foreign {
             return Ok(false);
         }
         let _permit = self.permit().await?;

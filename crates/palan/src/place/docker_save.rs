@@ -1,5 +1,6 @@
 //! What `docker save` wrote before Docker 25, and what crane writes: `manifest.json`, configs and layers, without
-//! manifests. A Docker schema 2 manifest is made for each image from the members as they are.
+//! manifests. A manifest is made for each image from the members as they are: Docker schema 2 or, where a layer is
+//! zstd, OCI.
 
 use std::{
     collections::HashMap,
@@ -7,12 +8,12 @@ use std::{
     io::{Read as _, Seek as _, SeekFrom},
 };
 
-use palan_core::{Algorithm, Descriptor, Digest, Document, MediaType};
+use palan_core::{Algorithm, Compression, Descriptor, Digest, Document, Family, MediaType, annotation};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    archive::{Contents, Root},
+    archive::Contents,
     tar_index::{Span, TarIndex},
 };
 use crate::Error;
@@ -36,62 +37,100 @@ pub(super) fn contents(tar: &TarIndex, place: &str) -> Result<Contents, Error> {
         .map_err(|e| malformed(format!("manifest.json is not valid: {e}")))?;
     let mut contents = Contents::default();
     let mut layers = HashMap::new();
-    for image in images.ok_or_else(|| malformed("manifest.json is null".into()))? {
-        let config = tar.content(&image.config, place)?;
-        let config_span = tar.get(&image.config).ok_or_else(|| malformed("config is missing".into()))?;
-        let digest = Digest::sha256(&config);
-        contents.blobs.insert(digest, config_span);
-        let mut entries = Vec::new();
-        for name in image.layers.unwrap_or_default() {
-            let span = tar.get(&name).ok_or_else(|| malformed(format!("layer {name} is missing")))?;
-            let layer = match layers.get(&span.start) {
-                Some(known) => Clone::clone(known),
-                None => describe(tar, span, &name, place)?,
-            };
-            layers.insert(span.start, layer.clone());
-            contents.blobs.insert(layer.digest, span);
-            entries.push(layer);
-        }
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": MediaType::DOCKER_MANIFEST,
-            "config": Descriptor::new(MediaType::DOCKER_CONFIG, digest, config.len() as u64),
-            "layers": entries,
-        });
-        let manifest = Document::from_value(&manifest, MediaType::DOCKER_MANIFEST)?;
-        contents
-            .roots
-            .push(Root { descriptor: manifest.descriptor(), names: image.repo_tags.unwrap_or_default() });
+    for image in images.ok_or_else(|| malformed("manifest.json is null: it holds no image".into()))? {
+        let names = image.repo_tags.clone().unwrap_or_default();
+        let manifest = manifest(tar, place, image, &mut layers, &mut contents)?;
+        contents.entries.extend(entries(&manifest, names));
         contents.made.insert(manifest.digest(), manifest);
     }
     Ok(contents)
 }
 
-/// Digest, size and media type of a layer member, by reading it once.
-fn describe(tar: &TarIndex, span: Span, name: &str, place: &str) -> Result<Descriptor, Error> {
+/// One entry for each name, or one without a name.
+fn entries(manifest: &Document, names: Vec<String>) -> Vec<Descriptor> {
+    let named = |name| Descriptor {
+        annotations: Some([(annotation::CONTAINERD_IMAGE_NAME.to_owned(), name)].into()),
+        ..manifest.descriptor()
+    };
+    let entries: Vec<_> = names.into_iter().map(named).collect();
+    if entries.is_empty() { vec![manifest.descriptor()] } else { entries }
+}
+
+/// The manifest of one image, its members entered into `contents`. `layers` remembers those described before, by
+/// where they are.
+fn manifest(
+    tar: &TarIndex,
+    place: &str,
+    image: Image,
+    layers: &mut HashMap<u64, Layer>,
+    contents: &mut Contents,
+) -> Result<Document, Error> {
+    let malformed = |reason| Error::Malformed { place: place.to_owned(), reason };
+    let config = tar.content(&image.config, place)?;
+    let config_span = tar.get(&image.config).ok_or_else(|| malformed("config is missing".into()))?;
+    let digest = Digest::sha256(&config);
+    contents.blobs.insert(digest, config_span);
+    let mut stack = Vec::new();
+    for name in image.layers.unwrap_or_default() {
+        let span = tar.get(&name).ok_or_else(|| malformed(format!("layer {name} is missing")))?;
+        let layer = match layers.get(&span.start) {
+            Some(known) => *known,
+            None => describe(tar, span)?,
+        };
+        layers.insert(span.start, layer);
+        contents.blobs.insert(layer.digest, span);
+        stack.push(layer);
+    }
+    // Docker's family has no media type for zstd.
+    let zstd = stack.iter().any(|l| l.compression == Compression::Zstd);
+    let family = if zstd { Family::Oci } else { Family::Docker };
+    let in_family = |oci: MediaType| oci.in_family(family).unwrap_or(oci);
+    let described = stack
+        .iter()
+        .filter_map(|l| Some(Descriptor::new(MediaType::layer(family, l.compression)?, l.digest, l.size)));
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": in_family(MediaType::OCI_MANIFEST),
+        "config": Descriptor::new(in_family(MediaType::OCI_CONFIG), digest, config.len() as u64),
+        "layers": described.collect::<Vec<_>>(),
+    });
+    Ok(Document::from_value(&manifest, in_family(MediaType::OCI_MANIFEST))?)
+}
+
+#[derive(Clone, Copy)]
+struct Layer {
+    digest: Digest,
+    size: u64,
+    compression: Compression,
+}
+
+/// Digest, size and compression of a layer member, by reading it once.
+fn describe(tar: &TarIndex, span: Span) -> Result<Layer, Error> {
     let io = || Error::io("read", tar.path());
     let mut file = File::open(tar.path()).map_err(io())?;
     file.seek(SeekFrom::Start(span.start)).map_err(io())?;
     let mut content = file.take(span.length);
-    let (mut hasher, mut piece, mut head) = (Algorithm::Sha256.hasher(), vec![0; 256 * 1024], Vec::new());
-    loop {
-        let n = content.read(&mut piece).map_err(io())?;
-        if n == 0 {
-            break;
+    let mut head = [0; 4];
+    let mut filled = 0;
+    while filled < head.len() {
+        match content.read(&mut head[filled..]).map_err(io())? {
+            0 => break,
+            n => filled += n,
         }
-        if head.len() < 4 {
-            head.extend_from_slice(&piece[..n.min(4)]);
-        }
-        hasher.update(&piece[..n]);
     }
-    let media_type = if head.starts_with(&[0x1f, 0x8b]) {
-        MediaType::DOCKER_LAYER_GZIP
-    } else if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        return Err(Error::Unsupported(format!(
-            "layer {name} of {place} is zstd, which a Docker manifest cannot hold"
-        )));
-    } else {
-        MediaType::DOCKER_LAYER
+    let mut hasher = Algorithm::Sha256.hasher();
+    hasher.update(&head[..filled]);
+    let mut piece = vec![0; 256 * 1024];
+    loop {
+        match content.read(&mut piece).map_err(io())? {
+            0 => break,
+            n => hasher.update(&piece[..n]),
+        }
+    }
+    let compression = match head {
+        [0x1f, 0x8b, ..] => Compression::Gzip,
+        [0x28, 0xb5, 0x2f, 0xfd] => Compression::Zstd,
+        _ => Compression::None,
     };
-    Ok(Descriptor::new(media_type, hasher.finish(), span.length))
+    Ok(Layer { digest: hasher.finish(), size: span.length, compression })
 }

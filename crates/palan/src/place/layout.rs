@@ -3,11 +3,13 @@
 //! Correct under concurrent writers: blobs are written to temporary files and renamed, `index.json` is changed under a
 //! lock (an advisory lock on the file `oci-layout`) and replaced by a rename, so that readers see the old or the new
 //! one and two writers never lose each other's entries.
+//!
+//! A blob that is there with the right size is taken for what its name says: hashing it again for every copy would
+//! read the whole layout each time. Reading it hashes it, and `validate` does so for everything.
 
 use std::{
-    collections::HashSet,
     fs::{self, File},
-    io::Write as _,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -15,12 +17,13 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
 use palan_core::{
-    Descriptor, Digest, Document, MAX_DOCUMENT_SIZE, MediaType, Selector, Verifier, annotation, view,
+    Descriptor, Digest, Document, Kind, MAX_DOCUMENT_SIZE, MediaType, Selector, Verifier, view,
 };
 use serde_json::{Map, Value, json};
 
 use super::{
-    BlobStream, Origin, PutAs, Source, Target,
+    BlobStream, Origin, PutAs, Source, Target, checked,
+    index_json::{self, tag_of},
     memory::{check_unmoved, referrers_among},
     verified,
 };
@@ -42,28 +45,47 @@ impl Layout {
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, Error> {
         let layout = Self { root: root.into() };
         let marker = layout.root.join(LAYOUT_FILE);
-        let text = fs::read(&marker).map_err(Error::io("read", &marker))?;
-        check_marker(&layout.name(), &text)?;
+        match fs::read(&marker) {
+            Ok(text) => check_marker(&layout.name(), &text)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound && layout.root.is_dir() => {
+                let reason = format!("is not an OCI layout: the file {LAYOUT_FILE} is missing");
+                return Err(Error::Malformed { place: layout.name(), reason });
+            }
+            Err(e) => return Err(Error::io("read", &marker)(e)),
+        }
         Ok(layout)
     }
 
     /// A layout to write: made if there is none. A directory with other files in it is refused.
     pub fn create(root: impl Into<PathBuf>) -> Result<Self, Error> {
         let layout = Self { root: root.into() };
-        if layout.root.join(LAYOUT_FILE).exists() {
-            return Self::open(layout.root);
+        if !layout.root.join(LAYOUT_FILE).exists() {
+            let occupied = fs::read_dir(&layout.root).is_ok_and(|mut d| d.next().is_some());
+            if occupied && !layout.root.join("blobs").is_dir() {
+                let reason = "is a directory with other files in it, not an OCI layout".into();
+                return Err(Error::Malformed { place: layout.name(), reason });
+            }
+            let blobs = layout.root.join("blobs").join("sha256");
+            fs::create_dir_all(&blobs).map_err(Error::io("create", &blobs))?;
+            layout.mark()?;
         }
-        let occupied = fs::read_dir(&layout.root).is_ok_and(|mut d| d.next().is_some());
-        if occupied && !layout.root.join("blobs").is_dir() {
-            let reason = "is a directory with other files in it, not an OCI layout".into();
-            return Err(Error::Malformed { place: layout.name(), reason });
-        }
-        let blobs = layout.root.join("blobs").join("sha256");
-        fs::create_dir_all(&blobs).map_err(Error::io("create", &blobs))?;
-        layout.update_index(|_| false)?;
-        let marker = layout.root.join(LAYOUT_FILE);
-        layout.replace(&marker, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        let layout = Self::open(layout.root)?;
+        layout.update_index(|_, _| Ok(false))?;
         Ok(layout)
+    }
+
+    /// Writes the file `oci-layout`, unless another writer was quicker: there must be one, for it is the lock.
+    fn mark(&self) -> Result<(), Error> {
+        let path = self.root.join(LAYOUT_FILE);
+        let mut file = self.temporary(&self.root)?;
+        file.write_all(br#"{"imageLayoutVersion":"1.0.0"}"#).map_err(Error::io("write", &path))?;
+        make_readable(&file, &path)?;
+        match file.persist_noclobber(&path) {
+            Err(e) if e.error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(Error::io("write", &path)(e.error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The directory.
@@ -78,7 +100,11 @@ impl Layout {
 
     /// The entries of `index.json`.
     pub fn entries(&self) -> Result<Vec<Descriptor>, Error> {
-        Ok(self.read_index()?.view::<view::Index>().map_err(|e| self.unusable(&INDEX_FILE, e))?.manifests)
+        self.entries_of(&self.read_index()?)
+    }
+
+    fn entries_of(&self, index: &Document) -> Result<Vec<Descriptor>, Error> {
+        Ok(index.view::<view::Index>().map_err(|e| self.unusable(&INDEX_FILE, e))?.manifests)
     }
 
     fn read_index(&self) -> Result<Document, Error> {
@@ -91,24 +117,26 @@ impl Layout {
         Error::Document { name: name.to_string(), place: self.name(), source }
     }
 
-    /// Changes `index.json` under the lock; `change` says whether it changed anything.
-    fn update_index(&self, change: impl FnOnce(&mut Map<String, Value>) -> bool) -> Result<(), Error> {
+    /// Changes `index.json` under the lock; `change` gets the entries and the JSON, and says whether it changed it.
+    fn update_index(
+        &self,
+        change: impl FnOnce(&[Descriptor], &mut Map<String, Value>) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
         let lock_path = self.root.join(LAYOUT_FILE);
-        // Before the marker exists there is no lock to take, and no other writer that could know the layout.
-        let lock = File::open(&lock_path).ok();
-        if let Some(lock) = &lock {
-            lock.lock().map_err(Error::io("lock", &lock_path))?;
-        }
+        let lock = File::open(&lock_path).map_err(Error::io("read", &lock_path))?;
+        lock.lock().map_err(Error::io("lock", &lock_path))?;
         let path = self.root.join(INDEX_FILE);
-        let before = if path.exists() {
-            self.read_index()?
-        } else {
+        if !path.exists() {
             let empty = json!({"schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": []});
             self.replace(&path, empty.to_string().as_bytes())?;
-            self.read_index()?
-        };
+        }
+        let before = self.read_index()?;
+        let entries = self.entries_of(&before)?;
         let mut changed = false;
-        let after = before.edit(|index| changed = change(index))?;
+        let after = before.try_edit(|index| {
+            changed = change(&entries, index)?;
+            Ok::<_, Error>(())
+        })?;
         if changed {
             self.replace(&path, after.bytes())?;
         }
@@ -128,17 +156,12 @@ impl Layout {
 
     fn find(&self, selector: &Selector) -> Result<Descriptor, Error> {
         let missing = || Error::NotFound { name: selector.to_string(), place: self.name() };
-        let entries = self.entries()?;
-        match selector {
-            Selector::Tag(tag) => entries.into_iter().find(|e| tag_of(e) == Some(tag)).ok_or_else(missing),
-            Selector::Digest(digest) => {
-                if let Some(entry) = entries.into_iter().find(|e| e.digest == *digest) {
-                    return Ok(entry);
-                }
-                let size = fs::metadata(self.blob_path(*digest)).map_err(|_| missing())?.len();
-                Ok(Descriptor::new(MediaType::new(""), *digest, size))
-            }
+        if let Some(entry) = index_json::find(&self.entries()?, selector, &self.name())? {
+            return Ok(entry.clone());
         }
+        let Selector::Digest(digest) = selector else { return Err(missing()) };
+        let size = fs::metadata(self.blob_path(*digest)).map_err(|_| missing())?.len();
+        Ok(Descriptor::new(MediaType::new(""), *digest, size))
     }
 
     fn load(&self, entry: &Descriptor) -> Result<Document, Error> {
@@ -153,25 +176,12 @@ impl Layout {
             place: self.name(),
             source,
         })?;
-        let declared = Some(entry.media_type.clone()).filter(MediaType::is_document);
-        Document::parse_with(bytes, declared, entry.digest.algorithm())
-            .map_err(|e| self.unusable(&entry.digest, e))
+        parse_document(bytes, entry, &self.name())
     }
 
     /// The only image of the layout, for locations without a tag.
     pub(crate) fn only(&self) -> Result<Selector, Error> {
-        let entries = self.entries()?;
-        let digests: HashSet<Digest> = entries.iter().map(|e| e.digest).collect();
-        match (digests.len(), entries.first()) {
-            (1, Some(entry)) => Ok(entry.digest.into()),
-            _ => Err(Error::ChooseOne {
-                place: self.name(),
-                choices: entries
-                    .iter()
-                    .map(|e| tag_of(e).map_or_else(|| e.digest.to_string(), str::to_owned))
-                    .collect(),
-            }),
-        }
+        index_json::only(&self.entries()?, &self.name())
     }
 
     async fn store(&self, blob: &Descriptor, from: &dyn Source) -> Result<(), Error> {
@@ -187,9 +197,17 @@ impl Layout {
     }
 }
 
-/// The tag of an entry: the reference name annotation, image-spec "Pre-defined annotation keys".
-pub(crate) fn tag_of(entry: &Descriptor) -> Option<&str> {
-    entry.annotation(annotation::REF_NAME)
+/// A document that is named by `entry`, or by a digest alone (then without a media type). What is neither in an index
+/// nor an image's manifest or index by its own account is only a blob.
+pub(super) fn parse_document(bytes: Bytes, entry: &Descriptor, place: &str) -> Result<Document, Error> {
+    let name = entry.digest.to_string();
+    let declared = Some(entry.media_type.clone()).filter(MediaType::is_document);
+    let listed = !entry.media_type.as_str().is_empty();
+    match Document::parse_with(bytes, declared, entry.digest.algorithm()) {
+        Ok(document) if listed || document.kind() != Kind::Other => Ok(document),
+        Ok(_) => Err(Error::NotFound { name, place: place.to_owned() }),
+        Err(source) => Err(Error::Document { name, place: place.to_owned(), source }),
+    }
 }
 
 pub(crate) fn check_marker(place: &str, text: &[u8]) -> Result<(), Error> {
@@ -201,43 +219,6 @@ pub(crate) fn check_marker(place: &str, text: &[u8]) -> Result<(), Error> {
         None => {
             Err(Error::Malformed { place: place.to_owned(), reason: format!("{LAYOUT_FILE} is malformed") })
         }
-    }
-}
-
-/// Puts `document` into the entries of an `index.json`: one entry per tag, one per untagged root.
-pub(crate) fn add_entry(index: &mut Map<String, Value>, document: &Document, tag: Option<&str>) -> bool {
-    let mut entry = json!({
-        "mediaType": document.media_type(), "digest": document.digest(), "size": document.size(),
-    });
-    if let Some(artifact_type) = document.object().ok().and_then(|o| o.get("artifactType").cloned()) {
-        entry["artifactType"] = artifact_type;
-    }
-    if let Some(tag) = tag {
-        entry["annotations"] = json!({ annotation::REF_NAME: tag });
-    }
-    if !index.get("manifests").is_some_and(Value::is_array) {
-        index.insert("manifests".into(), json!([]));
-    }
-    let Some(entries) = index.get_mut("manifests").and_then(Value::as_array_mut) else { return false };
-    let name = |e: &Value| e.pointer("/annotations").and_then(|a| a.get(annotation::REF_NAME)).cloned();
-    match tag {
-        None if entries.iter().any(|e| e["digest"] == entry["digest"]) => false,
-        None => {
-            entries.push(entry);
-            true
-        }
-        Some(tag) => match entries.iter_mut().find(|e| name(e).as_ref().and_then(Value::as_str) == Some(tag))
-        {
-            Some(old) if old["digest"] == entry["digest"] => false,
-            Some(old) => {
-                *old = entry;
-                true
-            }
-            None => {
-                entries.push(entry);
-                true
-            }
-        },
     }
 }
 
@@ -255,14 +236,19 @@ fn read_bounded(path: &Path) -> Result<Bytes, Error> {
 }
 
 fn publish(file: tempfile::NamedTempFile, path: &Path) -> Result<(), Error> {
+    make_readable(&file, path)?;
+    file.persist(path).map_err(|e| Error::io("write", path)(e.error))?;
+    Ok(())
+}
+
+/// Temporary files are private; images are not.
+pub(super) fn make_readable(file: &tempfile::NamedTempFile, path: &Path) -> Result<(), Error> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        file.as_file()
-            .set_permissions(fs::Permissions::from_mode(0o644))
-            .map_err(Error::io("write", path))?;
+        let mode = fs::Permissions::from_mode(0o644);
+        file.as_file().set_permissions(mode).map_err(Error::io("write", path))?;
     }
-    file.persist(path).map_err(|e| Error::io("write", path)(e.error))?;
     Ok(())
 }
 
@@ -308,8 +294,7 @@ impl Source for Layout {
         if !path.exists() {
             return Err(Error::NotFound { name: blob.digest.to_string(), place: self.name() });
         }
-        let content = read_file(path, offset, u64::MAX)?;
-        Ok(if offset == 0 { verified(self.name(), blob, content) } else { content })
+        checked(self.name(), blob, offset, read_file(path, offset, u64::MAX)?)
     }
 
     async fn has(&self, blob: &Descriptor) -> Result<bool, Error> {
@@ -321,14 +306,7 @@ impl Source for Layout {
     }
 
     async fn referrers(&self, digest: Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>, Error> {
-        // Both conventions are read: untagged entries that have a subject, and the fallback tag.
-        let mut candidates = self.entries()?;
-        if let Ok(list) = self.document(&Selector::Tag(digest.referrers_tag())).await {
-            candidates.extend(list.view::<view::Index>().map(|i| i.manifests).unwrap_or_default());
-        }
-        let mut seen = HashSet::new();
-        candidates.retain(|c| seen.insert(c.digest));
-        let documents = candidates.iter().filter_map(|c| self.load(c).ok());
+        let documents = index_json::referrer_candidates(&self.entries()?, digest, |e| self.load(e));
         Ok(referrers_among(documents, digest, artifact_type))
     }
 
@@ -353,12 +331,15 @@ impl Target for Layout {
         let mut file = self.temporary(&folder)?;
         file.write_all(document.bytes()).map_err(Error::io("write", &path))?;
         publish(file, &path)?;
-        if let PutAs::Replace { tag, expected } = role {
-            check_unmoved(tag, *expected, self.find(&Selector::Tag(tag.clone())).ok().map(|d| d.digest))?;
+        if *role == PutAs::Child {
+            return Ok(());
         }
-        match role {
-            PutAs::Child => Ok(()),
-            _ => self.update_index(|index| add_entry(index, document, role.tag())),
-        }
+        self.update_index(|entries, index| {
+            if let PutAs::Replace { tag, expected } = role {
+                let found = index_json::find(entries, &Selector::Tag(tag.clone()), &self.name())?;
+                check_unmoved(&self.name(), tag, *expected, found.map(|d| d.digest))?;
+            }
+            Ok(index_json::add_entry(index, document, role.tag()))
+        })
     }
 }

@@ -111,11 +111,13 @@ fn split_path(text: &str, rest: &str) -> Result<(PathBuf, Option<Selector>), Loc
     if rest.is_empty() {
         return Err(LocationError::NoPath(text.to_owned()));
     }
-    if let Some((path, digest)) = rest.split_once("@sha") {
-        let digest: Digest = format!("sha{digest}")
+    let digest = ["@sha256:", "@sha512:"].iter().find_map(|start| rest.rfind(start));
+    if let Some(at) = digest {
+        let digest: Digest = rest[at + 1..]
             .parse()
             .map_err(|source| LocationError::Digest { text: text.to_owned(), source })?;
-        return Ok((path.into(), Some(digest.into())));
+        // As in references: where a tag and a digest are given, the digest selects.
+        return Ok((split_path(text, &rest[..at])?.0, Some(digest.into())));
     }
     let bytes = rest.as_bytes();
     let drive = bytes.len() > 2
@@ -245,6 +247,7 @@ mod tests {
             ("oci:dir", layout("dir", None)),
             ("oci:/a/b:v1", layout("/a/b", Some("v1"))),
             ("oci:dir:", layout("dir", None)),
+            ("oci:me@shack/dir:v1", layout("me@shack/dir", Some("v1"))),
             (r"oci:C:\x\y:v1", layout(r"C:\x\y", Some("v1"))),
             ("oci-archive:x.tar:v1", archive(Format::Oci, "x.tar", Some("v1"))),
             ("docker-archive:x.tar", archive(Format::Docker, "x.tar", None)),
@@ -271,12 +274,23 @@ mod tests {
     }
 
     #[test]
+    fn of_a_tag_and_a_digest_the_digest_selects() {
+        let digest = palan_core::Digest::sha256(b"");
+        let location: Location = format!("oci:dir:v1@{digest}").parse().unwrap();
+        assert_eq!(location, Location::Layout { path: "dir".into(), selector: Some(digest.into()) });
+    }
+
+    #[test]
     fn faults_are_named() {
         let cases = [
             ("oci:", "a path is missing"),
             ("docker-daemon:x", "docker-daemon:"),
             ("Foo", "upper case"),
             ("oci:d@sha256:1", "64"),
+            (
+                "oci:@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+                "a path is missing",
+            ),
         ];
         for (text, reason) in cases {
             let error = text.parse::<Location>().unwrap_err().to_string();

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use palan_core::{Descriptor, Digest, Document, Selector, view};
 
-use super::{BlobStream, Origin, PutAs, Source, Target, read_all, verified};
+use super::{BlobStream, Origin, PutAs, Source, Target, checked, read_all, verified};
 use crate::Error;
 
 /// Documents and blobs in memory.
@@ -91,7 +91,7 @@ impl Source for Memory {
             content.ok_or_else(|| Error::NotFound { name: blob.digest.to_string(), place: self.name() })?;
         let rest = content.slice(usize::try_from(offset).unwrap_or(usize::MAX).min(content.len())..);
         let whole: BlobStream = Box::pin(stream::iter([Ok(rest)]));
-        Ok(if offset == 0 { verified(self.name(), blob, whole) } else { whole })
+        checked(self.name(), blob, offset, whole)
     }
 
     async fn has(&self, blob: &Descriptor) -> Result<bool, Error> {
@@ -108,7 +108,7 @@ impl Source for Memory {
     }
 
     fn origin(&self, _digest: Digest) -> Origin {
-        Origin::New
+        Origin::Opaque
     }
 }
 
@@ -122,10 +122,10 @@ impl Target for Memory {
 
     async fn put_document(&self, document: &Document, role: &PutAs) -> Result<(), Error> {
         let mut content = self.lock();
-        content.documents.insert(document.digest(), document.clone());
         if let PutAs::Replace { tag, expected } = role {
-            check_unmoved(tag, *expected, content.tags.get(tag).copied())?;
+            check_unmoved(&self.name(), tag, *expected, content.tags.get(tag).copied())?;
         }
+        content.documents.insert(document.digest(), document.clone());
         if let Some(tag) = role.tag() {
             content.tags.insert(tag.to_owned(), document.digest());
         }
@@ -134,12 +134,17 @@ impl Target for Memory {
 }
 
 /// For places with their own tags: `found` must still be what was `expected`.
-pub(crate) fn check_unmoved(tag: &str, expected: Digest, found: Option<Digest>) -> Result<(), Error> {
+pub(crate) fn check_unmoved(
+    place: &str,
+    tag: &str,
+    expected: Digest,
+    found: Option<Digest>,
+) -> Result<(), Error> {
     if found == Some(expected) {
         return Ok(());
     }
     let found = found.map_or_else(|| "nothing".to_owned(), |d| d.to_string());
-    Err(Error::Moved { reference: tag.to_owned(), expected, found })
+    Err(Error::Moved { reference: format!("{place}:{tag}"), expected, found })
 }
 
 /// The descriptors of those documents whose `subject` is `digest`, as a registry would list them: with artifact type

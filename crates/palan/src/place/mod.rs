@@ -5,7 +5,9 @@
 //! same conformance suite, and every operation takes any place.
 
 mod archive;
+mod archive_writer;
 mod docker_save;
+mod index_json;
 mod layout;
 mod location;
 mod memory;
@@ -21,13 +23,14 @@ use bytes::Bytes;
 use futures_util::Stream;
 use palan_core::{Descriptor, Digest, Document, Repository, Selector};
 
-pub use archive::{Archive, ArchiveWriter, Format};
+pub use archive::{Archive, Format};
+pub use archive_writer::ArchiveWriter;
 pub use layout::Layout;
 pub use location::{Location, LocationError, Opened, Places};
 pub use memory::Memory;
 pub use overlay::Overlay;
 pub use registry::Registry;
-pub(crate) use stream::{read_all, verified, with_reader};
+pub(crate) use stream::{checked, read_all, verified, with_reader};
 
 use crate::Error;
 
@@ -63,7 +66,8 @@ pub trait Source: Send + Sync {
     /// promises; with an offset, only the size can be checked.
     async fn open(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error>;
 
-    /// Whether the blob is there.
+    /// Whether the blob is there. By name and, where the place knows it without asking, by size; the content is
+    /// hashed only when it is read.
     async fn has(&self, blob: &Descriptor) -> Result<bool, Error>;
 
     /// All tags, in the place's own order.
@@ -121,6 +125,11 @@ pub trait Target: Source {
         Ok(false)
     }
 
+    /// Refuses, before anything is moved, a document that this place could not hold.
+    fn accepts(&self, _root: &Document) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Whether content from this origin is already here because this is where it comes from.
     fn is_home_of(&self, _origin: &Origin) -> bool {
         false
@@ -137,8 +146,7 @@ pub trait Target: Source {
     /// Stores a document. Everything it names has been stored before, except its `subject`.
     async fn put_document(&self, document: &Document, role: &PutAs) -> Result<(), Error>;
 
-    /// Makes everything written durable and visible where that needs a last step (archives). Without it, an archive
-    /// leaves no file.
+    /// Makes everything written visible where that needs a last step (archives). Without it, an archive leaves no file.
     async fn finish(&self) -> Result<(), Error> {
         Ok(())
     }

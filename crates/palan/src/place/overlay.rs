@@ -73,6 +73,9 @@ impl Source for Overlay {
     }
 
     fn origin(&self, digest: Digest) -> Origin {
+        if self.new.holds(digest) {
+            return Origin::New;
+        }
         self.source(digest).origin(digest)
     }
 }

@@ -108,7 +108,15 @@ impl Target for Registry {
     }
 
     async fn put_blob(&self, blob: &Descriptor, from: &dyn Source) -> Result<(), Error> {
-        Ok(self.repo.push_blob(blob, &Reopen { blob, from }).await?)
+        match self.repo.push_blob(blob, &Reopen { blob, from }).await {
+            Ok(()) => Ok(()),
+            // The other place's own error says it better than that an upload could not be read.
+            Err(palan_client::Error::Source { digest, source }) => match source.downcast::<Error>() {
+                Ok(error) => Err(*error),
+                Err(source) => Err(palan_client::Error::Source { digest, source }.into()),
+            },
+            Err(e) => Err(e.into()),
+        }
     }
 
     async fn put_document(&self, document: &Document, role: &PutAs) -> Result<(), Error> {

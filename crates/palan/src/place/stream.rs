@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
-use palan_core::{Descriptor, Verifier};
+use palan_core::{Descriptor, Mismatch, Verifier};
 use tokio::sync::mpsc;
 
 use super::BlobStream;
@@ -38,6 +38,43 @@ pub(crate) fn verified(place: String, blob: &Descriptor, content: BlobStream) ->
             }
         }
     }))
+}
+
+/// The part of a blob from `offset` on, as places with random access have it: checked against the descriptor's digest
+/// when it is the whole, against its size when it is a part.
+pub(crate) fn checked(
+    place: String,
+    blob: &Descriptor,
+    offset: u64,
+    content: BlobStream,
+) -> Result<BlobStream, Error> {
+    if offset == 0 {
+        return Ok(verified(place, blob, content));
+    }
+    let (digest, expected) = (blob.digest, blob.size);
+    let damaged = move |place, found| {
+        let source = Mismatch::Size { digest, expected, found };
+        Error::Damaged { name: digest.to_string(), place, source }
+    };
+    if offset > expected {
+        return Err(damaged(place, offset));
+    }
+    let state = Some((content, offset));
+    Ok(Box::pin(stream::unfold(state, move |state| {
+        let place = place.clone();
+        async move {
+            let (mut content, seen) = state?;
+            match content.next().await {
+                Some(Ok(piece)) => match seen + piece.len() as u64 {
+                    seen if seen > expected => Some((Err(damaged(place, seen)), None)),
+                    seen => Some((Ok(piece), Some((content, seen)))),
+                },
+                Some(Err(e)) => Some((Err(e), None)),
+                None if seen == expected => None,
+                None => Some((Err(damaged(place, seen)), None)),
+            }
+        }
+    })))
 }
 
 /// Feeds a stream to synchronous `work` on a thread of its own, through a channel of a few pieces: CPU work does not

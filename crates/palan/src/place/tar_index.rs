@@ -37,6 +37,7 @@ impl Span {
 
 enum Member {
     File(Span),
+    /// The name of another member.
     Link(String),
 }
 
@@ -68,11 +69,10 @@ impl TarIndex {
                 .parse(&window)
                 .map_err(|e| malformed(format!("not a valid tar at byte {offset}: {e}")))?;
             let (consumed, size, member) = match event {
-                ParseEvent::NeedData { min_bytes }
-                    if window.len() < wanted.max(min_bytes) && window.len() < wanted =>
-                {
+                ParseEvent::NeedData { .. } if window.len() < wanted => {
                     // The end of the file: a tar without its two zero blocks is tolerated, as every reader does.
-                    if window.is_empty() && offset > 0 && offset == length {
+                    let ends = window.is_empty() || (window.len() == 512 && window.iter().all(|b| *b == 0));
+                    if ends && offset > 0 {
                         break;
                     }
                     return Err(malformed(format!(
@@ -88,14 +88,14 @@ impl TarIndex {
                 ParseEvent::SparseEntry { .. } => return Err(malformed("holds a sparse file".into())),
                 ParseEvent::Entry { consumed, entry } => {
                     let start = offset + consumed as u64;
+                    let name = clean(&entry.path_lossy());
+                    let target = entry.link_target_lossy();
                     let member = match entry.entry_type {
-                        EntryType::Symlink | EntryType::Link => {
-                            entry.link_target_lossy().map(|t| Member::Link(t.into_owned()))
-                        }
+                        EntryType::Symlink => target.map(|t| Member::Link(beside(&name, &t))),
+                        EntryType::Link => target.map(|t| Member::Link(clean(&t))),
                         t if t.is_file() => Some(Member::File(Span { start, length: entry.size })),
                         _ => None,
                     };
-                    let name = entry.path_lossy().trim_start_matches("./").to_owned();
                     (consumed as u64, entry.padded_size(), member.map(|m| (name, entry.size, m)))
                 }
             };
@@ -121,7 +121,7 @@ impl TarIndex {
         for _ in 0..8 {
             match self.members.get(&name)? {
                 Member::File(span) => return Some(*span),
-                Member::Link(target) => name = resolve(&name, target),
+                Member::Link(target) => target.clone_into(&mut name),
             }
         }
         None
@@ -137,20 +137,18 @@ impl TarIndex {
         span.read(&self.path)
     }
 
-    /// All regular members.
-    pub(super) fn members(&self) -> impl Iterator<Item = (&str, Span)> {
-        self.members.iter().filter_map(|(name, member)| match member {
-            Member::File(span) => Some((name.as_str(), *span)),
-            Member::Link(_) => None,
-        })
+    /// The names of all members and links.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.members.keys().map(String::as_str)
     }
 }
 
-/// A link's target, relative to the folder of the link (hard links, and `docker save`'s `../id/layer.tar`).
-fn resolve(link: &str, target: &str) -> String {
-    if !target.starts_with("../") {
-        return target.trim_start_matches("./").to_owned();
-    }
+fn clean(name: &str) -> String {
+    name.trim_start_matches("./").to_owned()
+}
+
+/// What a symbolic link with this target points to, seen from the folder of the link.
+fn beside(link: &str, target: &str) -> String {
     let mut parts: Vec<&str> = link.split('/').collect();
     parts.pop();
     for part in target.split('/') {
