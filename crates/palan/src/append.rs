@@ -14,9 +14,10 @@ use palan_layer::{Packing, pack_layer};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Error,
+    Error, Observer,
     copy::{self, Options, Summary},
     image::{self, Image},
+    index::{self, Replaced},
     place::{Layout, Location, Memory, Overlay, Places, PutAs, Source},
 };
 
@@ -89,7 +90,13 @@ pub async fn append(places: &Places, request: Request, options: &Options) -> Res
         layers.push(pack(Arc::clone(&spool), layer, family, request.compression).await?);
     }
     let new = Memory::new();
-    let mut work = Work { layers: &layers, new: &new, hints: None, platforms: &request.platforms };
+    let mut work = Work {
+        layers: &layers,
+        new: &new,
+        hints: None,
+        platforms: &request.platforms,
+        observer: &options.observer,
+    };
     let (root, rest): (Document, Arc<dyn Source>) = match base {
         None => (work.empty(&request.empty_platform)?, spool.clone()),
         Some((source, root, location)) => {
@@ -148,6 +155,7 @@ struct Work<'a> {
     /// Write base hints; the base's name, where it has one.
     hints: Option<Option<String>>,
     platforms: &'a [PlatformPattern],
+    observer: &'a Observer,
 }
 
 impl Work<'_> {
@@ -179,11 +187,11 @@ impl Work<'_> {
             return self.image(source, root).await;
         }
         let index: view::Index = image::parsed(source, &root)?;
-        let mut replaced = Vec::new();
+        let mut replaced = Replaced::new();
         for (entry, platform) in image::platforms(source, &root).await? {
             if self.platforms.is_empty() || self.platforms.iter().any(|p| p.matches(&platform)) {
                 let child = source.document(&entry.digest.into()).await?;
-                replaced.push((entry.digest, self.image(source, child).await?));
+                replaced.insert(entry.digest, self.image(source, child).await?);
             }
         }
         if replaced.is_empty() {
@@ -195,7 +203,8 @@ impl Work<'_> {
                 found,
             });
         }
-        let edited = root.edit(|json| replace_entries(json, &replaced))?;
+        let (edited, notes) = index::rewrite(source, &root, &replaced).await?;
+        notes.into_iter().for_each(|note| self.observer.note(note));
         self.new.add_document(&edited);
         Ok(edited)
     }
@@ -250,24 +259,6 @@ impl Work<'_> {
         match json.get_mut("history") {
             Some(Value::Array(history)) => history.extend(entries),
             _ => drop(json.insert("history".into(), entries.collect())),
-        }
-    }
-}
-
-/// New digests for the replaced children; attestations about them leave.
-fn replace_entries(json: &mut Map<String, Value>, replaced: &[(Digest, Document)]) {
-    let Some(entries) = json.get_mut("manifests").and_then(Value::as_array_mut) else { return };
-    let is =
-        |value: Option<&Value>, digest: &Digest| value.and_then(Value::as_str) == Some(&digest.to_string());
-    let about = |entry: &Value| {
-        entry.get("annotations").and_then(|a| a.get(annotation::DOCKER_REFERENCE_DIGEST)).cloned()
-    };
-    entries.retain(|entry| !replaced.iter().any(|(old, _)| is(about(entry).as_ref(), old)));
-    for entry in entries {
-        let new = replaced.iter().find(|(old, _)| is(entry.get("digest"), old));
-        if let Some((_, document)) = new {
-            entry["digest"] = json!(document.digest());
-            entry["size"] = json!(document.size());
         }
     }
 }

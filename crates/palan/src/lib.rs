@@ -12,6 +12,7 @@ mod error;
 mod event;
 mod files;
 pub mod image;
+mod index;
 pub mod inspect;
 pub mod place;
 pub mod rebase;

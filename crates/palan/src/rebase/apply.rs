@@ -8,7 +8,7 @@ use super::Plan;
 use crate::{
     Error,
     copy::{self, Options, Summary},
-    place::{Memory, Overlay, Places, Source},
+    place::{Memory, Overlay, Places, Source, Target},
 };
 
 /// What applying a plan did.
@@ -31,6 +31,16 @@ pub async fn apply(places: &Places, plan: &Plan, options: &Options) -> Result<Ou
     if plan.is_noop() {
         return Ok(Outcome { digest, pushed: false, summary: Summary::default() });
     }
+    let target = places.target(&plan.target)?.place;
+    let overlay: Arc<dyn Source> = Arc::new(overlay(plan, target.as_ref()));
+    let roots = vec![(plan.root.clone(), plan.role.clone())];
+    let summary = copy::copy(&overlay, &target, roots, options).await?;
+    target.finish().await?;
+    Ok(Outcome { digest, pushed: true, summary })
+}
+
+/// Layers that the image has too are at home where the image is; the others of the new bases come from there.
+fn overlay(plan: &Plan, target: &dyn Target) -> Overlay {
     let new = Memory::new();
     for document in &plan.documents {
         new.add_document(document);
@@ -39,11 +49,9 @@ pub async fn apply(places: &Places, plan: &Plan, options: &Options) -> Result<Ou
         new.add_document_blob(config);
     }
     let mut overlay = Overlay::new(new, Arc::clone(&plan.source));
-    overlay.route(plan.new_base_blobs.iter().copied(), Arc::clone(&plan.new_base));
-    let overlay: Arc<dyn Source> = Arc::new(overlay);
-    let target = places.target(&plan.target)?.place;
-    let roots = vec![(plan.root.clone(), plan.role.clone())];
-    let summary = copy::copy(&overlay, &target, roots, options).await?;
-    target.finish().await?;
-    Ok(Outcome { digest, pushed: true, summary })
+    for (source, layers) in &plan.new_layers {
+        let at_home = |d: &Digest| plan.own_layers.contains(d) && target.is_home_of(&plan.source.origin(*d));
+        overlay.route(layers.iter().copied().filter(|d| !at_home(d)), Arc::clone(source));
+    }
+    overlay
 }

@@ -1,15 +1,30 @@
-//! The two bases of a rebase: read once, resolved for the platforms that are needed, and no others.
+//! The bases of a rebase: read once, resolved for the platforms that are needed, and no others.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use palan_core::{Digest, Document, Kind, Platform, Reference, Selector};
-use tokio::sync::Mutex;
+use futures_util::future::{BoxFuture, try_join_all};
+use palan_core::{Descriptor, Digest, Document, Kind, Platform, Reference, Role, Selector, view};
+use tokio::sync::OnceCell;
 
 use crate::{
     Error,
-    image::{self, Image},
+    image::{Image, entry_platform, parsed},
     place::{Opened, Source},
 };
+
+/// Images that were read, by manifest digest; shared by all bases of a rebase, so that none is read twice.
+#[derive(Clone, Default)]
+pub(super) struct Images(Arc<Mutex<HashMap<Digest, Arc<OnceCell<Arc<Image>>>>>>);
+
+impl Images {
+    fn cell(&self, digest: Digest) -> Arc<OnceCell<Arc<Image>>> {
+        let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(cells.entry(digest).or_default())
+    }
+}
 
 /// A base image or index, read.
 pub(super) struct Base {
@@ -17,19 +32,21 @@ pub(super) struct Base {
     /// Its name, when it is in a registry.
     pub(super) reference: Option<Reference>,
     pub(super) root: Document,
-    images: Mutex<HashMap<Digest, Arc<Image>>>,
+    entries: OnceCell<Vec<(Descriptor, Platform)>>,
+    images: Images,
 }
 
 impl Base {
     pub(super) async fn read(
         opened: &Opened<dyn Source>,
         reference: Option<Reference>,
+        images: Images,
     ) -> Result<Self, Error> {
         let root = opened.place.document(opened.chosen()?).await?;
-        Ok(Self { source: Arc::clone(&opened.place), reference, root, images: Mutex::default() })
+        Ok(Self { source: Arc::clone(&opened.place), reference, root, entries: OnceCell::new(), images })
     }
 
-    /// `repository@digest` or `place@digest`, for messages.
+    /// The reference as it was given, or `place@digest`, for messages.
     pub(super) fn name(&self) -> String {
         match &self.reference {
             Some(reference) => reference.to_string(),
@@ -37,52 +54,125 @@ impl Base {
         }
     }
 
-    /// The base's image for a platform.
-    pub(super) async fn image(&self, platform: &Platform) -> Result<Arc<Image>, Error> {
-        let manifest = match self.root.kind() {
-            Kind::Index => {
-                let entries = image::platforms(self.source.as_ref(), &self.root).await?;
-                let entry = entries.iter().find(|(_, p)| fits(p, platform)).map(|(e, _)| e.clone());
-                let entry = entry.ok_or_else(|| Error::NoPlatform {
-                    image: self.name(),
-                    wanted: platform.to_string(),
-                    found: entries.into_iter().map(|(_, p)| p).collect(),
-                })?;
-                entry.digest
-            }
-            _ => self.root.digest(),
-        };
-        let image = self.load(manifest).await?;
-        let found = image.platform();
-        if !fits(&found, platform) {
-            return Err(Error::WrongPlatform { image: self.name(), wanted: platform.to_string(), found });
+    /// The base's image for a platform, and for which one that is.
+    ///
+    /// Of an index, the entry for the same machine: what the entry says counts, as it does for whoever pulls. A single
+    /// image is taken as it is.
+    pub(super) async fn image(&self, wanted: &Platform) -> Result<(Arc<Image>, Platform), Error> {
+        if self.root.kind() != Kind::Index {
+            let image = self.load(self.root.digest()).await?;
+            let platform = image.platform();
+            return Ok((image, platform));
+        }
+        let entries = self.entries.get_or_try_init(|| listed(self.source.as_ref(), &self.root)).await?;
+        let (entry, platform) = pick(entries, wanted).ok_or_else(|| Error::NoPlatform {
+            image: self.name(),
+            wanted: wanted.to_string(),
+            found: entries.iter().map(|(_, p)| p.clone()).collect(),
+        })?;
+        Ok((self.load(entry.digest).await?, platform.clone()))
+    }
+
+    /// As [`Base::image`]; a single image must be for the same machine.
+    pub(super) async fn image_for(&self, wanted: &Platform) -> Result<Arc<Image>, Error> {
+        let (image, found) = self.image(wanted).await?;
+        if !found.same_machine(wanted) {
+            return Err(Error::WrongPlatform { image: self.name(), wanted: wanted.to_string(), found });
         }
         Ok(image)
     }
 
     async fn load(&self, digest: Digest) -> Result<Arc<Image>, Error> {
-        if let Some(known) = self.images.lock().await.get(&digest) {
-            return Ok(Arc::clone(known));
-        }
-        let manifest = if digest == self.root.digest() {
-            self.root.clone()
-        } else {
-            self.source.document(&Selector::Digest(digest)).await?
+        let read = || async {
+            let manifest = if digest == self.root.digest() {
+                self.root.clone()
+            } else {
+                self.source.document(&Selector::Digest(digest)).await?
+            };
+            Ok(Arc::new(Image::load(self.source.as_ref(), manifest).await?))
         };
-        if manifest.kind() == Kind::Index {
-            return Err(Error::Unsupported(format!(
-                "{} is an index that lists indexes, as a base",
-                self.name()
-            )));
-        }
-        let image = Arc::new(Image::load(self.source.as_ref(), manifest).await?);
-        self.images.lock().await.insert(digest, Arc::clone(&image));
-        Ok(image)
+        self.images.cell(digest).get_or_try_init(read).await.cloned()
     }
 }
 
-/// A base for `base` can carry an image for `image`: the same machine. Images that say nothing of their variant are
-/// taken as they are.
-fn fits(base: &Platform, image: &Platform) -> bool {
-    base.same_machine(image)
+/// The images of an index and of the indexes it lists, with their platforms, in order.
+fn listed<'a>(
+    source: &'a dyn Source,
+    index: &'a Document,
+) -> BoxFuture<'a, Result<Vec<(Descriptor, Platform)>, Error>> {
+    Box::pin(async move {
+        let index: view::Index = parsed(source, index)?;
+        let entries = index.manifests.into_iter().map(|entry| async move {
+            if entry.media_type.role() == Role::Index {
+                return listed(source, &source.document(&entry.digest.into()).await?).await;
+            }
+            let platform = entry_platform(source, &entry).await?;
+            Ok(platform.map(|platform| (entry, platform)).into_iter().collect())
+        });
+        Ok(try_join_all(entries).await?.into_iter().flatten().collect())
+    })
+}
+
+/// The entry for a platform. A Windows image runs on hosts of its own build only: of several builds the same one is
+/// taken, and never another.
+fn pick<'a>(entries: &'a [(Descriptor, Platform)], wanted: &Platform) -> Option<&'a (Descriptor, Platform)> {
+    let fitting: Vec<_> = entries.iter().filter(|(_, p)| p.same_machine(wanted)).collect();
+    let version = |p: &Platform| p.os_version.clone().filter(|v| !v.is_empty());
+    let several = fitting.iter().any(|(_, p)| version(p) != fitting.first().and_then(|(_, f)| version(f)));
+    match version(wanted) {
+        Some(wanted) if several => {
+            let same = |exact: bool| {
+                fitting.iter().find(|(_, p)| {
+                    version(p).is_some_and(|v| v == wanted || (!exact && build(&v) == build(&wanted)))
+                })
+            };
+            same(true).or_else(|| same(false)).copied()
+        }
+        _ => fitting.first().copied(),
+    }
+}
+
+/// `10.0.17763` of `10.0.17763.1234`.
+fn build(version: &str) -> &str {
+    version.match_indices('.').nth(2).map_or(version, |(end, _)| &version[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use palan_core::MediaType;
+
+    use super::*;
+
+    fn entry(os: &str, architecture: &str, version: &str) -> (Descriptor, Platform) {
+        let digest = Digest::sha256(format!("{os}{architecture}{version}").as_bytes());
+        let platform = Platform {
+            os_version: Some(version.to_owned()).filter(|v| !v.is_empty()),
+            ..Platform::new(os, architecture)
+        };
+        (Descriptor::new(MediaType::OCI_MANIFEST, digest, 1), platform)
+    }
+
+    #[test]
+    fn of_several_windows_builds_the_same_is_taken_and_never_another() {
+        let several = [
+            entry("linux", "amd64", ""),
+            entry("windows", "amd64", "10.0.17763.1"),
+            entry("windows", "amd64", "10.0.20348.1"),
+            entry("windows", "amd64", "10.0.20348.2"),
+        ];
+        let one = [entry("windows", "amd64", "10.0.20348.2")];
+        let cases: [(&[_], &str, Option<usize>); 6] = [
+            (&several, "10.0.20348.2", Some(3)),
+            (&several, "10.0.20348.9", Some(2)),
+            (&several, "10.0.17763.999", Some(1)),
+            (&several, "10.0.14393.1", None),
+            (&several, "", Some(1)),
+            (&one, "10.0.17763.1", Some(0)),
+        ];
+        for (entries, version, expected) in cases {
+            let (_, wanted) = entry("windows", "amd64", version);
+            let found = pick(entries, &wanted).map(|(e, _)| e.digest);
+            assert_eq!(found, expected.map(|i| entries[i].0.digest), "{version}");
+        }
+    }
 }

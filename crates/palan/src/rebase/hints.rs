@@ -3,7 +3,9 @@
 use palan_core::{Digest, Reference, annotation};
 use serde_json::{Map, Value, json};
 
-/// What an image says of its base, read from one of the four places where tools write it.
+use crate::image::Image;
+
+/// What an image says of its base, read from the places where tools write it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Hints {
     pub(super) name: Option<String>,
@@ -19,10 +21,33 @@ impl Hints {
         }
     }
 
-    /// Fills what is missing from a less trusted place.
+    /// From an image's manifest.
+    pub(super) fn of_manifest(image: &Image) -> Self {
+        Self::read(|key| image.manifest_view.annotations.get(key).map(String::as_str))
+    }
+
+    /// From an image's labels.
+    pub(super) fn of_labels(image: &Image) -> Self {
+        let labels = image.config_view.config.as_ref().and_then(|c| c.labels.as_ref());
+        Self::read(|key| labels?.get(key).map(String::as_str))
+    }
+
+    /// Fills what is missing from a less trusted place, unless that speaks of another base: labels are inherited, so
+    /// those of an image may tell what its base was built on.
     #[must_use]
     pub(super) fn or(self, other: Self) -> Self {
+        if self.contradicts(&other) {
+            return self;
+        }
         Self { name: self.name.or(other.name), digest: self.digest.or(other.digest) }
+    }
+
+    fn contradicts(&self, other: &Self) -> bool {
+        match (&self.name, &other.name) {
+            (Some(a), Some(b)) => a != b && self.reference() != other.reference(),
+            (None, _) => self.digest.is_some() && other.digest.is_some() && self.digest != other.digest,
+            (Some(_), None) => false,
+        }
     }
 
     /// The reference that the name is; images built on nothing say `scratch`.
@@ -59,6 +84,13 @@ impl NewHints {
     }
 }
 
+/// Removes hints.
+pub(super) fn clear(map: Option<&mut Value>) {
+    let Some(map) = map.and_then(Value::as_object_mut) else { return };
+    map.shift_remove(annotation::BASE_NAME);
+    map.shift_remove(annotation::BASE_DIGEST);
+}
+
 /// The map under `key`, made if it is missing.
 pub(super) fn map_at<'a>(json: &'a mut Map<String, Value>, key: &str) -> Option<&'a mut Map<String, Value>> {
     let value = json.entry(key).or_insert_with(|| json!({}));
@@ -66,4 +98,42 @@ pub(super) fn map_at<'a>(json: &'a mut Map<String, Value>, key: &str) -> Option<
         *value = json!({});
     }
     value.as_object_mut()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hints(name: &str, digest: &str) -> Hints {
+        Hints {
+            name: Some(name.to_owned()).filter(|n| !n.is_empty()),
+            digest: Some(Digest::sha256(digest.as_bytes())).filter(|_| !digest.is_empty()),
+        }
+    }
+
+    #[test]
+    fn a_less_trusted_place_adds_to_what_is_said_and_never_mixes_two_bases() {
+        let cases = [
+            (("", ""), ("a", "1"), ("a", "1")),
+            (("a", ""), ("a", "1"), ("a", "1")),
+            (("a", ""), ("", "1"), ("a", "1")),
+            (("debian", ""), ("docker.io/library/debian:latest", "1"), ("debian", "1")),
+            (("a", ""), ("b", "1"), ("a", "")),
+            (("", "1"), ("b", "2"), ("", "1")),
+            (("", "1"), ("b", "1"), ("b", "1")),
+            (("", "1"), ("b", ""), ("b", "1")),
+            (("a", "1"), ("a", "2"), ("a", "1")),
+        ];
+        for (first, second, expected) in cases {
+            let found = hints(first.0, first.1).or(hints(second.0, second.1));
+            assert_eq!(found, hints(expected.0, expected.1), "{first:?} {second:?}");
+        }
+    }
+
+    #[test]
+    fn scratch_and_nonsense_are_no_references() {
+        for name in ["scratch", "Not A Name"] {
+            assert_eq!(hints(name, "1").reference(), None);
+        }
+    }
 }

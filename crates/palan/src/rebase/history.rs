@@ -25,44 +25,67 @@ pub(super) struct Layers {
 /// Merges three histories.
 pub(super) fn merge(old: &[Value], image: &[Value], new: &[Value], layers: Layers) -> Merged {
     let own = layers.image - layers.old;
-    let (own_entries, note) = own_part(old, image, layers.old, layers.image);
+    let (own_entries, note) = own_part(old, image, layers);
     if new.is_empty() && own_entries.is_empty() {
         return Merged { entries: None, note };
     }
-    let repaired = filled(new) > layers.new;
+    let misfit = !new.is_empty() && filled(new) != layers.new;
     let mut entries = fit(new, layers.new);
-    entries.extend(fit(own_entries, own));
+    entries.extend(fit(&own_entries, own));
     let note =
-        note.or(repaired.then_some("the new base's history claims more layers than it has; it was cut"));
+        note.or(misfit.then_some("the new base's history does not fit its layers; it was filled up or cut"));
     Merged { entries: Some(entries), note }
 }
 
-/// The entries that describe the image's own layers.
-fn own_part<'a>(
-    old: &[Value],
-    image: &'a [Value],
-    base_layers: usize,
-    image_layers: usize,
-) -> (&'a [Value], Option<&'static str>) {
-    let own = image_layers - base_layers;
-    let complete = filled(image) == image_layers;
-    let rest = image.strip_prefix(old);
-    match rest {
-        // The image's history goes on where its base's ends: the ordinary case.
-        Some(rest) if complete && filled(rest) == own => (rest, None),
-        _ if complete => (after_filled(image, base_layers), None),
-        Some(rest) if !old.is_empty() => {
-            let note = "the image's history does not fit its layers; it was filled up or cut";
-            (rest, (filled(rest) != own).then_some(note))
-        }
-        // A base without history, and a builder that appended only what it did itself.
-        Some(rest) if filled(rest) <= own => (
-            rest,
-            (filled(rest) < own && !rest.is_empty())
-                .then_some("the image's history was incomplete; it was filled up"),
-        ),
-        _ => (&[], Some("the image's history cannot be matched to its layers; it was left out")),
+/// The entries that describe the image's own layers, and what it had besides.
+fn own_part(old: &[Value], image: &[Value], layers: Layers) -> (Vec<Value>, Option<&'static str>) {
+    let own = layers.image - layers.old;
+    let common = old.iter().zip(image).take_while(|(a, b)| is_same(a, b)).count();
+    let rest = &image[common..];
+    if filled(image) == layers.image {
+        return (complete(old, image, common, layers.old), None);
     }
+    // The image's history goes on where its base's ends, as far as it goes.
+    if !old.is_empty() && common == old.len() {
+        let note = "the image's history does not fit its layers; it was filled up or cut";
+        return (rest.to_vec(), (filled(rest) != own).then_some(note));
+    }
+    match filled(image) {
+        _ if image.is_empty() => (Vec::new(), None),
+        // A base without history, and a builder that appended only what it did itself.
+        n if old.is_empty() && n <= own => {
+            (image.to_vec(), (n < own).then_some("the image's history was incomplete; it was filled up"))
+        }
+        _ => (Vec::new(), Some("the image's history cannot be matched to its layers; it was left out")),
+    }
+}
+
+/// The own part of a history that has an entry for each layer. What the base's history shares with it is the base's,
+/// if that is all the base's layers; else the position among the layers decides.
+fn complete(old: &[Value], image: &[Value], common: usize, base_layers: usize) -> Vec<Value> {
+    if common > 0 && filled(&image[..common]) == base_layers {
+        return image[common..].to_vec();
+    }
+    let mut seen = 0;
+    let is_own = |entry: &&Value| {
+        let is_filled = is_filled(entry);
+        seen += usize::from(is_filled);
+        // A base that says nothing of itself has no steps without layers either.
+        seen > base_layers || (!is_filled && (old.is_empty() || seen == base_layers))
+    };
+    image.iter().filter(is_own).cloned().collect()
+}
+
+/// Whether two entries are of the same step. Rebuilt images and image converters differ in its time only.
+fn is_same(a: &Value, b: &Value) -> bool {
+    let timeless = |value: &Value| {
+        let mut value = value.clone();
+        if let Some(entry) = value.as_object_mut() {
+            entry.remove("created");
+        }
+        value
+    };
+    a == b || timeless(a) == timeless(b)
 }
 
 /// How many entries stand for a layer.
@@ -72,20 +95,6 @@ fn filled(history: &[Value]) -> usize {
 
 fn is_filled(entry: &Value) -> bool {
     entry.get("empty_layer").and_then(Value::as_bool) != Some(true)
-}
-
-/// What follows the first `n` entries that stand for a layer.
-fn after_filled(history: &[Value], n: usize) -> &[Value] {
-    let mut seen = 0;
-    let end = history.iter().position(|e| {
-        seen += usize::from(is_filled(e));
-        seen == n
-    });
-    match end {
-        _ if n == 0 => history,
-        Some(end) => &history[end + 1..],
-        None => &[],
-    }
 }
 
 /// Exactly `layers` non-empty entries: surplus ones are cut, missing ones are filled up at the end.
@@ -109,126 +118,4 @@ fn fit(history: &[Value], layers: usize) -> Vec<Value> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn layer(name: &str) -> Value {
-        json!({"created_by": name})
-    }
-
-    fn empty(name: &str) -> Value {
-        json!({"created_by": name, "empty_layer": true})
-    }
-
-    fn names(merged: &Merged) -> Vec<&str> {
-        let name = |e: &'_ Value| -> &str {
-            // Leaked in a test only, to compare with literals.
-            e.get("created_by")
-                .and_then(Value::as_str)
-                .map_or("-", |s| Box::leak(s.to_owned().into_boxed_str()))
-        };
-        merged.entries.iter().flatten().map(name).collect()
-    }
-
-    #[test]
-    fn every_shape_of_history_is_carried_as_well_as_it_can_be() {
-        let l = |old, image, new| Layers { old, image, new };
-        let (b1, b2, n1, n2) = (layer("b1"), layer("b2"), layer("n1"), layer("n2"));
-        let (env, a1, a2) = (empty("ENV"), layer("a1"), layer("a2"));
-        let base = [b1.clone(), b2.clone()];
-        let new = [n1.clone(), empty("CMD"), n2.clone()];
-        let null = json!({"created": null, "created_by": "a1", "x-mine": 1});
-        let cases: [(&str, &[Value], &[Value], &[Value], Layers, &[&str]); 10] = [
-            (
-                "full",
-                &base,
-                &[b1.clone(), b2.clone(), env.clone(), a1.clone(), a2.clone()],
-                &new,
-                l(2, 4, 2),
-                &["n1", "CMD", "n2", "ENV", "a1", "a2"],
-            ),
-            ("none on either side", &[], &[], &[], l(2, 4, 2), &[]),
-            ("none, new base has one", &[], &[], &new, l(2, 4, 2), &["n1", "CMD", "n2", "-", "-"]),
-            (
-                "own entries only",
-                &[],
-                &[env.clone(), a1.clone()],
-                &new,
-                l(2, 3, 2),
-                &["n1", "CMD", "n2", "ENV", "a1"],
-            ),
-            (
-                "padded at the end",
-                &[],
-                &[a1.clone(), layer("p1"), layer("p2")],
-                &new,
-                l(2, 3, 2),
-                &["n1", "CMD", "n2", "p2"],
-            ),
-            (
-                "base's is longer than the image's copy",
-                &[b1.clone(), b2.clone(), empty("X")],
-                &[b1.clone(), b2.clone(), env.clone(), a1.clone()],
-                &new,
-                l(2, 3, 2),
-                &["n1", "CMD", "n2", "ENV", "a1"],
-            ),
-            (
-                "more entries than layers",
-                &base,
-                &[b1.clone(), b2.clone(), a1.clone(), a2.clone()],
-                &new,
-                l(2, 3, 2),
-                &["n1", "CMD", "n2", "a1"],
-            ),
-            (
-                "only the new base has none",
-                &base,
-                &[b1.clone(), b2.clone(), a1.clone()],
-                &[],
-                l(2, 3, 1),
-                &["-", "a1"],
-            ),
-            (
-                "new base claims too many",
-                &base,
-                &[b1.clone(), b2.clone(), a1.clone()],
-                &new,
-                l(2, 3, 1),
-                &["n1", "CMD", "a1"],
-            ),
-            (
-                "image adds no layer",
-                &base,
-                &[b1.clone(), b2.clone(), env.clone()],
-                &new,
-                l(2, 2, 2),
-                &["n1", "CMD", "n2", "ENV"],
-            ),
-        ];
-        for (case, old, image, new, layers, expected) in cases {
-            assert_eq!(names(&merge(old, image, new, layers)), expected, "{case}");
-        }
-        let kept = merge(&base, &[b1, b2, null.clone()], &new, l(2, 3, 2));
-        assert_eq!(kept.entries.unwrap().last(), Some(&null));
-    }
-
-    fn history() -> impl Strategy<Value = Vec<Value>> {
-        proptest::collection::vec(prop_oneof![Just(layer("x")), Just(layer("y")), Just(empty("e"))], 0..6)
-    }
-
-    proptest! {
-        #[test]
-        fn none_or_one_non_empty_entry_per_layer(
-            old in history(), image in history(), new in history(),
-            base_layers in 0usize..4, own in 0usize..4, new_layers in 0usize..4,
-        ) {
-            let layers = Layers { old: base_layers, image: base_layers + own, new: new_layers };
-            if let Some(entries) = merge(&old, &image, &new, layers).entries {
-                prop_assert_eq!(filled(&entries), new_layers + own);
-            }
-        }
-    }
-}
+mod tests;

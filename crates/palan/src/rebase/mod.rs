@@ -12,16 +12,20 @@
 
 mod apply;
 mod base;
+mod bases;
 mod hints;
 mod history;
 mod index;
 mod one;
 mod plan;
+mod report;
+mod tree;
 
 use palan_core::{Digest, Platform};
 
 pub use apply::{Outcome, apply};
-pub use plan::{Finding, FindingKind, Plan, PlatformReport, Report, Request, plan};
+pub use plan::{Plan, Request, plan};
+pub use report::{Finding, FindingKind, PlatformReport, Report, Verdict};
 
 /// An image does not start with the layers of the base it is said to be built on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -2,22 +2,24 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    fmt,
     sync::Arc,
 };
 
-use futures_util::future::{BoxFuture, try_join_all};
-use palan_core::{Descriptor, Digest, Document, Kind, Platform, PlatformPattern, Reference, Role, view};
-use serde::Serialize;
+use futures_util::future::try_join_all;
+use palan_core::{Digest, Document, PlatformPattern, Reference, Selector};
 
 use super::{
     base::Base,
+    bases::Bases,
     hints::{Hints, NewHints},
-    index::{self, Replaced},
+    index::{self, OnIndex, Replaced, Replacement},
     one,
+    report::{Finding, FindingKind, PlatformReport, Report, Verdict},
+    tree::{Node, Tree},
 };
 use crate::{
     Error,
-    image::{self, Image},
     place::{Location, Opened, Places, PutAs, Source},
 };
 
@@ -36,101 +38,21 @@ pub struct Request {
     pub platforms: Vec<PlatformPattern>,
 }
 
-/// Something worth knowing about a planned rebase.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// What kind of thing.
-    pub kind: FindingKind,
-    /// For which platform; `None`: the index or all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub platform: Option<String>,
-    /// One sentence.
-    pub text: String,
-}
-
-/// Kinds of findings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum FindingKind {
-    /// The layers are those of the new base already.
-    AlreadyOnNewBase,
-    /// History was repaired or left out.
-    History,
-    /// An attestation was left out of the new index.
-    AttestationDropped,
-    /// An entry of the index was carried unchanged.
-    EntryKept,
-    /// Non-distributable layers.
-    Foreign,
-    /// The manifest has a subject.
-    Subject,
-    /// The new base has no name that could be written as a hint.
-    BaseUnnamed,
-}
-
-impl Finding {
-    pub(super) fn on(platform: &Platform, kind: FindingKind, text: String) -> Self {
-        Self { kind, platform: Some(platform.to_string()), text }
-    }
-
-    pub(super) fn of_index(kind: FindingKind, text: String) -> Self {
-        Self { kind, platform: None, text }
-    }
-}
-
 /// A rebase, computed and not yet done.
 pub struct Plan {
     pub(super) source: Arc<dyn Source>,
-    pub(super) new_base: Arc<dyn Source>,
-    pub(super) new_base_blobs: HashSet<Digest>,
-    /// New manifests and inner indexes.
+    /// The layers of the new bases, and where they are.
+    pub(super) new_layers: Vec<(Arc<dyn Source>, HashSet<Digest>)>,
+    /// The layers that the images have already.
+    pub(super) own_layers: HashSet<Digest>,
+    /// New manifests and indexes.
     pub(super) documents: Vec<Document>,
+    /// New configs.
     pub(super) configs: Vec<Document>,
     pub(super) root: Document,
     pub(super) target: Location,
     pub(super) role: PutAs,
     report: Report,
-}
-
-/// A plan as data, for people and machines. Field names are part of palan's interface.
-#[derive(Clone, Debug, Serialize)]
-pub struct Report {
-    /// The image as it was named.
-    pub image: String,
-    /// Digest of the image or index.
-    pub digest: Digest,
-    /// Where the result goes.
-    pub target: String,
-    /// Digest of the result.
-    pub new_digest: Digest,
-    /// Whether nothing would change.
-    pub noop: bool,
-    /// One entry per platform that is rebased.
-    pub platforms: Vec<PlatformReport>,
-    /// What is worth knowing.
-    pub findings: Vec<Finding>,
-}
-
-/// A planned rebase of one platform's image.
-#[derive(Clone, Debug, Serialize)]
-pub struct PlatformReport {
-    /// The platform.
-    pub platform: String,
-    /// The manifest's digest.
-    pub digest: Digest,
-    /// The new manifest's digest.
-    pub new_digest: Digest,
-    /// How many of the image's layers are the old base's.
-    pub boundary: usize,
-    /// How many layers are the image's own.
-    pub own_layers: usize,
-    /// The old base: name, manifest digest.
-    pub old_base: (String, Digest),
-    /// The new base: name, manifest digest.
-    pub new_base: (String, Digest),
-    /// Layers of the new base, lowest first, as stored.
-    pub new_base_layers: Vec<Digest>,
 }
 
 impl Plan {
@@ -139,7 +61,7 @@ impl Plan {
         &self.report
     }
 
-    /// Whether the result is the image itself, where it is already.
+    /// Whether nothing would change: the result stands at the target already.
     pub fn is_noop(&self) -> bool {
         self.report.noop
     }
@@ -155,356 +77,258 @@ impl Plan {
     }
 }
 
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan").field("report", &self.report).finish_non_exhaustive()
+    }
+}
+
 /// Reads the image and both bases and computes the result. Writes nothing.
 pub async fn plan(places: &Places, request: &Request) -> Result<Plan, Error> {
+    refuse_to_overwrite(request)?;
     let opened = places.source(&request.image)?;
-    let typed = |location: &Option<Location>| -> Result<_, Error> {
-        Ok(match location {
-            Some(l) => Some((places.source(l)?, l.reference().cloned())),
-            None => None,
-        })
-    };
-    let (typed_old, typed_new) = (typed(&request.old_base)?, typed(&request.new_base)?);
-    let read = |base: Option<(Opened<dyn Source>, Option<Reference>)>| async move {
-        match base {
-            Some((opened, reference)) => Base::read(&opened, reference).await.map(Some),
-            None => Ok(None),
-        }
-    };
-    let (root, old, new) =
-        tokio::try_join!(Tree::read(&opened, &request.platforms), read(typed_old), read(typed_new),)?;
-    let new = match new {
-        Some(new) => new,
-        None => named_base(places, &opened, &root).await?,
-    };
-    let old = match old {
-        Some(old) => vec![Arc::new(old); root.nodes.len()],
-        None => hinted_bases(places, &opened, &root, &new).await?,
-    };
-    Planner { source: opened.place.as_ref(), old: &old, new: &new }.run(&opened, request, root).await
+    let standing = async { Ok(standing(places, request).await) };
+    let (tree, bases, standing) = tokio::try_join!(
+        Tree::read(&opened, &request.platforms),
+        Bases::given(places, request.old_base.as_ref(), request.new_base.as_ref()),
+        standing,
+    )?;
+    let rebased = rebase(tree, &bases).await?;
+    let destination = Destination::of(request, &opened, &rebased).await?;
+    Ok(rebased.into_plan(request, opened, destination, standing))
 }
 
-fn unknown(opened: &Opened<dyn Source>, tree: &Tree, which: &'static str, reason: &str) -> Error {
-    let image = format!("{}@{}", opened.place.name(), tree.root.digest());
-    Error::BaseUnknown { image, which, reason: reason.to_owned() }
+/// Writing an archive replaces the file: what else it holds would be lost.
+fn refuse_to_overwrite(request: &Request) -> Result<(), Error> {
+    let file = |location: &Location| match location {
+        Location::Archive { path, .. } => Some(path.clone()),
+        _ => None,
+    };
+    let target = request.target.as_ref().unwrap_or(&request.image);
+    match file(target) {
+        Some(path) if file(&request.image).as_ref() == Some(&path) => Err(Error::Unsupported(format!(
+            "changing the archive {} in place: give another file as target",
+            path.display()
+        ))),
+        _ => Ok(()),
+    }
 }
 
-async fn read_base(places: &Places, reference: Reference) -> Result<Base, Error> {
-    let opened = places.source(&Location::Registry(reference.clone()))?;
-    Base::read(&opened, Some(reference)).await
+/// What stands at a target that is not the image itself, where that is easy to tell.
+async fn standing(places: &Places, request: &Request) -> Option<Digest> {
+    let target = request.target.as_ref().filter(|target| **target != request.image)?;
+    let selector @ Selector::Tag(_) = target.selector()? else { return None };
+    match target {
+        Location::Archive { .. } => None,
+        _ => Some(places.source(target).ok()?.place.resolve(&selector).await.ok()?.digest),
+    }
 }
 
-/// The new base, when none was typed: what the name in the image's hints stands for now.
-async fn named_base(places: &Places, opened: &Opened<dyn Source>, tree: &Tree) -> Result<Base, Error> {
-    let missing = "it has no org.opencontainers.image.base.name annotation or label";
-    let named = tree.hints().reference().ok_or_else(|| unknown(opened, tree, "new", missing))?;
-    read_base(places, named).await
+/// Where the result goes.
+struct Destination {
+    role: PutAs,
+    /// Whether that is where the image itself stands.
+    in_place: bool,
 }
 
-/// The old base of each image, when none was typed: by the digest in its hints, which may be that of an index (then all
-/// images share it) or of one platform's manifest (then each has its own).
-async fn hinted_bases(
-    places: &Places,
-    opened: &Opened<dyn Source>,
-    tree: &Tree,
-    new: &Base,
-) -> Result<Vec<Arc<Base>>, Error> {
-    let mut known: HashMap<Digest, Arc<Base>> = HashMap::new();
-    let mut out = Vec::new();
-    for node in &tree.nodes {
-        let hints = node.hints(&tree.index_hints);
-        let missing = "it has no org.opencontainers.image.base.digest annotation or label";
-        let digest = hints.digest.ok_or_else(|| unknown(opened, tree, "old", missing))?;
-        let base = match known.get(&digest) {
-            Some(base) => Arc::clone(base),
-            None => Arc::new(
-                find_base(places, digest, hints.reference(), new)
-                    .await?
-                    .ok_or_else(|| unknown(opened, tree, "old", "its hints name no repository to look in"))?,
-            ),
+impl Destination {
+    async fn of(request: &Request, opened: &Opened<dyn Source>, rebased: &Rebased) -> Result<Self, Error> {
+        let target = request.target.as_ref().unwrap_or(&request.image);
+        let in_place = *target == request.image;
+        let tag = match target.selector() {
+            None if in_place => only_tag(opened, rebased.old).await?.map(Selector::Tag),
+            selector => selector,
         };
-        known.insert(digest, Arc::clone(&base));
-        out.push(base);
+        let role = match tag {
+            Some(Selector::Tag(tag)) if in_place => PutAs::Replace { tag, expected: rebased.old },
+            Some(selector) => PutAs::from_selector(&selector),
+            None => PutAs::Root,
+        };
+        Ok(Self { role, in_place })
+    }
+}
+
+/// The tag of an image that was given without one, being the only image of its place.
+async fn only_tag(opened: &Opened<dyn Source>, digest: Digest) -> Result<Option<String>, Error> {
+    let tags = opened.place.tags().await?;
+    let [tag] = tags.as_slice() else { return Ok(None) };
+    let found = opened.place.resolve(&Selector::Tag(tag.clone())).await?;
+    Ok((found.digest == digest).then(|| tag.clone()))
+}
+
+/// A tree whose images have been rebased.
+struct Rebased {
+    old: Digest,
+    root: Document,
+    documents: Vec<Document>,
+    configs: Vec<Document>,
+    own_layers: HashSet<Digest>,
+    new_layers: Vec<(Arc<dyn Source>, HashSet<Digest>)>,
+    platforms: Vec<PlatformReport>,
+    findings: Vec<Finding>,
+}
+
+impl Rebased {
+    fn into_plan(
+        self,
+        request: &Request,
+        opened: Opened<dyn Source>,
+        destination: Destination,
+        standing: Option<Digest>,
+    ) -> Plan {
+        let target = request.target.clone().unwrap_or_else(|| request.image.clone());
+        let standing = if destination.in_place { Some(self.old) } else { standing };
+        let report = Report {
+            image: request.image.to_string(),
+            digest: self.old,
+            target: target.to_string(),
+            new_digest: self.root.digest(),
+            noop: standing == Some(self.root.digest()),
+            verdict: Verdict::NotAssessed,
+            platforms: self.platforms,
+            findings: self.findings,
+        };
+        Plan {
+            source: opened.place,
+            new_layers: self.new_layers,
+            own_layers: self.own_layers,
+            documents: self.documents,
+            configs: self.configs,
+            root: self.root,
+            target,
+            role: destination.role,
+            report,
+        }
+    }
+}
+
+/// One image, rebased.
+struct Part {
+    rebased: one::Rebased,
+    report: PlatformReport,
+    hints: NewHints,
+    new: Arc<Base>,
+    unnamed: Option<Finding>,
+}
+
+/// Rebases every image of a tree, and rewrites its indexes.
+async fn rebase(tree: Tree, bases: &Bases<'_>) -> Result<Rebased, Error> {
+    let parts = try_join_all(tree.nodes.iter().map(|node| part(node, bases))).await?;
+    let on_index = on_index(&tree, &parts);
+    let layers = tree.nodes.iter().flat_map(|node| &node.image.manifest_view.layers);
+    let mut out = Rebased {
+        old: tree.root.digest(),
+        root: tree.root.clone(),
+        documents: Vec::new(),
+        configs: Vec::new(),
+        own_layers: layers.map(|layer| layer.digest).collect(),
+        new_layers: Vec::new(),
+        platforms: Vec::new(),
+        findings: tree.findings,
+    };
+    let mut replaced = Replaced::new();
+    for (node, part) in tree.nodes.iter().zip(parts) {
+        out.add(node, part, &mut replaced);
+    }
+    for index in &tree.indexes {
+        let (document, findings) = index::rewrite(index, &replaced, &tree.subjects, &on_index)?;
+        out.findings.extend(findings);
+        out.replace(index, document, on_index.clone(), None, &mut replaced);
+    }
+    if let Some(root) = replaced.remove(&out.old) {
+        out.root = root.document;
     }
     Ok(out)
 }
 
-/// Looks for a base where the image says it came from, then where the new one is.
-async fn find_base(
-    places: &Places,
-    digest: Digest,
-    named: Option<Reference>,
-    new: &Base,
-) -> Result<Option<Base>, Error> {
-    let mut repositories: Vec<Reference> = named.into_iter().chain(new.reference.clone()).collect();
-    repositories.dedup_by(|a, b| a.repository() == b.repository());
-    let mut gone = None;
-    for reference in repositories {
-        match read_base(places, reference.repository().with_digest(digest)).await {
-            Ok(base) => return Ok(Some(base)),
-            Err(e) if e.is_not_found() => gone = Some(e),
-            Err(e) => return Err(e),
+impl Rebased {
+    fn add(&mut self, node: &Node, part: Part, replaced: &mut Replaced) {
+        let one::Rebased { manifest, config, os_version, findings, .. } = part.rebased;
+        self.findings.extend(findings);
+        if let Some(unnamed) = part.unnamed.filter(|finding| !self.findings.contains(finding)) {
+            self.findings.push(unnamed);
         }
-    }
-    gone.map_or(Ok(None), Err)
-}
-
-/// The image or index to rebase, read as far as needed.
-struct Tree {
-    root: Document,
-    nodes: Vec<Node>,
-    /// Inner indexes, by digest.
-    indexes: Vec<Document>,
-    kept: Vec<Finding>,
-    index_hints: Hints,
-}
-
-struct Node {
-    image: Arc<Image>,
-    descriptor_hints: Hints,
-}
-
-impl Tree {
-    async fn read(opened: &Opened<dyn Source>, platforms: &[PlatformPattern]) -> Result<Self, Error> {
-        let source = opened.place.as_ref();
-        let root = source.document(opened.chosen()?).await?;
-        let mut tree = Self {
-            root: root.clone(),
-            nodes: Vec::new(),
-            indexes: Vec::new(),
-            kept: Vec::new(),
-            index_hints: Hints::default(),
-        };
-        tree.visit(source, root, Hints::default(), platforms).await?;
-        if tree.nodes.is_empty() {
-            let wanted: Vec<String> = platforms.iter().map(ToString::to_string).collect();
-            let image = format!("{}@{}", source.name(), tree.root.digest());
-            if wanted.is_empty() {
-                return Err(Error::WrongKind {
-                    image,
-                    found: "an index without images".into(),
-                    wanted: "an image",
-                });
-            }
-            let found = image::platforms(source, &tree.root).await?.into_iter().map(|(_, p)| p).collect();
-            return Err(Error::NoPlatform { image, wanted: wanted.join(", "), found });
+        if config.digest() != node.image.config.digest() {
+            self.configs.push(config);
         }
-        Ok(tree)
+        let layers = part.report.new_base_layers.iter().copied().collect();
+        self.new_layers.push((Arc::clone(&part.new.source), layers));
+        self.platforms.push(part.report);
+        let hints = OnIndex::Write(part.hints);
+        self.replace(&node.image.manifest, manifest, hints, os_version, replaced);
     }
 
-    fn visit<'a>(
-        &'a mut self,
-        source: &'a dyn Source,
-        document: Document,
-        descriptor_hints: Hints,
-        platforms: &'a [PlatformPattern],
-    ) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(async move {
-            if document.kind() != Kind::Index {
-                let image = Arc::new(Image::load(source, document).await?);
-                let platform = image.platform();
-                if platforms.is_empty() || platforms.iter().any(|p| p.matches(&platform)) {
-                    self.nodes.push(Node { image, descriptor_hints });
-                } else if self.indexes.is_empty() {
-                    let wanted = platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                    return Err(Error::WrongPlatform { image: image.name.clone(), wanted, found: platform });
-                }
-                return Ok(());
-            }
-            let index: view::Index = image::parsed(source, &document)?;
-            let own = Hints::read(|k| index.annotations.get(k).map(String::as_str));
-            self.index_hints = std::mem::take(&mut self.index_hints).or(own);
-            self.indexes.push(document);
-            let entries = self.choose(index.manifests, platforms);
-            let children =
-                try_join_all(entries.iter().map(|e| async { source.document(&e.digest.into()).await }))
-                    .await?;
-            let images = try_join_all(children.iter().map(|child| Self::image(source, child))).await?;
-            for ((entry, child), image) in entries.iter().zip(children).zip(images) {
-                let hints = Hints::read(|k| entry.annotation(k));
-                match image {
-                    Some(image) => self.add(image, hints, platforms),
-                    None if child.kind() == Kind::Index => {
-                        self.visit(source, child, hints, platforms).await?;
-                    }
-                    None => self.keep(entry),
-                }
-            }
-            Ok(())
-        })
-    }
-
-    /// The image of a child, unless it is an index or an artifact.
-    async fn image(source: &dyn Source, child: &Document) -> Result<Option<Arc<Image>>, Error> {
-        let is_image =
-            child.kind() == Kind::Manifest && image::parsed::<view::Manifest>(source, child)?.is_image();
-        if !is_image {
-            return Ok(None);
+    fn replace(
+        &mut self,
+        old: &Document,
+        new: Document,
+        hints: OnIndex,
+        os_version: Option<String>,
+        replaced: &mut Replaced,
+    ) {
+        if old.digest() != new.digest() {
+            self.documents.push(new.clone());
         }
-        Ok(Some(Arc::new(Image::load(source, child.clone()).await?)))
-    }
-
-    fn add(&mut self, image: Arc<Image>, descriptor_hints: Hints, platforms: &[PlatformPattern]) {
-        let platform = image.platform();
-        if platforms.is_empty() || platforms.iter().any(|p| p.matches(&platform)) {
-            self.nodes.push(Node { image, descriptor_hints });
-        }
-    }
-
-    /// Entries that may be images and are asked for; the same digest once. Others are carried as they are.
-    fn choose(&mut self, entries: Vec<Descriptor>, platforms: &[PlatformPattern]) -> Vec<Descriptor> {
-        let mut seen = HashSet::new();
-        let mut out = Vec::new();
-        for entry in entries {
-            if entry.is_attestation() || !seen.insert(entry.digest) {
-                continue;
-            }
-            let asked = match &entry.platform {
-                Some(platform) => platforms.is_empty() || platforms.iter().any(|p| p.matches(platform)),
-                None => true,
-            };
-            match entry.media_type.role() {
-                Role::Index | Role::Manifest if asked => out.push(entry),
-                Role::Index | Role::Manifest => {}
-                _ => self.keep(&entry),
-            }
-        }
-        out
-    }
-
-    fn keep(&mut self, entry: &Descriptor) {
-        let text =
-            format!("the entry {} ({}) is not an image: carried unchanged", entry.digest, entry.media_type);
-        self.kept.push(Finding::of_index(FindingKind::EntryKept, text));
-    }
-
-    /// What the images say of their base, taken together.
-    fn hints(&self) -> Hints {
-        self.nodes.iter().map(|node| node.hints(&self.index_hints)).fold(Hints::default(), Hints::or)
+        replaced.insert(old.digest(), Replacement { document: new, hints, os_version });
     }
 }
 
-impl Node {
-    /// What the image says of its base: manifest before index before descriptor before labels.
-    fn hints(&self, index: &Hints) -> Hints {
-        let annotations = &self.image.manifest_view.annotations;
-        Hints::read(|k| annotations.get(k).map(String::as_str))
-            .or(index.clone())
-            .or(self.descriptor_hints.clone())
-            .or(Hints::read(|k| one::label(&self.image, k)))
-    }
-}
-
-struct Planner<'a> {
-    source: &'a dyn Source,
-    /// Of each node.
-    old: &'a [Arc<Base>],
-    new: &'a Base,
-}
-
-impl Planner<'_> {
-    async fn run(&self, opened: &Opened<dyn Source>, request: &Request, tree: Tree) -> Result<Plan, Error> {
-        let mut findings = tree.kept.clone();
-        let name = self.base_name(&tree.hints(), &mut findings);
-        let parts = try_join_all(
-            tree.nodes.iter().zip(self.old).map(|(node, old)| self.one(node, old, name.clone())),
-        )
-        .await?;
-        let mut replaced: Replaced = HashMap::new();
-        let (mut configs, mut documents, mut platforms) = (Vec::new(), Vec::new(), Vec::new());
-        let mut new_base_blobs = HashSet::new();
-        for (part, report, hints) in parts {
-            findings.extend(part.findings);
-            new_base_blobs.extend(report.new_base_layers.iter().copied());
-            replaced.insert(report.digest, (part.manifest.clone(), hints));
-            documents.push(part.manifest);
-            configs.push(part.config);
-            platforms.push(report);
+async fn part(node: &Node, bases: &Bases<'_>) -> Result<Part, Error> {
+    let (old_base, new_base) = bases.of(&node.image.name, &node.hints).await?;
+    let ((old, old_platform), new) =
+        tokio::try_join!(old_base.image(&node.platform), new_base.image_for(&node.platform))?;
+    let (name, unnamed) = base_name(&new_base, &node.hints);
+    let hints = NewHints { name, digest: new.manifest.digest() };
+    let rebased = one::rebase(node, &old, &new, &hints)?.map_err(|difference| {
+        // Layers in common prove more than what is written on them; without any, that is the likelier mistake.
+        match old_platform.same_machine(&node.platform) {
+            true => one::not_based_on(node, old_base.name(), difference).into(),
+            false => Error::WrongPlatform {
+                image: old_base.name(),
+                wanted: node.platform.to_string(),
+                found: old_platform.clone(),
+            },
         }
-        let index_hints = NewHints { name, digest: self.new.root.digest() };
-        // Inner indexes were read after the ones that list them: rewritten in the opposite order.
-        for index in tree.indexes.iter().rev() {
-            let (edited, found) = index::rewrite(self.source, index, &replaced, Some(&index_hints)).await?;
-            findings.extend(found);
-            replaced.insert(index.digest(), (edited.clone(), index_hints.clone()));
-            documents.push(edited);
-        }
-        let root = replaced.get(&tree.root.digest()).map_or(tree.root.clone(), |(root, _)| root.clone());
-        let target = request.target.clone().unwrap_or_else(|| request.image.clone());
-        let (role, in_place) = role(&target, &request.image, tree.root.digest());
-        let report = Report {
-            image: request.image.to_string(),
-            digest: tree.root.digest(),
-            target: target.to_string(),
-            new_digest: root.digest(),
-            noop: in_place && root.digest() == tree.root.digest(),
-            platforms,
-            findings,
-        };
-        Ok(Plan {
-            source: Arc::clone(&opened.place),
-            new_base: Arc::clone(&self.new.source),
-            new_base_blobs,
-            documents,
-            configs,
-            root,
-            target,
-            role,
-            report,
-        })
-    }
-
-    async fn one(
-        &self,
-        node: &Node,
-        old_base: &Base,
-        name: Option<String>,
-    ) -> Result<(one::Rebased, PlatformReport, NewHints), Error> {
-        let platform = node.image.platform();
-        let (old, new) = tokio::try_join!(old_base.image(&platform), self.new.image(&platform))?;
-        let hints = NewHints { name, digest: new.manifest.digest() };
-        let rebased = one::rebase(&node.image, &old, &new, &old_base.name(), &hints)?;
-        let report = PlatformReport {
-            platform: platform.to_string(),
-            digest: node.image.manifest.digest(),
-            new_digest: rebased.manifest.digest(),
-            boundary: rebased.boundary,
-            own_layers: node.image.manifest_view.layers.len() - rebased.boundary,
-            old_base: (old_base.name(), old.manifest.digest()),
-            new_base: (self.new.name(), new.manifest.digest()),
-            new_base_layers: new.manifest_view.layers.iter().map(|l| l.digest).collect(),
-        };
-        Ok((rebased, report, hints))
-    }
-
-    /// The name that the result will give for its base.
-    fn base_name(&self, hints: &Hints, findings: &mut Vec<Finding>) -> Option<String> {
-        let reference = self.new.reference.as_ref();
-        if let Some(name) = reference.and_then(Reference::base_name) {
-            return Some(name);
-        }
-        let previous =
-            hints.reference().filter(|p| reference.is_some_and(|r| r.repository() == p.repository()));
-        let name = previous.and_then(|p| p.base_name());
-        if name.is_none() {
-            let text = format!(
-                "the new base {} was given without a tag: the result names its digest only, \
-                 so that a later rebase needs --new-base",
-                self.new.name()
-            );
-            findings.push(Finding::of_index(FindingKind::BaseUnnamed, text));
-        }
-        name
-    }
-}
-
-/// In which role the result is put, and whether that is where the image itself stands.
-fn role(target: &Location, image: &Location, current: Digest) -> (PutAs, bool) {
-    let in_place = target == image;
-    let role = match target.selector() {
-        Some(palan_core::Selector::Tag(tag)) if in_place => PutAs::Replace { tag, expected: current },
-        Some(selector) => PutAs::from_selector(&selector),
-        None => PutAs::Root,
+    })?;
+    let report = PlatformReport {
+        platform: node.platform.to_string(),
+        digest: node.image.manifest.digest(),
+        new_digest: rebased.manifest.digest(),
+        boundary: rebased.boundary,
+        own_layers: node.image.manifest_view.layers.len() - rebased.boundary,
+        old_base: (old_base.name(), old.manifest.digest()),
+        new_base: (new_base.name(), new.manifest.digest()),
+        new_base_layers: new.manifest_view.layers.iter().map(|l| l.digest).collect(),
     };
-    (role, in_place)
+    Ok(Part { rebased, report, hints, new: new_base, unnamed })
+}
+
+/// The name that a result will give for its base.
+fn base_name(new: &Base, hints: &Hints) -> (Option<String>, Option<Finding>) {
+    let reference = new.reference.as_ref();
+    let previous = || {
+        let previous = hints.reference()?;
+        reference.filter(|r| r.repository() == previous.repository()).and(previous.base_name())
+    };
+    let name = reference.and_then(Reference::base_name).or_else(previous);
+    let text = || {
+        let why = if reference.is_some() { "was given without a tag" } else { "is not in a registry" };
+        let name = new.name();
+        format!(
+            "the new base {name} {why}: the result names its digest only, and a later rebase needs --new-base"
+        )
+    };
+    let unnamed = name.is_none().then(|| Finding::of_index(FindingKind::BaseUnnamed, text()));
+    (name, unnamed)
+}
+
+/// What the indexes will say of their images' base.
+fn on_index(tree: &Tree, parts: &[Part]) -> OnIndex {
+    let hints = |part: &Part| NewHints { name: part.hints.name.clone(), digest: part.new.root.digest() };
+    let all: HashMap<Digest, NewHints> = parts.iter().map(hints).map(|h| (h.digest, h)).collect();
+    match (tree.partial, all.len()) {
+        (true, _) => OnIndex::Leave,
+        (false, 1) => parts.first().map(hints).map_or(OnIndex::Leave, OnIndex::Write),
+        _ => OnIndex::Clear,
+    }
 }

@@ -1,0 +1,98 @@
+//! What a planned rebase says about itself, for people and machines.
+
+use palan_core::{Digest, Platform};
+use serde::Serialize;
+
+/// Something worth knowing about a planned rebase.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What kind of thing.
+    pub kind: FindingKind,
+    /// For which platform; `None`: the index or all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// One sentence.
+    pub text: String,
+}
+
+/// Kinds of findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum FindingKind {
+    /// The layers are those of the new base already.
+    AlreadyOnNewBase,
+    /// History was repaired or left out.
+    History,
+    /// An attestation was left out of the new index.
+    AttestationDropped,
+    /// An entry of the index was carried unchanged.
+    EntryKept,
+    /// Non-distributable layers.
+    Foreign,
+    /// The manifest has a subject.
+    Subject,
+    /// The new base has no name that could be written as a hint.
+    BaseUnnamed,
+}
+
+impl Finding {
+    pub(super) fn on(platform: &Platform, kind: FindingKind, text: impl Into<String>) -> Self {
+        Self { kind, platform: Some(platform.to_string()), text: text.into() }
+    }
+
+    pub(super) fn of_index(kind: FindingKind, text: impl Into<String>) -> Self {
+        Self { kind, platform: None, text: text.into() }
+    }
+}
+
+/// Whether the image can be expected to work on its new base.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Nobody looked: the content of the layers was not compared.
+    #[serde(rename = "not assessed")]
+    NotAssessed,
+}
+
+/// A plan as data, for people and machines. Field names are part of palan's interface.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The image as it was named.
+    pub image: String,
+    /// Digest of the image or index.
+    pub digest: Digest,
+    /// Where the result goes.
+    pub target: String,
+    /// Digest of the result.
+    pub new_digest: Digest,
+    /// Whether nothing would change: the result stands at the target already.
+    pub noop: bool,
+    /// Whether the result can be expected to work.
+    pub verdict: Verdict,
+    /// One entry per image that is rebased, in the order of the index; an image that is listed twice is one.
+    pub platforms: Vec<PlatformReport>,
+    /// What is worth knowing.
+    pub findings: Vec<Finding>,
+}
+
+/// A planned rebase of one platform's image.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlatformReport {
+    /// The platform.
+    pub platform: String,
+    /// Digest of the image's manifest.
+    pub digest: Digest,
+    /// Digest of the new manifest.
+    pub new_digest: Digest,
+    /// How many of the image's layers are its base's; of the new base's, where the image stands on that already.
+    pub boundary: usize,
+    /// How many layers are the image's own: all of them are kept.
+    pub own_layers: usize,
+    /// The old base: name, manifest digest.
+    pub old_base: (String, Digest),
+    /// The new base: name, manifest digest.
+    pub new_base: (String, Digest),
+    /// Layers of the new base, lowest first, as stored.
+    pub new_base_layers: Vec<Digest>,
+}

@@ -1,0 +1,220 @@
+//! The image or index to rebase, read as far as needed.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use futures_util::future::{BoxFuture, try_join_all};
+use palan_core::{Descriptor, Digest, Document, Kind, Platform, PlatformPattern, Role, annotation, view};
+
+use super::{
+    hints::Hints,
+    report::{Finding, FindingKind},
+};
+use crate::{
+    Error,
+    image::{self, Image},
+    place::{Opened, Source},
+};
+
+/// What was read.
+pub(super) struct Tree {
+    pub(super) root: Document,
+    /// The images to rebase, in the order of the index, each once.
+    pub(super) nodes: Vec<Node>,
+    /// The root, if it is an index, and inner indexes, each once; what is listed before what lists it.
+    pub(super) indexes: Vec<Document>,
+    /// What the entries that are not images are about, by their own digest.
+    pub(super) subjects: HashMap<Digest, Digest>,
+    pub(super) findings: Vec<Finding>,
+    /// Whether there are images that were not asked for, and so stay as they are.
+    pub(super) partial: bool,
+}
+
+/// An image to rebase.
+pub(super) struct Node {
+    pub(super) image: Arc<Image>,
+    /// As the index states it or, where it does not, as the config does.
+    pub(super) platform: Platform,
+    /// Manifest before descriptor before index before labels.
+    pub(super) hints: Hints,
+}
+
+/// An entry of an index, and what was read for it.
+enum Child {
+    Image(Arc<Image>),
+    Index(Document),
+    /// Something else, and what it is about.
+    Other(Option<Digest>),
+}
+
+impl Tree {
+    pub(super) async fn read(
+        opened: &Opened<dyn Source>,
+        platforms: &[PlatformPattern],
+    ) -> Result<Self, Error> {
+        let source = opened.place.as_ref();
+        let root = source.document(opened.chosen()?).await?;
+        let tree = Self {
+            root: root.clone(),
+            nodes: Vec::new(),
+            indexes: Vec::new(),
+            subjects: HashMap::new(),
+            findings: Vec::new(),
+            partial: false,
+        };
+        let mut reader = Reader { source, platforms, seen: HashSet::new(), passed: Vec::new(), tree };
+        match root.kind() {
+            Kind::Index => reader.index(root, Hints::default()).await?,
+            _ => reader.single(root).await?,
+        }
+        reader.check()?;
+        Ok(reader.tree)
+    }
+}
+
+struct Reader<'a> {
+    source: &'a dyn Source,
+    platforms: &'a [PlatformPattern],
+    seen: HashSet<Digest>,
+    /// Platforms that were not asked for.
+    passed: Vec<Platform>,
+    tree: Tree,
+}
+
+impl<'a> Reader<'a> {
+    fn is_asked(&self, platform: &Platform) -> bool {
+        self.platforms.is_empty() || self.platforms.iter().any(|p| p.matches(platform))
+    }
+
+    async fn single(&mut self, manifest: Document) -> Result<(), Error> {
+        let image = Arc::new(Image::load(self.source, manifest).await?);
+        let found = image.platform();
+        if !self.is_asked(&found) {
+            let wanted = self.platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            return Err(Error::WrongPlatform { image: image.name.clone(), wanted, found });
+        }
+        self.add(image, found, Hints::default(), Hints::default());
+        Ok(())
+    }
+
+    fn add(&mut self, image: Arc<Image>, platform: Platform, descriptor: Hints, index: Hints) {
+        let hints = Hints::of_manifest(&image).or(descriptor).or(index).or(Hints::of_labels(&image));
+        self.tree.nodes.push(Node { image, platform, hints });
+    }
+
+    fn index(&mut self, document: Document, outer: Hints) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            let index: view::Index = image::parsed(self.source, &document)?;
+            let own = Hints::read(|k| index.annotations.get(k).map(String::as_str)).or(outer);
+            let entries: Vec<_> = index.manifests.into_iter().filter(|e| self.is_wanted(e)).collect();
+            let children = try_join_all(entries.iter().map(|e| child(self.source, e))).await?;
+            for (entry, child) in entries.iter().zip(children) {
+                let descriptor = Hints::read(|k| entry.annotation(k));
+                match child {
+                    Child::Image(image) => self.image(image, entry, descriptor, own.clone()),
+                    Child::Index(inner) => self.index(inner, descriptor.or(own.clone())).await?,
+                    Child::Other(about) => self.other(entry, about),
+                }
+            }
+            self.tree.indexes.push(document);
+            Ok(())
+        })
+    }
+
+    /// Whether an entry has to be read; each digest is read once.
+    fn is_wanted(&mut self, entry: &Descriptor) -> bool {
+        let stated = entry.platform.as_ref().filter(|_| !entry.is_attestation());
+        if let Some(platform) = stated
+            && entry.media_type.is_document()
+            && !self.is_asked(platform)
+        {
+            self.passed.push(platform.clone());
+            self.tree.partial = true;
+            return false;
+        }
+        self.seen.insert(entry.digest)
+    }
+
+    fn image(&mut self, image: Arc<Image>, entry: &Descriptor, descriptor: Hints, index: Hints) {
+        let own = image.platform();
+        let platform = match entry.platform.clone() {
+            Some(stated) => Platform { os_version: stated.os_version.or(own.os_version), ..stated },
+            None => own,
+        };
+        if self.is_asked(&platform) {
+            self.add(image, platform, descriptor, index);
+        } else {
+            self.passed.push(platform);
+            self.tree.partial = true;
+        }
+    }
+
+    fn other(&mut self, entry: &Descriptor, about: Option<Digest>) {
+        if let Some(about) = about {
+            self.tree.subjects.insert(entry.digest, about);
+        } else if !is_marked(entry) {
+            let text = format!(
+                "the entry {} ({}) is not an image: carried unchanged",
+                entry.digest, entry.media_type
+            );
+            self.tree.findings.push(Finding::of_index(FindingKind::EntryKept, text));
+        }
+    }
+
+    /// Everything that was asked for must be there.
+    fn check(&self) -> Result<(), Error> {
+        let image = || format!("{}@{}", self.source.name(), self.tree.root.digest());
+        let missing = |p: &&PlatformPattern| !self.tree.nodes.iter().any(|node| p.matches(&node.platform));
+        if let Some(wanted) = self.platforms.iter().find(missing) {
+            let present = self.tree.nodes.iter().map(|node| node.platform.clone());
+            let found = present.chain(self.passed.iter().cloned()).collect();
+            return Err(Error::NoPlatform { image: image(), wanted: wanted.to_string(), found });
+        }
+        if self.tree.nodes.is_empty() {
+            let found = "an index without images".into();
+            return Err(Error::WrongKind { image: image(), found, wanted: "an image" });
+        }
+        Ok(())
+    }
+}
+
+/// Reads what an entry stands for.
+async fn child(source: &dyn Source, entry: &Descriptor) -> Result<Child, Error> {
+    if entry.is_attestation() {
+        return Ok(Child::Other(attested(source, entry).await?));
+    }
+    if !matches!(entry.media_type.role(), Role::Index | Role::Manifest) {
+        return Ok(Child::Other(entry.attested_digest()));
+    }
+    let document = source.document(&entry.digest.into()).await?;
+    if document.kind() == Kind::Index {
+        return Ok(Child::Index(document));
+    }
+    let manifest: view::Manifest = image::parsed(source, &document)?;
+    if !manifest.is_image() {
+        return Ok(Child::Other(manifest.subject.map(|s| s.digest).or(entry.attested_digest())));
+    }
+    Ok(Child::Image(Arc::new(Image::load(source, document).await?)))
+}
+
+/// Whether the entry calls itself an attestation; others may merely be for no platform.
+pub(super) fn is_marked(entry: &Descriptor) -> bool {
+    entry.annotation(annotation::DOCKER_REFERENCE_TYPE) == Some(annotation::ATTESTATION_MANIFEST)
+}
+
+/// Which manifest an attestation entry is about: its annotation or, for the artifact form, its subject.
+async fn attested(source: &dyn Source, entry: &Descriptor) -> Result<Option<Digest>, Error> {
+    if let Some(digest) = entry.attested_digest() {
+        return Ok(Some(digest));
+    }
+    if !entry.media_type.is_document() {
+        return Ok(None);
+    }
+    match source.document(&entry.digest.into()).await {
+        Ok(document) => Ok(document.view::<view::Manifest>().ok().and_then(|m| m.subject).map(|s| s.digest)),
+        Err(e) if e.is_not_found() => Ok(None),
+        Err(e) => Err(e),
+    }
+}
