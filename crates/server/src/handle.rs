@@ -1,7 +1,6 @@
 //! Operations to answers. What all of them share is here, the rest is a file per noun.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request::Parts, response};
-use palan_core::Digest;
 use serde::Serialize;
 
 use crate::{
@@ -79,10 +78,6 @@ fn json(value: &impl Serialize, builder: response::Builder) -> Answer {
     let typed = builder.headers_ref().is_some_and(|headers| headers.contains_key(header::CONTENT_TYPE));
     let builder = if typed { builder } else { builder.header(header::CONTENT_TYPE, "application/json") };
     respond(builder.header(header::CONTENT_LENGTH, text.len()), Body::from(text))
-}
-
-fn digest_header(digest: &Digest) -> String {
-    digest.to_string()
 }
 
 /// A header's text; `None` when it is absent or not text.

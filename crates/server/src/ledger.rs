@@ -36,10 +36,12 @@ pub use verify::Damage;
 /// Changes to contents of different stripes do not wait for each other.
 const STRIPES: usize = 64;
 
+type Contents = HashMap<Digest, Held>;
+
 pub(crate) struct Ledger {
     store: Box<dyn Store>,
     repositories: RwLock<BTreeMap<Name, Arc<Repository>>>,
-    contents: [Mutex<HashMap<Digest, Held>>; STRIPES],
+    contents: [Mutex<Contents>; STRIPES],
     damage: Mutex<Vec<Damage>>,
 }
 
@@ -118,10 +120,22 @@ impl Ledger {
 
     /// Opens content that a repository holds. If the store no longer has it as it was, nobody does any more.
     pub(crate) fn open(&self, digest: &Digest, size: u64, from: u64) -> Result<Content, Problem> {
-        self.store.open(digest, size, from).map_err(|error| {
-            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) {
-                self.set_aside(digest, "is missing or has another size");
+        match self.store.open(digest, size, from) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+                self.open_again(digest, size, from)
             }
+            opened => Ok(opened?),
+        }
+    }
+
+    /// Tells content that was deleted a moment ago from content that is damaged.
+    fn open_again(&self, digest: &Digest, size: u64, from: u64) -> Result<Content, Problem> {
+        let contents = self.stripe(digest);
+        if !contents.contains_key(digest) {
+            return Err(Problem::blob_unknown(digest));
+        }
+        self.store.open(digest, size, from).map_err(|error| {
+            self.set_aside(contents, digest, "is missing or has another size");
             Problem::from(error)
         })
     }
@@ -137,7 +151,7 @@ impl Ledger {
     /// Makes content part of the store if it is not yet.
     fn publish<'a>(
         &self,
-        contents: &'a mut HashMap<Digest, Held>,
+        contents: &'a mut Contents,
         digest: &Digest,
         staged: impl FnOnce() -> io::Result<Staging>,
     ) -> io::Result<&'a mut Held> {
@@ -168,7 +182,7 @@ impl Ledger {
     fn link_blob(
         &self,
         repository: &Repository,
-        contents: &mut HashMap<Digest, Held>,
+        contents: &mut Contents,
         digest: &Digest,
     ) -> Result<(), Problem> {
         if read(&repository.state).blobs.contains_key(digest) {
@@ -198,7 +212,7 @@ impl Ledger {
     /// Lets go of content that one repository less holds.
     fn release(
         &self,
-        contents: &mut HashMap<Digest, Held>,
+        contents: &mut Contents,
         digest: &Digest,
         less: impl FnOnce(&mut Held),
     ) -> Result<(), Problem> {
@@ -223,7 +237,7 @@ impl Ledger {
         })
     }
 
-    fn stripe(&self, digest: &Digest) -> MutexGuard<'_, HashMap<Digest, Held>> {
+    fn stripe(&self, digest: &Digest) -> MutexGuard<'_, Contents> {
         lock(&self.contents[usize::from(digest.as_bytes()[0]) % STRIPES])
     }
 }

@@ -121,13 +121,14 @@ impl Stats {
     /// What happened since `earlier`, a state of the same registry.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
+        let less = u64::saturating_sub;
         Self {
-            requests: self.requests - earlier.requests,
-            failed: self.failed - earlier.failed,
-            mounted: self.mounted - earlier.mounted,
-            blob_bytes_in: self.blob_bytes_in - earlier.blob_bytes_in,
-            blob_bytes_out: self.blob_bytes_out - earlier.blob_bytes_out,
-            kinds: std::array::from_fn(|i| self.kinds[i] - earlier.kinds[i]),
+            requests: less(self.requests, earlier.requests),
+            failed: less(self.failed, earlier.failed),
+            mounted: less(self.mounted, earlier.mounted),
+            blob_bytes_in: less(self.blob_bytes_in, earlier.blob_bytes_in),
+            blob_bytes_out: less(self.blob_bytes_out, earlier.blob_bytes_out),
+            kinds: std::array::from_fn(|i| less(self.kinds[i], earlier.kinds[i])),
         }
     }
 }

@@ -10,6 +10,7 @@ async fn conforms(registry: Registry) {
     let report = registry::run(&server.url()).await;
     server.stop().await;
     report.assert_ok();
+    assert_eq!(registry.damage(), []);
     assert!(report.assertions() > 1_000, "{report}");
 }
 

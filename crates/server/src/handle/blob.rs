@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{Method, Response, StatusCode, header, request::Parts, response};
 use palan_core::Digest;
 
-use super::{Answer, CONTENT_DIGEST, digest_header, empty, respond, text};
+use super::{Answer, CONTENT_DIGEST, empty, respond, text};
 use crate::{
     Registry,
     body::Body,
@@ -53,7 +53,7 @@ fn selected(parts: &Parts, digest: &Digest, size: u64) -> Selected {
 fn described(status: StatusCode, digest: &Digest) -> response::Builder {
     Response::builder()
         .status(status)
-        .header(CONTENT_DIGEST, digest_header(digest))
+        .header(CONTENT_DIGEST, digest.to_string())
         .header(header::ETAG, entity_tag(digest))
         .header(header::ACCEPT_RANGES, "bytes")
 }

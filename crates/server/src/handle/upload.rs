@@ -7,7 +7,7 @@ use http::{StatusCode, header, request::Parts, response};
 use palan_core::{Algorithm, Digest};
 use tokio::task::JoinHandle;
 
-use super::{Answer, CONTENT_DIGEST, UPLOAD_ID, digest_header, empty, respond, text};
+use super::{Answer, CONTENT_DIGEST, UPLOAD_ID, empty, respond, text};
 use crate::{
     Registry,
     body::Body,
@@ -142,7 +142,7 @@ fn end(shared: &Shared, upload: &Upload, rest: &[Bytes], digest: &Digest) -> Res
 fn created(name: &Name, digest: &Digest) -> Answer {
     let builder = empty(StatusCode::CREATED)
         .header(header::LOCATION, format!("/v2/{name}/blobs/{digest}"))
-        .header(CONTENT_DIGEST, digest_header(digest));
+        .header(CONTENT_DIGEST, digest.to_string());
     respond(builder, Body::empty())
 }
 

@@ -60,8 +60,7 @@ impl Ledger {
             None if self.is_damaged(digest) => return,
             None => "is missing".to_owned(),
         };
-        drop(contents);
-        self.set_aside(digest, &reason);
+        self.set_aside(contents, digest, &reason);
     }
 
     fn restore_manifest(&self, name: &Name, digest: &Digest, media_type: MediaType) {
@@ -72,7 +71,7 @@ impl Ledger {
         }
         let bytes = match self.manifest_bytes(digest) {
             Ok(bytes) => bytes,
-            Err(reason) => return self.set_aside(digest, &reason),
+            Err(reason) => return self.set_aside(self.stripe(digest), digest, &reason),
         };
         // The content is what it should be; if it is no manifest, the fact that it is one is wrong.
         let Ok(parsed) = Parsed::read(bytes, Some(media_type), digest.algorithm()) else {

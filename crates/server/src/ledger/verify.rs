@@ -1,8 +1,10 @@
 //! Content that is no longer what its digest says.
 
+use std::sync::MutexGuard;
+
 use palan_core::Digest;
 
-use super::Ledger;
+use super::{Contents, Ledger};
 use crate::{
     store::{Content, hash},
     sync::{lock, read, write},
@@ -30,9 +32,8 @@ impl Ledger {
     }
 
     /// Takes content out of every repository and out of the way in the store: it can be pushed again.
-    pub(super) fn set_aside(&self, digest: &Digest, reason: &str) {
+    pub(super) fn set_aside(&self, mut contents: MutexGuard<'_, Contents>, digest: &Digest, reason: &str) {
         self.note_damage(*digest, reason);
-        let mut contents = self.stripe(digest);
         contents.remove(digest);
         for repository in read(&self.repositories).values() {
             let mut state = write(&repository.state);
@@ -53,11 +54,16 @@ impl Ledger {
             .flat_map(|stripe| lock(stripe).iter().map(|(d, held)| (*d, held.size)).collect::<Vec<_>>())
             .collect();
         for (digest, size) in all {
+            if self.verify_one(&digest, size).is_ok() {
+                continue;
+            }
+            // Deleted or pushed again since then is not damaged.
+            let contents = self.stripe(&digest);
+            if !contents.contains_key(&digest) {
+                continue;
+            }
             if let Err(reason) = self.verify_one(&digest, size) {
-                // Deleted since the list was made is not damaged.
-                if self.stripe(&digest).contains_key(&digest) {
-                    self.set_aside(&digest, &reason);
-                }
+                self.set_aside(contents, &digest, &reason);
             }
         }
         lock(&self.damage)[before..].to_vec()

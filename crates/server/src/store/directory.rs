@@ -63,8 +63,19 @@ impl Directory {
         let lock = layout.prepare()?;
         let sync = durability == Durability::Commit;
         let directory = Self { layout, sync, next: AtomicU64::new(0), _lock: lock };
+        directory.sync_layout()?;
         let opened = directory.load()?;
         Ok((directory, opened))
+    }
+
+    /// Makes the folders of a new directory durable.
+    fn sync_layout(&self) -> Result<(), Error> {
+        for folder in self.layout.folders_of_folders() {
+            self.sync_folder(&folder).map_err(|e| layout::open_error(&folder, e))?;
+        }
+        // The folder above may be one that we may enter but not read.
+        let _ = self.layout.above().map(|above| self.sync_folder(above));
+        Ok(())
     }
 
     fn temporary(&self) -> PathBuf {

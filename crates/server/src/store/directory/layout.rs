@@ -82,6 +82,16 @@ impl Layout {
         Ok(lock)
     }
 
+    /// The folders in which [`Layout::prepare`] makes folders.
+    pub(super) fn folders_of_folders(&self) -> [PathBuf; 2] {
+        [self.root.clone(), self.root.join("blobs")]
+    }
+
+    /// The folder in which the root is; `None` when the root's path does not say.
+    pub(super) fn above(&self) -> Option<&Path> {
+        self.root.parent().filter(|above| !above.as_os_str().is_empty())
+    }
+
     fn lock(&self) -> Result<File, Error> {
         let path = self.root.join("lock");
         let file = File::options().create(true).write(true).truncate(false).open(&path);
