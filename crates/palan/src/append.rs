@@ -194,6 +194,7 @@ impl Work<'_> {
                 replaced.insert(entry.digest, self.image(source, child).await?);
             }
         }
+        let subjects = index::subjects(source, &index).await?;
         if replaced.is_empty() {
             let found = index.manifests.into_iter().filter_map(|e| e.platform).collect();
             let wanted = self.platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -203,7 +204,7 @@ impl Work<'_> {
                 found,
             });
         }
-        let (edited, notes) = index::rewrite(source, &root, &replaced).await?;
+        let (edited, notes) = index::rewrite(&root, &replaced, &subjects, |_, _| {})?;
         notes.into_iter().for_each(|note| self.observer.note(note));
         self.new.add_document(&edited);
         Ok(edited)

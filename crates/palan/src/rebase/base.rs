@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -15,16 +16,33 @@ use crate::{
     place::{Opened, Source},
 };
 
-/// Images that were read, by manifest digest; shared by all bases of a rebase, so that none is read twice.
-#[derive(Clone, Default)]
-pub(super) struct Images(Arc<Mutex<HashMap<Digest, Arc<OnceCell<Arc<Image>>>>>>);
+/// What was read, by key: each once, however many ask for it at the same time.
+pub(super) struct Once<K, V>(Mutex<Cells<K, V>>);
 
-impl Images {
-    fn cell(&self, digest: Digest) -> Arc<OnceCell<Arc<Image>>> {
-        let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(cells.entry(digest).or_default())
+type Cells<K, V> = HashMap<K, Arc<OnceCell<Arc<V>>>>;
+
+impl<K, V> Default for Once<K, V> {
+    fn default() -> Self {
+        Self(Mutex::default())
     }
 }
+
+impl<K: Hash + Eq, V> Once<K, V> {
+    pub(super) async fn get<F: Future<Output = Result<V, Error>>>(
+        &self,
+        key: K,
+        read: impl FnOnce() -> F,
+    ) -> Result<Arc<V>, Error> {
+        let cell = {
+            let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(cells.entry(key).or_default())
+        };
+        cell.get_or_try_init(|| async { read().await.map(Arc::new) }).await.cloned()
+    }
+}
+
+/// Images that were read, by manifest digest; shared by all bases of a rebase.
+pub(super) type Images = Arc<Once<Digest, Image>>;
 
 /// A base image or index, read.
 pub(super) struct Base {
@@ -89,9 +107,9 @@ impl Base {
             } else {
                 self.source.document(&Selector::Digest(digest)).await?
             };
-            Ok(Arc::new(Image::load(self.source.as_ref(), manifest).await?))
+            Image::load(self.source.as_ref(), manifest).await
         };
-        self.images.cell(digest).get_or_try_init(read).await.cloned()
+        self.images.get(digest, read).await
     }
 }
 

@@ -1,15 +1,11 @@
 //! Which bases belong to an image: those that were given, else what the image's hints say.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use palan_core::{Digest, Reference};
-use tokio::sync::OnceCell;
 
 use super::{
-    base::{Base, Images},
+    base::{Base, Images, Once},
     hints::Hints,
 };
 use crate::{
@@ -17,15 +13,13 @@ use crate::{
     place::{Location, Places},
 };
 
-type Cell = Arc<OnceCell<Arc<Base>>>;
-
 /// The bases of a rebase. Every reference is resolved once, however many images need it.
 pub(super) struct Bases<'a> {
     places: &'a Places,
     old: Option<Arc<Base>>,
     new: Option<Arc<Base>>,
     images: Images,
-    read: Mutex<HashMap<Reference, Cell>>,
+    read: Once<Reference, Base>,
 }
 
 impl<'a> Bases<'a> {
@@ -37,7 +31,7 @@ impl<'a> Bases<'a> {
     ) -> Result<Self, Error> {
         let images = Images::default();
         let (old, new) = tokio::try_join!(given(places, old, &images), given(places, new, &images))?;
-        Ok(Self { places, old, new, images, read: Mutex::default() })
+        Ok(Self { places, old, new, images, read: Once::default() })
     }
 
     /// The old and the new base of an image.
@@ -79,16 +73,11 @@ impl<'a> Bases<'a> {
     }
 
     async fn read(&self, reference: &Reference) -> Result<Arc<Base>, Error> {
-        let cell = {
-            let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(read.entry(reference.clone()).or_default())
-        };
-        let base = cell.get_or_try_init(|| async {
+        let read = || async {
             let opened = self.places.source(&Location::Registry(reference.clone()))?;
-            let base = Base::read(&opened, Some(reference.clone()), self.images.clone()).await?;
-            Ok::<_, Error>(Arc::new(base))
-        });
-        base.await.cloned()
+            Base::read(&opened, Some(reference.clone()), self.images.clone()).await
+        };
+        self.read.get(reference.clone(), read).await
     }
 }
 

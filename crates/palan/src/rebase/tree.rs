@@ -1,12 +1,9 @@
 //! The image or index to rebase, read as far as needed.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use futures_util::future::{BoxFuture, try_join_all};
-use palan_core::{Descriptor, Digest, Document, Kind, Platform, PlatformPattern, Role, annotation, view};
+use palan_core::{Descriptor, Digest, Document, Kind, Platform, PlatformPattern, Role, view};
 
 use super::{
     hints::Hints,
@@ -15,6 +12,7 @@ use super::{
 use crate::{
     Error,
     image::{self, Image},
+    index::{Subjects, about, is_marked},
     place::{Opened, Source},
 };
 
@@ -26,7 +24,7 @@ pub(super) struct Tree {
     /// The root, if it is an index, and inner indexes, each once; what is listed before what lists it.
     pub(super) indexes: Vec<Document>,
     /// What the entries that are not images are about, by their own digest.
-    pub(super) subjects: HashMap<Digest, Digest>,
+    pub(super) subjects: Subjects,
     pub(super) findings: Vec<Finding>,
     /// Whether there are images that were not asked for, and so stay as they are.
     pub(super) partial: bool,
@@ -60,7 +58,7 @@ impl Tree {
             root: root.clone(),
             nodes: Vec::new(),
             indexes: Vec::new(),
-            subjects: HashMap::new(),
+            subjects: Subjects::new(),
             findings: Vec::new(),
             partial: false,
         };
@@ -183,7 +181,7 @@ impl<'a> Reader<'a> {
 /// Reads what an entry stands for.
 async fn child(source: &dyn Source, entry: &Descriptor) -> Result<Child, Error> {
     if entry.is_attestation() {
-        return Ok(Child::Other(attested(source, entry).await?));
+        return Ok(Child::Other(about(source, entry).await?));
     }
     if !matches!(entry.media_type.role(), Role::Index | Role::Manifest) {
         return Ok(Child::Other(entry.attested_digest()));
@@ -197,24 +195,4 @@ async fn child(source: &dyn Source, entry: &Descriptor) -> Result<Child, Error> 
         return Ok(Child::Other(manifest.subject.map(|s| s.digest).or(entry.attested_digest())));
     }
     Ok(Child::Image(Arc::new(Image::load(source, document).await?)))
-}
-
-/// Whether the entry calls itself an attestation; others may merely be for no platform.
-pub(super) fn is_marked(entry: &Descriptor) -> bool {
-    entry.annotation(annotation::DOCKER_REFERENCE_TYPE) == Some(annotation::ATTESTATION_MANIFEST)
-}
-
-/// Which manifest an attestation entry is about: its annotation or, for the artifact form, its subject.
-async fn attested(source: &dyn Source, entry: &Descriptor) -> Result<Option<Digest>, Error> {
-    if let Some(digest) = entry.attested_digest() {
-        return Ok(Some(digest));
-    }
-    if !entry.media_type.is_document() {
-        return Ok(None);
-    }
-    match source.document(&entry.digest.into()).await {
-        Ok(document) => Ok(document.view::<view::Manifest>().ok().and_then(|m| m.subject).map(|s| s.digest)),
-        Err(e) if e.is_not_found() => Ok(None),
-        Err(e) => Err(e),
-    }
 }
