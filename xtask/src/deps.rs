@@ -20,7 +20,8 @@ const RULES: &[Rule] = &[
     rule("palan-client", &["palan-core"]),
     rule("palan-server", &["palan-core"]),
     rule("palan", &["palan-client", "palan-core", "palan-layer"]),
-    rule("palan-testkit", &["palan-core", "palan-layer"]),
+    // The library only behind the feature `places`.
+    rule("palan-testkit", &["palan", "palan-core", "palan-layer"]),
     rule("palan-cli", &["palan", "palan-client", "palan-core", "palan-layer", "palan-server"]),
     rule("xtask", &[]),
 ];

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, future::BoxFuture};
 use palan_client::{BlobOpener, ByteStream, Precondition, Repo};
-use palan_core::{Descriptor, Digest, Document, Repository, Selector};
+use palan_core::{Algorithm, Descriptor, Digest, Document, Repository, Selector};
 
 use super::{BlobStream, Origin, PutAs, Source, Target};
 use crate::Error;
@@ -121,6 +121,10 @@ impl Target for Registry {
 
     async fn put_document(&self, document: &Document, role: &PutAs) -> Result<(), Error> {
         let digest = document.digest();
+        if role.tag().is_some() && digest.algorithm() != Algorithm::Sha256 {
+            // Behind a tag, registries know a document by its SHA-256 only.
+            self.repo.put_manifest(document, &digest.into(), Precondition::None).await?;
+        }
         let (selector, precondition) = match role {
             PutAs::Tag(tag) => (Selector::Tag(tag.clone()), Precondition::None),
             PutAs::Replace { tag, expected } => {

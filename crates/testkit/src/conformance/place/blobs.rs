@@ -36,7 +36,7 @@ async fn stored_blobs_come_back(place: &dyn Place) {
             let size = blob.size;
             for offset in [0, 1, size / 2, size].into_iter().filter(|o| *o <= size) {
                 let found = check.ok("reading a blob", check.read(source.as_ref(), blob, offset).await);
-                let expected = &content[usize::try_from(offset).unwrap()..];
+                let expected = &content[usize::try_from(offset).expect("small")..];
                 check.that(&format!("{size} bytes from {offset} on come back"), found == expected);
             }
         }
@@ -57,7 +57,8 @@ async fn wrong_blobs_are_refused(place: &dyn Place) {
             continue;
         }
         check.fails(&format!("storing a {fault:?} blob"), stored);
-        check.that(&format!("a {fault:?} blob is not there"), !check.ok("has", check.target.has(&blob).await));
+        check
+            .that(&format!("a {fault:?} blob is not there"), !check.ok("has", check.target.has(&blob).await));
         check.missing("opening it", check.read(check.target.as_ref(), &blob, 0).await);
     }
     // Nothing of the failed attempts is in the way of the next one.

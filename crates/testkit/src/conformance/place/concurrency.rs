@@ -35,7 +35,8 @@ pub(super) async fn run(place: &dyn Place) {
         assert_eq!(tags, expected, "{}", check.what("no tag is lost"));
         for n in 0..WRITERS {
             let graph = image(n).graph();
-            let found = check.ok("resolve", source.resolve(&Selector::Tag(check.tag(&format!("v{n}")))).await);
+            let found =
+                check.ok("resolve", source.resolve(&Selector::Tag(check.tag(&format!("v{n}")))).await);
             check.that("each tag stands for its image", found.digest == graph.root().digest());
             for (blob, content) in &graph.blobs {
                 let found = check.ok("a blob", check.read(source.as_ref(), blob, 0).await);
