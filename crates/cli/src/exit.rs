@@ -94,11 +94,6 @@ impl Failure {
         Self::new(Code::Failure, format!("not supported yet: {what}"))
     }
 
-    /// A check of the result failed.
-    pub(crate) fn check(message: impl Into<String>) -> Self {
-        Self::new(Code::Failure, message.into())
-    }
-
     /// The output said what went wrong; only the code is missing.
     pub(crate) fn reported(code: Code) -> Self {
         Self { silent: true, ..Self::new(code, "reported above") }

@@ -40,10 +40,11 @@ impl Session {
     /// temporary files.
     pub(crate) fn block_on(&self, work: impl Future<Output = Result>) -> Result {
         self.serve(async {
+            let mut interrupt = Interrupt::listen()?;
             tokio::select! {
                 biased;
                 result = work => result,
-                () = interrupted() => Err(Failure::interrupted()),
+                () = interrupt.wait() => Err(Failure::interrupted()),
             }
         })
     }
@@ -106,20 +107,37 @@ impl Session {
     }
 }
 
-/// Ctrl-C, or the polite request to end that service managers send.
-pub(crate) async fn interrupted() {
+/// Listens for Ctrl-C, and for the polite request to end that service managers send.
+pub(crate) struct Interrupt {
     #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+    signals: [tokio::signal::unix::Signal; 2],
+    #[cfg(windows)]
+    signal: tokio::signal::windows::CtrlC,
+}
+
+impl Interrupt {
+    /// From now on the signals do not end the process. Must be called inside a runtime.
+    pub(crate) fn listen() -> Result<Self> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            Ok(Self { signals: [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?] })
+        }
+        #[cfg(windows)]
+        Ok(Self { signal: tokio::signal::windows::ctrl_c()? })
+    }
+
+    /// Waits for one of them.
+    pub(crate) async fn wait(&mut self) {
+        #[cfg(unix)]
+        {
+            let [interrupt, terminate] = &mut self.signals;
             tokio::select! {
-                _ = terminate.recv() => return,
-                _ = tokio::signal::ctrl_c() => return,
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
             }
         }
-    }
-    // Where signals cannot be listened to, they end the process by themselves.
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+        #[cfg(windows)]
+        self.signal.recv().await;
     }
 }

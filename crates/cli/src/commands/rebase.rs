@@ -75,7 +75,10 @@ struct Done<'a> {
 async fn apply(places: &Places, plan: &Plan, format: ReportFormat, session: &Session) -> Result {
     let report = plan.report();
     for finding in &report.findings {
-        session.ui.note(on_platform(finding));
+        // Said once for the whole image below.
+        if !(report.noop && finding.kind == rebase::FindingKind::AlreadyOnNewBase) {
+            session.ui.note(on_platform(finding));
+        }
     }
     let progress = session.ui.progress();
     let outcome = rebase::apply(places, plan, &session.copy_options(&progress)).await?;

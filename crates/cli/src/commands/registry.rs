@@ -8,7 +8,7 @@ use palan_server::Registry;
 
 use crate::{
     exit::{Code, Failure, Result},
-    session::{Session, interrupted},
+    session::{Interrupt, Session},
 };
 
 /// The embedded registry
@@ -83,9 +83,10 @@ async fn listen(args: &Serve, session: &Session) -> Result {
     for damage in registry.damage() {
         session.ui.warning(format!("{} {}", damage.digest, damage.reason));
     }
+    let mut interrupt = Interrupt::listen()?;
     let server = registry.serve(address).await?;
     greet(args, server.addr(), session);
-    interrupted().await;
+    interrupt.wait().await;
     session.ui.say("stopping");
     server.stop().await;
     Ok(())

@@ -166,19 +166,19 @@ impl TestContext {
     }
 }
 
-/// Digests that have no name become `sha256:…`.
+/// Digests that have no name become `sha256:…`, in file names `sha256/…`.
 fn hide_digests(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
-    while let Some(start) = rest.find("sha256:") {
-        let (before, digest) = rest.split_at(start + "sha256:".len());
+    while let Some(start) = rest.find("sha256") {
+        let (before, digest) = rest.split_at(start + "sha256".len());
         out.push_str(before);
-        let hex = digest.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(digest.len());
-        if hex == 64 {
+        rest = digest;
+        let Some(hex) = digest.strip_prefix([':', '/']) else { continue };
+        if hex.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(hex.len()) == 64 {
+            out.push_str(&digest[..1]);
             out.push('…');
-            rest = &digest[hex..];
-        } else {
-            rest = digest;
+            rest = &hex[64..];
         }
     }
     out + rest

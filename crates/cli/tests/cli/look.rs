@@ -71,7 +71,7 @@ fn digests() {
     hint: choose one of them, for example --platform linux/amd64
     ");
     assert_snapshot!(context.run(&["digest", "@@single:1", "--platform", "linux/amd64"]), @"
-    exit: 1
+    exit: 3
     --- stdout
 
     --- stderr
@@ -117,8 +117,8 @@ fn digests_of_files() {
     --- stdout
 
     --- stderr
-    error: docker-archive:two.tar holds 2 images, choose one: [HOST]/single:1, [HOST]/app:1
-    hint: name one of them, for example docker-archive:two.tar:[HOST]/single:1
+    error: docker-archive:two.tar holds 2 images, choose one: 1, [HOST]/app:1
+    hint: name one of them, for example docker-archive:two.tar:1
     ");
     assert_snapshot!(context.run(&["digest", "--tarball", "two.tar", "@@single:1"]), @"
     exit: 0

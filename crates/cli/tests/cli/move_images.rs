@@ -119,9 +119,27 @@ fn all_tags_go_on_after_a_failure() {
     assert_eq!(ran.code, Some(3), "{ran}");
     assert_eq!(context.run(&["ls", "@@all"]).ok().text(), "good");
     assert!(ran.stderr.contains("bad was not copied"), "{ran}");
-    assert_snapshot!(context.run(&["copy", "-a", "@@app", "@@copies/app"]), @"");
-    assert_snapshot!(context.run(&["copy", "-a", "-n", "@@app", "@@copies/app"]), @"");
-    assert_snapshot!(context.run(&["copy", "-a", "@@app:1", "@@copies/app"]), @"");
+    assert_snapshot!(context.run(&["copy", "-a", "@@app", "@@copies/app"]), @"
+    exit: 0
+    --- stdout
+
+    --- stderr
+    copied 1 tag of [HOST]/app to [HOST]/copies/app: 6 blobs mounted or linked
+    ");
+    assert_snapshot!(context.run(&["copy", "-a", "-n", "@@app", "@@copies/app"]), @"
+    exit: 0
+    --- stdout
+
+    --- stderr
+    copied 0 tags of [HOST]/app to [HOST]/copies/app: everything was there
+    ");
+    assert_snapshot!(context.run(&["copy", "-a", "@@app:1", "@@copies/app"]), @r#"
+    exit: 2
+    --- stdout
+
+    --- stderr
+    error: invalid reference "[HOST]/app:1": tag (at position 19): a repository is wanted, without a tag
+    "#);
 }
 
 #[test]
@@ -297,12 +315,7 @@ fn pull_to_stdout() {
     --- stdout
 
     --- stderr
-    error: the following required arguments were not provided:
-      <IMAGE>...
-
-    Usage: palan pull <IMAGE>... <PATH>
-
-    For more information, try '--help'.
+    error: an image and a path are required: palan pull IMAGE... PATH
     ");
 }
 

@@ -43,7 +43,14 @@ fn an_index_is_rebased_in_place() {
     context.run(&["validate", "@@app:1"]).ok();
     let again =
         context.run(&["rebase", "@@app:1", "--old-base", "@@base:new", "--new-base", "@@base:new"]).ok();
-    assert_snapshot!(again, @"");
+    assert_snapshot!(again, @"
+    exit: 0
+    --- stdout
+    [HOST]/app@sha256:…
+
+    --- stderr
+    nothing to do: [HOST]/app:1 stands on the new base already
+    ");
 }
 
 #[test]
@@ -133,7 +140,7 @@ fn bases_that_nobody_names() {
     --- stdout
 
     --- stderr
-    error: the new base of [HOST]/app@[APP] is not known: it has no org.opencontainers.image.base.name annotation or label
+    error: the new base of [HOST]/app@sha256:… is not known: it has no org.opencontainers.image.base.name annotation or label
     hint: name it with --new-base
     ");
     assert_snapshot!(context.run(&["rebase", "@@app:1", "--new-base", "@@base:new"]), @"
@@ -141,7 +148,7 @@ fn bases_that_nobody_names() {
     --- stdout
 
     --- stderr
-    error: the old base of [HOST]/app@[APP] is not known: it has no org.opencontainers.image.base.digest annotation or label
+    error: the old base of [HOST]/app@sha256:… is not known: it has no org.opencontainers.image.base.digest annotation or label
     hint: name it with --old-base
     ");
     assert_snapshot!(context.run(&["rebase", "@@app:1", "--old-base", "@@base:gone", "--new-base", "@@base:new"]), @"

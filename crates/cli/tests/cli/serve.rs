@@ -5,10 +5,11 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _},
     process::{Child, Stdio},
+    sync::mpsc::{Receiver, channel},
 };
 
 use insta::assert_snapshot;
-use palan_testkit::fault::Reply;
+use palan_testkit::fault::{FaultRegistry, Reply};
 
 use crate::{TestContext, family};
 
@@ -100,36 +101,43 @@ fn the_port_comes_from_the_flag_or_the_environment() {
     "#);
 }
 
+/// A registry whose layers never end; says when one is asked for.
+fn stalling(context: &TestContext) -> (FaultRegistry, Receiver<()>) {
+    let app = family("linux/amd64").app;
+    let (graph, manifest) = (app.graph(), app.manifest);
+    let config = manifest.view::<palan_core::view::Manifest>().unwrap().config.digest;
+    let (asked, layer_asked) = channel();
+    let registry = context.faulty(move |request| {
+        let path = request.path().to_owned();
+        if path.contains("/manifests/") {
+            let reply = Reply::ok(manifest.bytes().clone());
+            return reply.header("Content-Type", manifest.media_type().as_str());
+        }
+        match graph.blobs.iter().find(|(d, _)| path.ends_with(&d.digest.to_string())) {
+            None => Reply::status(200),
+            Some((blob, content)) if blob.digest == config => Reply::ok(content.clone()),
+            Some((_, content)) => {
+                let _ = asked.send(());
+                Reply::ok(content.clone()).stall_after(10)
+            }
+        }
+    });
+    (registry, layer_asked)
+}
+
 #[test]
 fn an_interrupted_pull_leaves_nothing() {
-    let context = TestContext::new();
-    let app = family("linux/amd64").app;
-    let graph = app.graph();
-    let (asked, layer_asked) = std::sync::mpsc::channel();
-    let registry = {
-        let manifest = app.manifest.clone();
-        context.faulty(move |request| {
-            let path = request.path().to_owned();
-            if path.contains("/manifests/") {
-                let reply = Reply::ok(manifest.bytes().clone())
-                    .header("Content-Type", manifest.media_type().as_str());
-                return reply.header("Docker-Content-Digest", &manifest.digest().to_string());
-            }
-            let Some((blob, content)) =
-                graph.blobs.iter().find(|(d, _)| path.ends_with(&d.digest.to_string()))
-            else {
-                return Reply::status(200);
-            };
-            if blob.digest == manifest.view::<palan_core::view::Manifest>().unwrap().config.digest {
-                return Reply::ok(content.clone());
-            }
-            let _ = asked.send(());
-            Reply::ok(content.clone()).stall_after(10)
-        })
-    };
-    let image = format!("{}/app:1", registry.host());
-    for words in [["pull", &image, "x.tar"], ["copy", &image, "oci-archive:x.tar"]] {
-        let mut child = Running(context.command(&words).stderr(Stdio::piped()).spawn().unwrap());
+    for words in [["pull", "IMAGE", "x.tar"], ["pull", "IMAGE", "-"], ["copy", "IMAGE", "oci-archive:x.tar"]]
+    {
+        let context = TestContext::new();
+        let (registry, layer_asked) = stalling(&context);
+        let image = format!("{}/app:1", registry.host());
+        let mut command =
+            context.command(&words.map(|w| w.replace("IMAGE", &image)).each_ref().map(String::as_str));
+        let temporary = context.home("tmp");
+        std::fs::create_dir(&temporary).unwrap();
+        command.env("TMPDIR", &temporary).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = Running(command.spawn().unwrap());
         layer_asked.recv().unwrap();
         interrupt(&child.0);
         assert_eq!(child.0.wait().unwrap().code(), Some(130));
@@ -137,5 +145,6 @@ fn an_interrupted_pull_leaves_nothing() {
         child.0.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
         assert_eq!(stderr, "error: interrupted\n");
         assert_eq!(context.left(), Vec::<String>::new(), "{words:?}");
+        assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "{words:?}");
     }
 }

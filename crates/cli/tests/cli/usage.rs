@@ -163,26 +163,20 @@ fn verbs_of_crane_that_are_missing_say_so() {
     error: not supported yet: `palan auth token`
     ");
     assert_snapshot!(context.run(&["pull", "a", "--format", "legacy", "out.tar"]), @"
-    exit: 2
+    exit: 1
     --- stdout
 
     --- stderr
-    error: unexpected argument 'out.tar' found
-
-    Usage: palan pull [OPTIONS] <IMAGE>... <PATH>
-
-    For more information, try '--help'.
+    error: not supported yet: pull --format legacy
+    hint: docker load reads --format tarball
     ");
     assert_snapshot!(context.run(&["pull", "a", "-c", "cache", "out.tar"]), @"
-    exit: 2
+    exit: 1
     --- stdout
 
     --- stderr
-    error: unexpected argument 'out.tar' found
-
-    Usage: palan pull [OPTIONS] <IMAGE>... <PATH>
-
-    For more information, try '--help'.
+    error: not supported yet: pull --cache_path
+    hint: pull into a layout (--format oci): layers that it has are not pulled again
     ");
 }
 
