@@ -4,7 +4,7 @@ use palan_client::Repo;
 use palan_core::{Descriptor, Digest, MediaType, Mismatch, Selector};
 
 use crate::{
-    exit::{Failure, Result},
+    exit::{Code, Failure, Result},
     session::Session,
 };
 
@@ -47,7 +47,13 @@ async fn size_in(repo: &Repo, digest: Digest) -> Result<u64> {
     match repo.open_blob(&unknown, 0).await {
         Err(palan_client::Error::Mismatch { source: Mismatch::Size { found, .. }, .. }) => Ok(found),
         Err(error) => Err(error.into()),
-        Ok(_) => Ok(0),
+        Ok(mut content) => match content.next().await {
+            None => Ok(0),
+            Some(_) => {
+                let name = repo.name().with_digest(digest);
+                Err(Failure::new(Code::Failure, format!("the registry does not say how large {name} is")))
+            }
+        },
     }
 }
 

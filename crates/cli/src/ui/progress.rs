@@ -12,6 +12,9 @@ use palan_core::{Descriptor, Digest};
 
 use super::Ui;
 
+/// Smaller blobs are there before a bar could be read.
+const WORTH_A_BAR: u64 = 256 * 1024;
+
 /// Bars for the transfers of one command; dropping it clears them.
 pub(crate) struct Progress(Arc<Inner>);
 
@@ -69,7 +72,7 @@ impl Inner {
     }
 
     fn start(&self, blob: &Descriptor) {
-        let Some(bars) = &self.bars else { return };
+        let Some(bars) = self.bars.as_ref().filter(|_| blob.size >= WORTH_A_BAR) else { return };
         let bar = bars.add(ProgressBar::new(blob.size).with_style(style()).with_message(blob.digest.short()));
         bar.enable_steady_tick(Duration::from_millis(200));
         self.moving().insert(blob.digest, bar);
