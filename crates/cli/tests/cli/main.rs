@@ -6,6 +6,7 @@
 mod auth;
 mod bad_input;
 mod context;
+mod demo;
 mod fixture;
 mod look;
 mod move_images;

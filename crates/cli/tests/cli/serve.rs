@@ -14,7 +14,7 @@ use palan_testkit::fault::{FaultRegistry, Reply};
 use crate::{TestContext, family};
 
 /// A child that is killed when a test fails.
-struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -28,7 +28,10 @@ fn interrupt(child: &Child) {
     assert!(status.success());
 }
 
-fn serve(context: &TestContext, words: &[&str]) -> (Running, String, BufReader<std::process::ChildStderr>) {
+pub(crate) fn serve(
+    context: &TestContext,
+    words: &[&str],
+) -> (Running, String, BufReader<std::process::ChildStderr>) {
     let mut command = context.command(&[&["registry", "serve"], words].concat());
     let mut child = Running(command.stderr(Stdio::piped()).spawn().unwrap());
     let mut stderr = BufReader::new(child.0.stderr.take().unwrap());
