@@ -4,6 +4,8 @@
 //! the test; `fails=N` blocks must exit with N. Digests, sizes and the width of columns may differ.
 
 #![cfg(unix)]
+// Helpers are not tests to clippy, and a test fails by panicking.
+#![allow(clippy::unwrap_used)]
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -109,7 +111,8 @@ fn every_command_of_the_tutorial_does_what_the_page_says() {
     let mut address = String::new();
     let mut ran = 0;
     for block in blocks(page) {
-        let expected_code = block.info.split_once("fails=").map_or(0, |(_, code)| code.trim().parse().unwrap());
+        let expected_code =
+            block.info.split_once("fails=").map_or(0, |(_, code)| code.trim().parse().unwrap());
         for (command, expected) in &block.commands {
             if block.info.contains("background") {
                 let (server, at) = serve(command);
@@ -126,7 +129,12 @@ fn every_command_of_the_tutorial_does_what_the_page_says() {
                 .output()
                 .unwrap();
             let printed = String::from_utf8(output.stdout).unwrap().replace(&address, ADDRESS);
-            assert_eq!(output.status.code(), Some(expected_code), "line {}: {command}\n{printed}", block.line);
+            assert_eq!(
+                output.status.code(),
+                Some(expected_code),
+                "line {}: {command}\n{printed}",
+                block.line
+            );
             // What says nothing on the page may still say a sentence on stderr.
             if !expected.is_empty() {
                 assert_eq!(normal(&printed), normal(expected), "line {}: {command}", block.line);

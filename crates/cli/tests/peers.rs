@@ -6,6 +6,8 @@
 //! skipped, loudly and counted.
 
 #![cfg(target_os = "linux")]
+// Helpers are not tests to clippy, and a test fails by panicking.
+#![allow(clippy::unwrap_used)]
 
 use std::{
     fs,
@@ -130,7 +132,8 @@ fn application(folder: &Path) -> (String, PathBuf) {
 
 fn rebase_on(server: &Server, folder: &Path) {
     let host = &server.address;
-    let (old, new, app) = (format!("{host}/base/os:12"), format!("{host}/base/os:13"), format!("{host}/app/svc:1"));
+    let (old, new, app) =
+        (format!("{host}/base/os:12"), format!("{host}/base/os:13"), format!("{host}/app/svc:1"));
     palan(folder, &["append", "--oci-empty-base", "-f", &base(folder, "12"), "-t", &old]);
     palan(folder, &["append", "--oci-empty-base", "-f", &base(folder, "13"), "-t", &new]);
     let (tar, source) = application(folder);
@@ -141,7 +144,11 @@ fn rebase_on(server: &Server, folder: &Path) {
     assert_eq!(palan(folder, &["validate", "--remote", &patched]), format!("PASS: {patched}"));
 
     let image = format!("docker://{patched}");
-    run(folder, "skopeo", &["copy", "-q", "--insecure-policy", "--src-tls-verify=false", &image, "oci:out:x"]);
+    run(
+        folder,
+        "skopeo",
+        &["copy", "-q", "--insecure-policy", "--src-tls-verify=false", &image, "oci:out:x"],
+    );
     run(folder, "umoci", &["unpack", "--rootless", "--image", "out:x", "bundle"]);
     let root = folder.join("bundle/rootfs");
     let release = fs::read_to_string(root.join("etc/os-release")).unwrap();
@@ -149,7 +156,8 @@ fn rebase_on(server: &Server, folder: &Path) {
     assert_eq!(fs::read_link(root.join("usr/bin/runtime-13")).unwrap(), Path::new("runtime"));
     assert!(fs::symlink_metadata(root.join("usr/bin/runtime-12")).is_err(), "a file of the old base is left");
     for file in ["server", "config.toml"] {
-        let (there, here) = (fs::read(root.join("srv/app").join(file)).unwrap(), fs::read(source.join(file)).unwrap());
+        let (there, here) =
+            (fs::read(root.join("srv/app").join(file)).unwrap(), fs::read(source.join(file)).unwrap());
         assert!(there == here, "{file} differs");
     }
 }

@@ -102,11 +102,11 @@ fn check_files(service: &Service, arch: &str, tree: &Tree) -> Vec<String> {
     let expected = merged(NEW_BASE.iter().chain(service.layers), arch);
     let old = merged(OLD_BASE.iter(), arch);
     for (path, content) in &expected {
-        match tree.get(path).map(|node| node.digest()) {
+        match tree.get(path).map(palan_layer::tree::Node::digest) {
             None => faults.push(format!("{arch}: {path} is missing")),
             Some(found) if found == Some(*content) => {}
             Some(found) if found == old.get(path).copied() => {
-                faults.push(format!("{arch}: {path} is not patched"))
+                faults.push(format!("{arch}: {path} is not patched"));
             }
             Some(_) => faults.push(format!("{arch}: {path} has other content")),
         }
