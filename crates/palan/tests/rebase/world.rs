@@ -1,0 +1,273 @@
+//! A registry with images in it, and rebases on it.
+
+use std::collections::BTreeMap;
+
+use palan::{
+    Error, Places,
+    client::{Client, Stats as ClientStats},
+    copy::{self, Options},
+    files,
+    image::Image,
+    place::{Location, Memory, PutAs, Source},
+    rebase::{self, FindingKind, Outcome, Plan, Request},
+    validate,
+};
+use palan_core::{Digest, Document, Selector, view};
+use palan_layer::tree::Content;
+use palan_server::{Registry, RequestKind, Server, Stats};
+use palan_testkit::image::Graph;
+use std::sync::Arc;
+
+/// A registry in memory, listening, and a client.
+pub struct World {
+    pub server: Server,
+    pub places: Places,
+}
+
+/// The kinds of requests that write.
+const WRITES: [RequestKind; 8] = [
+    RequestKind::ManifestPut,
+    RequestKind::ManifestDelete,
+    RequestKind::BlobMount,
+    RequestKind::BlobDelete,
+    RequestKind::UploadStart,
+    RequestKind::UploadAppend,
+    RequestKind::UploadFinish,
+    RequestKind::UploadCancel,
+];
+
+pub fn writes(stats: &Stats) -> u64 {
+    WRITES.iter().map(|kind| stats.of(*kind)).sum()
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with(Places::new(Client::builder().build().unwrap())).await
+    }
+
+    /// Another registry for the same client.
+    pub async fn beside(&self) -> Self {
+        Self::with(self.places.clone()).await
+    }
+
+    async fn with(places: Places) -> Self {
+        let server = Registry::memory().with_request_log().serve("127.0.0.1:0").await.unwrap();
+        Self { server, places }
+    }
+
+    /// `repository:tag` or `repository@digest` in this registry.
+    pub fn text(&self, name: &str) -> String {
+        format!("{}/{name}", self.server.host())
+    }
+
+    pub fn at(&self, name: &str) -> Location {
+        self.text(name).parse().unwrap()
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.server.registry().stats()
+    }
+
+    pub fn client_stats(&self) -> ClientStats {
+        self.places.client().stats()
+    }
+
+    pub async fn put(&self, name: &str, graph: &Graph) {
+        put(&self.places, &self.at(name), graph).await;
+    }
+
+    pub async fn digest(&self, name: &str) -> Digest {
+        self.document(name).await.digest()
+    }
+
+    pub async fn document(&self, name: &str) -> Document {
+        document(&self.places, &self.at(name)).await
+    }
+
+    pub async fn image(&self, name: &str) -> Image {
+        image(&self.places, &self.at(name)).await
+    }
+
+    pub async fn files(&self, name: &str) -> BTreeMap<String, Digest> {
+        files_at(&self.places, &self.at(name)).await
+    }
+
+    /// The children of an index, in order, with their images where they are images.
+    pub async fn children(&self, name: &str) -> Vec<(palan_core::Descriptor, Option<Image>)> {
+        let opened = self.places.source(&self.at(name)).unwrap();
+        let index: view::Index = self.document(name).await.view().unwrap();
+        let mut out = Vec::new();
+        for entry in index.manifests {
+            let image = match opened.place.document(&entry.digest.into()).await {
+                Ok(document) if !entry.is_attestation() => {
+                    Image::load(opened.place.as_ref(), document).await.ok()
+                }
+                _ => None,
+            };
+            out.push((entry, image));
+        }
+        out
+    }
+
+    pub async fn assert_valid(&self, name: &str) {
+        assert_valid(&self.places, &self.at(name)).await;
+    }
+
+    pub fn rebase(&self, image: &str) -> Rebase<'_> {
+        Rebase::of(self, self.at(image))
+    }
+
+    pub async fn stop(self) {
+        self.server.stop().await;
+    }
+}
+
+/// A rebase to be done.
+pub struct Rebase<'a> {
+    world: &'a World,
+    pub request: Request,
+}
+
+/// A rebase that was done.
+pub struct Done {
+    pub plan: Plan,
+    pub outcome: Outcome,
+}
+
+impl Done {
+    pub fn findings(&self, kind: FindingKind) -> Vec<&str> {
+        findings(&self.plan, kind)
+    }
+}
+
+pub fn findings(plan: &Plan, kind: FindingKind) -> Vec<&str> {
+    plan.report().findings.iter().filter(|f| f.kind == kind).map(|f| f.text.as_str()).collect()
+}
+
+impl<'a> Rebase<'a> {
+    pub fn of(world: &'a World, image: Location) -> Self {
+        let request =
+            Request { image, old_base: None, new_base: None, target: None, platforms: Vec::new() };
+        Self { world, request }
+    }
+
+    pub fn bases(self, old: &str, new: &str) -> Self {
+        self.old(old).new(new)
+    }
+
+    pub fn old(self, name: &str) -> Self {
+        let at = self.world.at(name);
+        self.old_at(at)
+    }
+
+    pub fn new(self, name: &str) -> Self {
+        let at = self.world.at(name);
+        self.new_at(at)
+    }
+
+    pub fn to(self, name: &str) -> Self {
+        let at = self.world.at(name);
+        self.to_at(at)
+    }
+
+    pub fn old_at(mut self, location: Location) -> Self {
+        self.request.old_base = Some(location);
+        self
+    }
+
+    pub fn new_at(mut self, location: Location) -> Self {
+        self.request.new_base = Some(location);
+        self
+    }
+
+    pub fn to_at(mut self, location: Location) -> Self {
+        self.request.target = Some(location);
+        self
+    }
+
+    pub fn platform(mut self, pattern: &str) -> Self {
+        self.request.platforms.push(pattern.parse().unwrap());
+        self
+    }
+
+    pub async fn plan(&self) -> Result<Plan, Error> {
+        rebase::plan(&self.world.places, &self.request).await
+    }
+
+    pub async fn run(self) -> Done {
+        let plan = self.plan().await.unwrap_or_else(|e| panic!("{e}"));
+        let outcome = self.apply(&plan).await.unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(outcome.pushed, !plan.is_noop());
+        assert_eq!(outcome.digest, plan.report().new_digest);
+        Done { plan, outcome }
+    }
+
+    pub async fn apply(&self, plan: &Plan) -> Result<Outcome, Error> {
+        rebase::apply(&self.world.places, plan, &Options::default()).await
+    }
+
+    /// Must fail, and write nothing.
+    pub async fn refused(self) -> Error {
+        let before = self.world.stats();
+        let error = self.plan().await.unwrap_err();
+        assert_eq!(writes(&self.world.stats().since(&before)), 0, "{error}");
+        error
+    }
+
+    /// Must find that there is nothing to do, and write nothing.
+    pub async fn changes_nothing(self) -> Plan {
+        let before = self.world.stats();
+        let done = self.run().await;
+        assert!(done.plan.is_noop(), "{:?}", done.plan);
+        assert_eq!(done.plan.report().new_digest, done.plan.report().digest);
+        assert_eq!(writes(&self.world.stats().since(&before)), 0);
+        done.plan
+    }
+}
+
+/// Puts a fixture somewhere.
+pub async fn put(places: &Places, location: &Location, graph: &Graph) {
+    let memory = Memory::new();
+    for (descriptor, content) in &graph.blobs {
+        memory.add_blob(descriptor.media_type.clone(), content.clone());
+    }
+    for document in &graph.documents {
+        memory.add_document(document);
+    }
+    let source: Arc<dyn Source> = Arc::new(memory);
+    let opened = places.target(location).unwrap();
+    let role = location.selector().map_or(PutAs::Root, |s| PutAs::from_selector(&s));
+    let roots = vec![(graph.root().clone(), role)];
+    copy::copy(&source, &opened.place, roots, &Options::default()).await.unwrap();
+    opened.place.finish().await.unwrap();
+}
+
+pub async fn document(places: &Places, location: &Location) -> Document {
+    let opened = places.source(location).unwrap();
+    opened.place.document(opened.chosen().unwrap()).await.unwrap()
+}
+
+pub async fn image(places: &Places, location: &Location) -> Image {
+    let opened = places.source(location).unwrap();
+    let manifest = opened.place.document(opened.chosen().unwrap()).await.unwrap();
+    Image::load(opened.place.as_ref(), manifest).await.unwrap()
+}
+
+/// What a container would see: every file with the SHA-256 of its content.
+pub async fn files_at(places: &Places, location: &Location) -> BTreeMap<String, Digest> {
+    let image = image(places, location).await;
+    let opened = places.source(location).unwrap();
+    let tree = files(opened.place.as_ref(), &image, Content::Digest).await.unwrap();
+    let file = |(path, node): (&[u8], &palan_layer::tree::Node)| {
+        Some((String::from_utf8(path.to_vec()).unwrap(), node.digest()?))
+    };
+    tree.iter().filter_map(file).collect()
+}
+
+pub async fn assert_valid(places: &Places, location: &Location) {
+    let opened = places.source(location).unwrap();
+    let selector: &Selector = opened.chosen().unwrap();
+    let report =
+        validate::validate(opened.place.as_ref(), selector, &validate::Options::default()).await.unwrap();
+    assert!(report.is_valid(), "{:?}", report.faults);
+}
