@@ -219,7 +219,7 @@ pub struct StatusError {
     pub text: Option<String>,
     /// Whether the body is a web page.
     pub html: bool,
-    /// Whether the request went out without credentials.
+    /// Whether it is a refusal, and there are no credentials for the repository.
     pub anonymous: bool,
     /// When to come back, if the registry said so.
     pub retry_after: Option<Duration>,
@@ -262,7 +262,7 @@ impl fmt::Display for StatusError {
         if self.html {
             f.write_str(" with an HTML page, is it a registry?")?;
         }
-        if self.anonymous && self.status == StatusCode::UNAUTHORIZED {
+        if self.anonymous {
             f.write_str(" (no credentials were found)")?;
         }
         Ok(())

@@ -136,7 +136,8 @@ impl Repo {
         if answer.status() == StatusCode::PRECONDITION_FAILED {
             return Err(Error::PreconditionFailed { what: self.name().at(selector).to_string() });
         }
-        let answer = answer.expect(&[StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED]).await?;
+        let wanted = [StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED];
+        let answer = answer.expect_data(&wanted).await?;
         if let Some(stored) = answer.digest() {
             self.check(selector, stored, document.bytes())?;
         }
@@ -151,7 +152,7 @@ impl Repo {
 
     pub(crate) async fn delete(&self, call: &Call<'_>) -> Result<(), Error> {
         let wanted = [StatusCode::ACCEPTED, StatusCode::OK, StatusCode::NO_CONTENT];
-        self.send(call).await?.expect(&wanted).await.map(drop)
+        self.send(call).await?.expect_data(&wanted).await.map(drop)
     }
 
     fn manifest_call(

@@ -29,7 +29,7 @@ pub(crate) struct Response {
     wire: Arc<Wire>,
     /// Whether the registry itself answered, not a host it redirected to.
     pub(crate) own: bool,
-    /// Whether the request went out without credentials.
+    /// Whether it is a refusal for want of credentials.
     pub(crate) anonymous: bool,
 }
 
@@ -42,7 +42,7 @@ impl Response {
     pub(crate) fn new(method: Method, url: Url, mut inner: reqwest::Response, wire: Arc<Wire>) -> Self {
         let headers = std::mem::take(inner.headers_mut());
         let status = inner.status();
-        Self { method, url, status, headers, body: Body::Live(inner), wire, own: true, anonymous: true }
+        Self { method, url, status, headers, body: Body::Live(inner), wire, own: true, anonymous: false }
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -148,7 +148,7 @@ impl Response {
         if wanted.contains(&self.status) { Ok(self) } else { Err(self.into_error().await) }
     }
 
-    /// As [`Response::expect`], and refuses web pages.
+    /// As [`Response::expect`], and refuses web pages: some hosts answer every request with one, and 200.
     pub(crate) async fn expect_data(self, wanted: &[StatusCode]) -> Result<Self, Error> {
         let answer = self.expect(wanted).await?;
         if answer.is_html() {

@@ -133,7 +133,11 @@ impl Transport {
 
     /// Sends a call until its answer is final. Answers that mean failure are answers here.
     pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Response, Error> {
-        self.repeat(call.retry, || self.attempt(call)).await
+        let mut answer = self.repeat(call.retry, || self.attempt(call)).await?;
+        if answer.own && matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            answer.anonymous = self.credentials(&call.registry, &call.repository).await?.is_anonymous();
+        }
+        Ok(answer)
     }
 
     /// Repeats what fails for the moment.
@@ -235,7 +239,6 @@ impl Transport {
             Target::Path(path) => self.probe(call, path, &private).await?,
         };
         answer.own = call.registry.owns(answer.url());
-        answer.anonymous = authorization.is_none();
         if answer.own {
             self.note_warnings(answer.headers());
         }

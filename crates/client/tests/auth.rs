@@ -280,6 +280,8 @@ async fn who_is_not_let_in_hears_why_and_no_secret_is_shown() {
         let text = format!("{error} {error:?}");
         assert!(text.contains(expected), "{name}: {text}");
         assert!(!text.contains("hunter2"), "{name}: {text}");
+        let nobody = text.contains("no credentials were found");
+        assert_eq!(nobody, name == "no password", "{name}: {text}");
         assert_eq!(registry.requests().len(), requests, "{name}: {:?}", registry.lines());
         assert!(error.is_unauthorized() || name == "no token", "{name}");
     }

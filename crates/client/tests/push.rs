@@ -374,3 +374,25 @@ async fn nothing_is_mounted_from_another_registry() {
     assert!(!mounted.unwrap());
     assert_eq!(registry.requests().len(), 0);
 }
+
+/// A web server that answers everything with a page has stored nothing.
+#[tokio::test]
+async fn a_web_page_is_no_success() {
+    let registry = FaultRegistry::start(|r| {
+        let reply = Reply::ok("<html>").header("content-type", "text/html");
+        if r.method == "POST" { Reply::status(202).header("location", "/upload") } else { reply }
+    })
+    .await;
+    let (client, bytes) = (client(), content(100));
+    let repo = repo(&client, &registry);
+    let document = palan_core::Document::parse(common::MANIFEST, None).unwrap();
+    for outcome in [
+        repo.has_blob(&blob(&bytes)).await.map(drop),
+        repo.push_blob(&blob(&bytes), &bytes).await,
+        repo.put_manifest(&document, &common::tag("x"), palan_client::Precondition::None).await,
+        repo.delete_manifest(&common::tag("x")).await,
+        client.ping(&registry.host()).await,
+    ] {
+        assert!(matches!(outcome, Err(Error::Html { .. })), "{outcome:?}");
+    }
+}

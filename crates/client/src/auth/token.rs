@@ -212,7 +212,5 @@ async fn request(
         let (method, url) = (method.clone(), url.clone());
         transport.follow(Hop { registry, method, url, headers, private, payload, lane: Lane::Api })
     };
-    let mut answer = transport.repeat(true, send).await?;
-    answer.anonymous = private.is_empty();
-    Ok(answer)
+    transport.repeat(true, send).await
 }

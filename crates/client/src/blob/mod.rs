@@ -70,6 +70,9 @@ impl Repo {
         let path = format!("blobs/{}", descriptor.digest);
         let answer = self.send(&self.call(Method::HEAD, &path, Access::Pull)?).await?;
         match answer.status() {
+            StatusCode::OK if answer.is_html() && answer.length() != Some(descriptor.size) => {
+                Err(Error::Html { url: answer.shown_url() })
+            }
             StatusCode::OK => Ok(true),
             StatusCode::NOT_FOUND => Ok(false),
             // The registry sent us to a store whose signed URL is good for `GET` only.

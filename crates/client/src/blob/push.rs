@@ -103,7 +103,7 @@ impl Push<'_> {
         let call = self.body_call(Method::PUT, url, session.offset, length)?;
         let answer = self.repo.send(&call).await?;
         let wanted = [StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED, StatusCode::NO_CONTENT];
-        answer.expect(&wanted).await?;
+        answer.expect_data(&wanted).await?;
         Ok(Step::Done)
     }
 
@@ -114,7 +114,7 @@ impl Push<'_> {
         let call = self.body_call(Method::PATCH, session.location.clone(), offset, length)?;
         let answer = self.repo.send(&call).await?;
         let wanted = [StatusCode::ACCEPTED, StatusCode::CREATED, StatusCode::NO_CONTENT];
-        let answer = answer.expect(&wanted).await?;
+        let answer = answer.expect_data(&wanted).await?;
         let reached = received(&answer).unwrap_or(offset + length);
         if reached <= offset || reached > self.descriptor.size {
             return Err(answer.malformed(format!("claims to have {reached} bytes of the upload")));

@@ -40,7 +40,8 @@ impl<'a> Upload<'a> {
         let opened = self.opener.open(self.offset).await;
         let source = opened.map_err(|source| Error::Source { digest: self.digest, source })?;
         activity.set_sent(self.length == 0);
-        let body = Body { source, left: self.length, activity, wire, failure: self.failure.clone() };
+        let ready = Bytes::new();
+        let body = Body { source, ready, left: self.length, activity, wire, failure: self.failure.clone() };
         Ok(reqwest::Body::wrap_stream(stream::unfold(body, |mut body| async move {
             body.next().await.map(|item| (item, body))
         })))
@@ -55,8 +56,13 @@ impl<'a> Upload<'a> {
     }
 }
 
+/// Small enough that sending one is quick on any line: silence is measured from piece to piece.
+const PIECE: usize = 64 * 1024;
+
 struct Body {
     source: ByteStream,
+    /// What the source gave and was not sent yet.
+    ready: Bytes,
     left: u64,
     activity: Arc<Activity>,
     wire: Arc<Wire>,
@@ -68,23 +74,31 @@ impl Body {
         if self.left == 0 {
             return None;
         }
-        self.activity.pause(true);
-        let item = self.source.next().await;
-        self.activity.pause(false);
-        match item {
-            Some(Ok(mut chunk)) => {
-                chunk.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
-                self.left -= chunk.len() as u64;
-                self.wire.counters.bytes_sent.fetch_add(chunk.len() as u64, Relaxed);
-                self.activity.set_sent(self.left == 0);
-                Some(Ok(chunk))
-            }
-            Some(Err(error)) => Some(Err(self.fail(error))),
-            None => {
-                let missing = self.left;
-                Some(Err(self.fail(format!("the content ends {missing} bytes too early").into())))
+        while self.ready.is_empty() {
+            self.activity.pause(true);
+            let item = self.source.next().await;
+            self.activity.pause(false);
+            match item {
+                Some(Ok(chunk)) => self.ready = chunk,
+                Some(Err(error)) => return Some(Err(self.fail(error))),
+                None => {
+                    let missing = self.left;
+                    return Some(
+                        Err(self.fail(format!("the content ends {missing} bytes too early").into())),
+                    );
+                }
             }
         }
+        Some(Ok(self.piece()))
+    }
+
+    fn piece(&mut self) -> Bytes {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(PIECE);
+        let piece = self.ready.split_to(self.ready.len().min(most));
+        self.left -= piece.len() as u64;
+        self.wire.counters.bytes_sent.fetch_add(piece.len() as u64, Relaxed);
+        self.activity.set_sent(self.left == 0);
+        piece
     }
 
     fn fail(&mut self, error: BoxError) -> BoxError {
