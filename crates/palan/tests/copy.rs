@@ -424,13 +424,14 @@ mod random {
                     (manifest, MediaType::OCI_MANIFEST)
                 }
                 Node::Index { entries, blob } => {
-                    let listed = entries.iter().filter(|_| !documents.is_empty()).map(|(pick, attestation)| {
-                        let mut entry = json!(pick.get(&documents).descriptor());
-                        if *attestation {
-                            entry["platform"] = json!({"os": "unknown", "architecture": "unknown"});
-                        }
-                        entry
-                    });
+                    let listed =
+                        entries.iter().filter(|_| !documents.is_empty()).map(|(pick, attestation)| {
+                            let mut entry = json!(pick.get(&documents).descriptor());
+                            if *attestation {
+                                entry["platform"] = json!({"os": "unknown", "architecture": "unknown"});
+                            }
+                            entry
+                        });
                     let listed: Vec<Value> =
                         listed.chain(blob.iter().map(|pick| json!(pick.get(&pool)))).collect();
                     let index =

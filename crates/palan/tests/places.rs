@@ -164,7 +164,7 @@ fn writers_of_one_directory_lose_nothing() {
                         let image =
                             ImageSpec::new("linux/amd64").layer(layer(&[("f", content.as_bytes())])).build();
                         let role = PutAs::Tag(format!("w{writer}-{n}"));
-                        runtime.block_on(common::store(&layout, &image.graph(), role));
+                        runtime.block_on(common::store(&layout, &image.graph(), role)).unwrap();
                     }
                 });
             }

@@ -66,7 +66,7 @@ impl Archive {
         let path = path.into();
         let place = format.place(&path);
         let tar = TarIndex::read(&path, &place)?;
-        let contents = if tar.get("index.json").is_some() {
+        let contents = if tar.get("index.json").or(tar.get("oci-layout")).is_some() {
             oci_contents(&tar, &place)?
         } else if format == Format::Docker {
             docker_save::contents(&tar, &place)?
@@ -114,9 +114,7 @@ impl Archive {
 }
 
 fn oci_contents(tar: &TarIndex, place: &str) -> Result<Contents, Error> {
-    if let Some(marker) = tar.get("oci-layout") {
-        check_marker(place, &marker.read(tar.path())?)?;
-    }
+    check_marker(place, &tar.content("oci-layout", place)?)?;
     let unusable = |source| Error::Document { name: "index.json".into(), place: place.to_owned(), source };
     let index = tar.content("index.json", place)?;
     let index = Document::parse(index, Some(MediaType::OCI_INDEX)).map_err(unusable)?;

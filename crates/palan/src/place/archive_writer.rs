@@ -293,12 +293,13 @@ impl Target for ArchiveWriter {
             let docker = (self.format == Format::Docker).then(|| Self::docker_manifest(&state));
             (Value::Object(self.index(&state)), docker.transpose()?)
         };
+        let marker = bytes::Bytes::from_static(br#"{"imageLayoutVersion":"1.0.0"}"#);
+        self.bytes(output, "oci-layout", marker).await?;
         if let Some(docker) = docker {
             self.bytes(output, "manifest.json", docker.to_string().into()).await?;
         }
+        // Last: an archive that was cut anywhere has none.
         self.bytes(output, "index.json", index.to_string().into()).await?;
-        let marker = bytes::Bytes::from_static(br#"{"imageLayoutVersion":"1.0.0"}"#);
-        self.bytes(output, "oci-layout", marker).await?;
         let Some(Output { mut file, end }) = turn.take() else { return Err(self.finished()) };
         file.seek(SeekFrom::Start(end)).map_err(self.io())?;
         file.write_all(&[0; 1024]).map_err(self.io())?;

@@ -71,7 +71,7 @@ impl TarIndex {
             let (consumed, size, member) = match event {
                 ParseEvent::NeedData { .. } if window.len() < wanted => {
                     // The end of the file: a tar without its two zero blocks is tolerated, as every reader does.
-                    let ends = window.is_empty() || (window.len() == 512 && window.iter().all(|b| *b == 0));
+                    let ends = offset == length || (window.len() == 512 && window.iter().all(|b| *b == 0));
                     if ends && offset > 0 {
                         break;
                     }

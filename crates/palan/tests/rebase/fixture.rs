@@ -19,10 +19,8 @@ pub const NEW: [Files<'static>; 2] = [
     &[("etc/os-release", Some("new")), ("usr/lib/libc.so", Some("libc 1.0"))],
     &[("usr/lib/libssl.so", Some("ssl 1.1")), ("usr/share/added", Some("added"))],
 ];
-pub const APP: [Files<'static>; 2] = [
-    &[("app/bin", Some("app")), ("app/tmp", Some("tmp"))],
-    &[("app/conf", Some("conf")), ("app/tmp", None)],
-];
+pub const APP: [Files<'static>; 2] =
+    [&[("app/bin", Some("app")), ("app/tmp", Some("tmp"))], &[("app/conf", Some("conf")), ("app/tmp", None)]];
 
 pub fn layer(files: Files<'_>, compression: Compression) -> Layer {
     let spec = LayerSpec::new().compression(compression);

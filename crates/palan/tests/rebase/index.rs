@@ -85,8 +85,7 @@ async fn c3_3_2_a_platform_is_replaced_inside_the_index() {
         let world = three.world().await;
         let index = three.index().attest(form).build();
         world.put("app:v1", &index.graph()).await;
-        let done =
-            world.rebase("app:v1").bases("base:old", "base:new").platform("linux/arm64").run().await;
+        let done = world.rebase("app:v1").bases("base:old", "base:new").platform("linux/arm64").run().await;
 
         let before = entries(&index);
         let children = world.children("app:v1").await;
@@ -164,6 +163,7 @@ async fn attestations_that_say_only_by_subject_or_not_at_all_what_they_are_about
     let image = &three.apps[0];
     let artifact = Attestation::Artifact.about(image);
     let legacy = Attestation::Legacy.about(image);
+    let other = Attestation::Legacy.about(&three.apps[1]);
     let unknown = json!({"os": "unknown", "architecture": "unknown"});
     let bare = |d: &Descriptor, extra: serde_json::Value| {
         let mut entry = json!({"mediaType": d.media_type, "digest": d.digest, "size": d.size});
@@ -180,14 +180,14 @@ async fn attestations_that_say_only_by_subject_or_not_at_all_what_they_are_about
         .entry(bare(&artifact.descriptor, json!({"platform": unknown})), &graph(&artifact))
         .entry(bare(&artifact.descriptor, json!({"artifactType": "x/y"})), &graph(&artifact))
         .entry(bare(&legacy.descriptor, json!({"annotations": marked})), &graph(&legacy))
-        .entry(bare(&legacy.descriptor, json!({"platform": unknown})), &graph(&legacy))
+        .entry(bare(&other.descriptor, json!({"platform": unknown})), &graph(&other))
         .build();
     world.put("app:v1", &index.graph()).await;
     let done = world.rebase("app:v1").bases("base:old", "base:new").run().await;
     let left: Vec<_> = world.children("app:v1").await.into_iter().map(|(e, _)| e).collect();
     // The last one does not call itself an attestation and points at nothing that is gone.
     assert_eq!(left.len(), 2);
-    assert_eq!(left[1].digest, legacy.descriptor.digest);
+    assert_eq!(left[1].digest, other.descriptor.digest);
     assert_eq!(done.findings(FindingKind::AttestationDropped).len(), 3);
     assert_eq!(done.findings(FindingKind::EntryKept).len(), 1);
     world.stop().await;

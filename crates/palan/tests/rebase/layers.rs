@@ -9,9 +9,7 @@ use palan_testkit::image::{History, Image, ImageSpec};
 use serde_json::json;
 
 use crate::{
-    fixture::{
-        APP, NEW, OLD, app, assert_stacked, base, field, layers, merged, new_base, old_base, steps,
-    },
+    fixture::{APP, NEW, OLD, app, assert_stacked, base, field, layers, merged, new_base, old_base, steps},
     world::World,
 };
 
@@ -62,8 +60,7 @@ async fn c3_1_1_no_history_anywhere() {
 #[tokio::test]
 async fn c3_1_2_no_history_and_one_layer() {
     let old = base("linux/amd64", &OLD).history(History::None).build();
-    let app =
-        ImageSpec::new("linux/amd64").on(&old).layers(layers(&APP[..1])).history(History::None).build();
+    let app = ImageSpec::new("linux/amd64").on(&old).layers(layers(&APP[..1])).history(History::None).build();
     let new = base("linux/amd64", &NEW).history(History::None).build();
     rebased(&old, &new, &app).await;
 }
@@ -178,10 +175,12 @@ async fn c3_2_5_an_image_that_is_not_based_on_the_base_is_refused_by_name_and_la
     world.put("app:v1", &app.graph()).await;
     let error = world.rebase("app:v1").bases("base:old", "base:new").refused().await;
     let Error::NotBasedOn(found) = &error else { panic!("{error}") };
-    let difference = Difference::Layer { layer: 2, image: app.layers[1].diff_id, base: old.layers[1].diff_id };
+    let difference =
+        Difference::Layer { layer: 2, image: app.layers[1].diff_id, base: old.layers[1].diff_id };
     assert_eq!(found.difference, difference);
     let text = error.to_string();
-    for part in [world.text("base:old"), app.layers[1].diff_id.to_string(), old.layers[1].diff_id.to_string()] {
+    for part in [world.text("base:old"), app.layers[1].diff_id.to_string(), old.layers[1].diff_id.to_string()]
+    {
         assert!(text.contains(&part), "{text}");
     }
     assert_eq!(world.digest("app:v1").await, app.digest());

@@ -203,7 +203,8 @@ async fn layer_descriptors_are_carried_whole() {
         document.edit(mark).unwrap()
     };
     let image = app(&old).build();
-    let marked = |image: &Image, name| Graph { documents: vec![mark(&image.manifest, name)], ..image.graph() };
+    let marked =
+        |image: &Image, name| Graph { documents: vec![mark(&image.manifest, name)], ..image.graph() };
     let world = world(&old, &new, &marked(&image, "app")).await;
     world.put("base:new", &marked(&new, "new")).await;
     world.rebase("app:v1").bases("base:old", "base:new").run().await;

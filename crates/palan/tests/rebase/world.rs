@@ -146,8 +146,7 @@ pub fn findings(plan: &Plan, kind: FindingKind) -> Vec<&str> {
 
 impl<'a> Rebase<'a> {
     pub fn of(world: &'a World, image: Location) -> Self {
-        let request =
-            Request { image, old_base: None, new_base: None, target: None, platforms: Vec::new() };
+        let request = Request { image, old_base: None, new_base: None, target: None, platforms: Vec::new() };
         Self { world, request }
     }
 
@@ -216,11 +215,12 @@ impl<'a> Rebase<'a> {
 
     /// Must find that there is nothing to do, and write nothing.
     pub async fn changes_nothing(self) -> Plan {
-        let before = self.world.stats();
+        let world = self.world;
+        let before = world.stats();
         let done = self.run().await;
         assert!(done.plan.is_noop(), "{:?}", done.plan);
         assert_eq!(done.plan.report().new_digest, done.plan.report().digest);
-        assert_eq!(writes(&self.world.stats().since(&before)), 0);
+        assert_eq!(writes(&world.stats().since(&before)), 0);
         done.plan
     }
 }
