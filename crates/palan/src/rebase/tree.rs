@@ -68,6 +68,7 @@ impl Tree {
             _ => reader.single(root).await?,
         }
         reader.check()?;
+        reader.share_hints();
         Ok(reader.tree)
     }
 }
@@ -158,6 +159,16 @@ impl<'a> Reader<'a> {
                 entry.digest, entry.media_type
             );
             self.tree.findings.push(Finding::of_index(FindingKind::EntryKept, text));
+        }
+    }
+
+    /// Images that say nothing were built together with those that do.
+    fn share_hints(&mut self) {
+        let nothing = Hints::default();
+        let said = self.tree.nodes.iter().map(|node| &node.hints).find(|hints| **hints != nothing).cloned();
+        let Some(said) = said else { return };
+        for node in self.tree.nodes.iter_mut().filter(|node| node.hints == nothing) {
+            node.hints = said.clone();
         }
     }
 

@@ -8,21 +8,21 @@ use palan_testkit::image::{Image, ImageSpec, Layer, LayerSpec};
 use serde_json::Value;
 
 /// What a layer does: files with their content; `None` hides one.
-pub type Files<'a> = &'a [(&'a str, Option<&'a str>)];
+pub(crate) type Files<'a> = &'a [(&'a str, Option<&'a str>)];
 
 /// Two layers; the second one patched differently.
-pub const OLD: [Files<'static>; 2] = [
+pub(crate) const OLD: [Files<'static>; 2] = [
     &[("etc/os-release", Some("old")), ("usr/lib/libc.so", Some("libc 1.0"))],
     &[("usr/lib/libssl.so", Some("ssl 1.0")), ("usr/share/obsolete", Some("obsolete"))],
 ];
-pub const NEW: [Files<'static>; 2] = [
+pub(crate) const NEW: [Files<'static>; 2] = [
     &[("etc/os-release", Some("new")), ("usr/lib/libc.so", Some("libc 1.0"))],
     &[("usr/lib/libssl.so", Some("ssl 1.1")), ("usr/share/added", Some("added"))],
 ];
-pub const APP: [Files<'static>; 2] =
+pub(crate) const APP: [Files<'static>; 2] =
     [&[("app/bin", Some("app")), ("app/tmp", Some("tmp"))], &[("app/conf", Some("conf")), ("app/tmp", None)]];
 
-pub fn layer(files: Files<'_>, compression: Compression) -> Layer {
+pub(crate) fn layer(files: Files<'_>, compression: Compression) -> Layer {
     let spec = LayerSpec::new().compression(compression);
     let add = |spec: LayerSpec, (path, content): &(&str, Option<&str>)| match content {
         Some(content) => spec.file(path, content),
@@ -31,20 +31,20 @@ pub fn layer(files: Files<'_>, compression: Compression) -> Layer {
     files.iter().fold(spec, add).build()
 }
 
-pub fn layers(stack: &[Files<'_>]) -> Vec<Layer> {
+pub(crate) fn layers(stack: &[Files<'_>]) -> Vec<Layer> {
     stack.iter().map(|files| layer(files, Compression::Gzip)).collect()
 }
 
-pub fn old_base() -> Image {
+pub(crate) fn old_base() -> Image {
     base("linux/amd64", &OLD).build()
 }
 
-pub fn new_base() -> Image {
+pub(crate) fn new_base() -> Image {
     base("linux/amd64", &NEW).build()
 }
 
 /// A base image of layers; every platform has its own.
-pub fn base(platform: &str, stack: &[Files<'_>]) -> ImageSpec {
+pub(crate) fn base(platform: &str, stack: &[Files<'_>]) -> ImageSpec {
     let marker = [("etc/platform", Some(platform))];
     let mut all = vec![marker.as_slice()];
     all.extend_from_slice(stack);
@@ -55,12 +55,12 @@ pub fn base(platform: &str, stack: &[Files<'_>]) -> ImageSpec {
 }
 
 /// An application on a base.
-pub fn app(base: &Image) -> ImageSpec {
+pub(crate) fn app(base: &Image) -> ImageSpec {
     ImageSpec::for_platform(base.platform.clone()).on(base).layers(layers(&APP))
 }
 
 /// The files that a stack of layers amounts to, for a platform.
-pub fn merged(platform: &str, stacks: &[&[Files<'_>]]) -> BTreeMap<String, Digest> {
+pub(crate) fn merged(platform: &str, stacks: &[&[Files<'_>]]) -> BTreeMap<String, Digest> {
     let mut out = BTreeMap::from([("etc/platform".to_owned(), Digest::sha256(platform.as_bytes()))]);
     for (path, content) in stacks.iter().copied().flatten().copied().flatten() {
         match content {
@@ -71,12 +71,12 @@ pub fn merged(platform: &str, stacks: &[&[Files<'_>]]) -> BTreeMap<String, Diges
     out
 }
 
-pub fn diff_ids(image: &Loaded) -> Vec<Digest> {
+pub(crate) fn diff_ids(image: &Loaded) -> Vec<Digest> {
     image.config_view.rootfs.diff_ids.clone()
 }
 
 /// The layers of `result` are those of `new` and then `app`'s above its first `base_layers`, by content and as stored.
-pub fn assert_stacked(result: &Loaded, new: &Image, app: &Image, base_layers: usize) {
+pub(crate) fn assert_stacked(result: &Loaded, new: &Image, app: &Image, base_layers: usize) {
     let expected = new.layers.iter().chain(&app.layers[base_layers..]);
     let (ids, digests): (Vec<_>, Vec<_>) = expected.map(|l| (l.diff_id, l.digest)).unzip();
     assert_eq!(diff_ids(result), ids);
@@ -85,7 +85,7 @@ pub fn assert_stacked(result: &Loaded, new: &Image, app: &Image, base_layers: us
 }
 
 /// Either no history, or one entry for each layer.
-pub fn assert_whole_history(image: &Loaded) {
+pub(crate) fn assert_whole_history(image: &Loaded) {
     let history = &image.config_view.history;
     if !history.is_empty() {
         let filled = history.iter().filter(|h| !h.empty_layer).count();
@@ -94,12 +94,12 @@ pub fn assert_whole_history(image: &Loaded) {
 }
 
 /// What made each step, in order.
-pub fn steps(image: &Loaded) -> Vec<String> {
+pub(crate) fn steps(image: &Loaded) -> Vec<String> {
     let steps = image.config_view.history.iter();
     steps.map(|h| h.created_by.clone().unwrap_or_else(|| "-".to_owned())).collect()
 }
 
 /// A field by JSON pointer.
-pub fn field(document: &palan_core::Document, pointer: &str) -> Option<Value> {
+pub(crate) fn field(document: &palan_core::Document, pointer: &str) -> Option<Value> {
     Value::Object(document.object().unwrap()).pointer(pointer).cloned()
 }

@@ -19,9 +19,9 @@ use palan_testkit::image::Graph;
 use std::sync::Arc;
 
 /// A registry in memory, listening, and a client.
-pub struct World {
-    pub server: Server,
-    pub places: Places,
+pub(crate) struct World {
+    pub(crate) server: Server,
+    pub(crate) places: Places,
 }
 
 /// The kinds of requests that write.
@@ -36,17 +36,17 @@ const WRITES: [RequestKind; 8] = [
     RequestKind::UploadCancel,
 ];
 
-pub fn writes(stats: &Stats) -> u64 {
+pub(crate) fn writes(stats: &Stats) -> u64 {
     WRITES.iter().map(|kind| stats.of(*kind)).sum()
 }
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(Places::new(Client::builder().build().unwrap())).await
     }
 
     /// Another registry for the same client.
-    pub async fn beside(&self) -> Self {
+    pub(crate) async fn beside(&self) -> Self {
         Self::with(self.places.clone()).await
     }
 
@@ -56,44 +56,44 @@ impl World {
     }
 
     /// `repository:tag` or `repository@digest` in this registry.
-    pub fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         format!("{}/{name}", self.server.host())
     }
 
-    pub fn at(&self, name: &str) -> Location {
+    pub(crate) fn at(&self, name: &str) -> Location {
         self.text(name).parse().unwrap()
     }
 
-    pub fn stats(&self) -> Stats {
+    pub(crate) fn stats(&self) -> Stats {
         self.server.registry().stats()
     }
 
-    pub fn client_stats(&self) -> ClientStats {
+    pub(crate) fn client_stats(&self) -> ClientStats {
         self.places.client().stats()
     }
 
-    pub async fn put(&self, name: &str, graph: &Graph) {
+    pub(crate) async fn put(&self, name: &str, graph: &Graph) {
         put(&self.places, &self.at(name), graph).await;
     }
 
-    pub async fn digest(&self, name: &str) -> Digest {
+    pub(crate) async fn digest(&self, name: &str) -> Digest {
         self.document(name).await.digest()
     }
 
-    pub async fn document(&self, name: &str) -> Document {
+    pub(crate) async fn document(&self, name: &str) -> Document {
         document(&self.places, &self.at(name)).await
     }
 
-    pub async fn image(&self, name: &str) -> Image {
+    pub(crate) async fn image(&self, name: &str) -> Image {
         image(&self.places, &self.at(name)).await
     }
 
-    pub async fn files(&self, name: &str) -> BTreeMap<String, Digest> {
+    pub(crate) async fn files(&self, name: &str) -> BTreeMap<String, Digest> {
         files_at(&self.places, &self.at(name)).await
     }
 
     /// The children of an index, in order, with their images where they are images.
-    pub async fn children(&self, name: &str) -> Vec<(palan_core::Descriptor, Option<Image>)> {
+    pub(crate) async fn children(&self, name: &str) -> Vec<(palan_core::Descriptor, Option<Image>)> {
         let opened = self.places.source(&self.at(name)).unwrap();
         let index: view::Index = self.document(name).await.view().unwrap();
         let mut out = Vec::new();
@@ -109,91 +109,91 @@ impl World {
         out
     }
 
-    pub async fn assert_valid(&self, name: &str) {
+    pub(crate) async fn assert_valid(&self, name: &str) {
         assert_valid(&self.places, &self.at(name)).await;
     }
 
-    pub fn rebase(&self, image: &str) -> Rebase<'_> {
+    pub(crate) fn rebase(&self, image: &str) -> Rebase<'_> {
         Rebase::of(self, self.at(image))
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.server.stop().await;
     }
 }
 
 /// A rebase to be done.
-pub struct Rebase<'a> {
+pub(crate) struct Rebase<'a> {
     world: &'a World,
-    pub request: Request,
+    pub(crate) request: Request,
 }
 
 /// A rebase that was done.
-pub struct Done {
-    pub plan: Plan,
-    pub outcome: Outcome,
+pub(crate) struct Done {
+    pub(crate) plan: Plan,
+    pub(crate) outcome: Outcome,
 }
 
 impl Done {
-    pub fn findings(&self, kind: FindingKind) -> Vec<&str> {
+    pub(crate) fn findings(&self, kind: FindingKind) -> Vec<&str> {
         findings(&self.plan, kind)
     }
 }
 
-pub fn findings(plan: &Plan, kind: FindingKind) -> Vec<&str> {
+pub(crate) fn findings(plan: &Plan, kind: FindingKind) -> Vec<&str> {
     plan.report().findings.iter().filter(|f| f.kind == kind).map(|f| f.text.as_str()).collect()
 }
 
 impl<'a> Rebase<'a> {
-    pub fn of(world: &'a World, image: Location) -> Self {
+    pub(crate) fn of(world: &'a World, image: Location) -> Self {
         let request = Request { image, old_base: None, new_base: None, target: None, platforms: Vec::new() };
         Self { world, request }
     }
 
-    pub fn bases(self, old: &str, new: &str) -> Self {
+    pub(crate) fn bases(self, old: &str, new: &str) -> Self {
         self.old(old).new(new)
     }
 
-    pub fn old(self, name: &str) -> Self {
+    pub(crate) fn old(self, name: &str) -> Self {
         let at = self.world.at(name);
         self.old_at(at)
     }
 
-    pub fn new(self, name: &str) -> Self {
+    pub(crate) fn new(self, name: &str) -> Self {
         let at = self.world.at(name);
         self.new_at(at)
     }
 
-    pub fn to(self, name: &str) -> Self {
+    pub(crate) fn to(self, name: &str) -> Self {
         let at = self.world.at(name);
         self.to_at(at)
     }
 
-    pub fn old_at(mut self, location: Location) -> Self {
+    pub(crate) fn old_at(mut self, location: Location) -> Self {
         self.request.old_base = Some(location);
         self
     }
 
-    pub fn new_at(mut self, location: Location) -> Self {
+    pub(crate) fn new_at(mut self, location: Location) -> Self {
         self.request.new_base = Some(location);
         self
     }
 
-    pub fn to_at(mut self, location: Location) -> Self {
+    pub(crate) fn to_at(mut self, location: Location) -> Self {
         self.request.target = Some(location);
         self
     }
 
-    pub fn platform(mut self, pattern: &str) -> Self {
+    pub(crate) fn platform(mut self, pattern: &str) -> Self {
         self.request.platforms.push(pattern.parse().unwrap());
         self
     }
 
-    pub async fn plan(&self) -> Result<Plan, Error> {
+    pub(crate) async fn plan(&self) -> Result<Plan, Error> {
         rebase::plan(&self.world.places, &self.request).await
     }
 
-    pub async fn run(self) -> Done {
+    pub(crate) async fn run(self) -> Done {
         let plan = self.plan().await.unwrap_or_else(|e| panic!("{e}"));
         let outcome = self.apply(&plan).await.unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(outcome.pushed, !plan.is_noop());
@@ -201,12 +201,12 @@ impl<'a> Rebase<'a> {
         Done { plan, outcome }
     }
 
-    pub async fn apply(&self, plan: &Plan) -> Result<Outcome, Error> {
+    pub(crate) async fn apply(&self, plan: &Plan) -> Result<Outcome, Error> {
         rebase::apply(&self.world.places, plan, &Options::default()).await
     }
 
     /// Must fail, and write nothing.
-    pub async fn refused(self) -> Error {
+    pub(crate) async fn refused(self) -> Error {
         let before = self.world.stats();
         let error = self.plan().await.unwrap_err();
         assert_eq!(writes(&self.world.stats().since(&before)), 0, "{error}");
@@ -214,7 +214,7 @@ impl<'a> Rebase<'a> {
     }
 
     /// Must find that there is nothing to do, and write nothing.
-    pub async fn changes_nothing(self) -> Plan {
+    pub(crate) async fn changes_nothing(self) -> Plan {
         let world = self.world;
         let before = world.stats();
         let done = self.run().await;
@@ -226,7 +226,7 @@ impl<'a> Rebase<'a> {
 }
 
 /// Puts a fixture somewhere.
-pub async fn put(places: &Places, location: &Location, graph: &Graph) {
+pub(crate) async fn put(places: &Places, location: &Location, graph: &Graph) {
     let memory = Memory::new();
     for (descriptor, content) in &graph.blobs {
         memory.add_blob(descriptor.media_type.clone(), content.clone());
@@ -242,19 +242,19 @@ pub async fn put(places: &Places, location: &Location, graph: &Graph) {
     opened.place.finish().await.unwrap();
 }
 
-pub async fn document(places: &Places, location: &Location) -> Document {
+pub(crate) async fn document(places: &Places, location: &Location) -> Document {
     let opened = places.source(location).unwrap();
     opened.place.document(opened.chosen().unwrap()).await.unwrap()
 }
 
-pub async fn image(places: &Places, location: &Location) -> Image {
+pub(crate) async fn image(places: &Places, location: &Location) -> Image {
     let opened = places.source(location).unwrap();
     let manifest = opened.place.document(opened.chosen().unwrap()).await.unwrap();
     Image::load(opened.place.as_ref(), manifest).await.unwrap()
 }
 
 /// What a container would see: every file with the SHA-256 of its content.
-pub async fn files_at(places: &Places, location: &Location) -> BTreeMap<String, Digest> {
+pub(crate) async fn files_at(places: &Places, location: &Location) -> BTreeMap<String, Digest> {
     let image = image(places, location).await;
     let opened = places.source(location).unwrap();
     let tree = files(opened.place.as_ref(), &image, Content::Digest).await.unwrap();
@@ -264,7 +264,7 @@ pub async fn files_at(places: &Places, location: &Location) -> BTreeMap<String, 
     tree.iter().filter_map(file).collect()
 }
 
-pub async fn assert_valid(places: &Places, location: &Location) {
+pub(crate) async fn assert_valid(places: &Places, location: &Location) {
     let opened = places.source(location).unwrap();
     let selector: &Selector = opened.chosen().unwrap();
     let report =

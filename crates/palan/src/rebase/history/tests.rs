@@ -2,6 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// A name, three histories (old base, image, new base), and what is made of them.
+type Case<'a> = (&'a str, &'a [Value], &'a [Value], &'a [Value], Layers, &'a [&'a str]);
+type Noted<'a> = (&'a str, &'a [Value], &'a [Value], &'a [Value], bool);
+
 fn layer(name: &str) -> Value {
     json!({"created_by": name})
 }
@@ -26,7 +30,7 @@ fn every_shape_of_history_is_carried_as_well_as_it_can_be() {
     let base = [b1.clone(), b2.clone()];
     let new = [n1.clone(), empty("CMD"), n2.clone()];
     let null = json!({"created": null, "created_by": "a1", "x-mine": 1});
-    let cases: [(&str, &[Value], &[Value], &[Value], Layers, &[&str]); 17] = [
+    let cases: [Case<'_>; 17] = [
         (
             "full",
             &base,
@@ -123,7 +127,7 @@ fn every_shape_of_history_is_carried_as_well_as_it_can_be() {
         ),
         (
             "incomplete on a base that tells too little",
-            &[b1.clone()],
+            std::slice::from_ref(&b1),
             &[b1.clone(), env.clone(), a1.clone()],
             &new,
             l(2, 4, 2),
@@ -131,7 +135,7 @@ fn every_shape_of_history_is_carried_as_well_as_it_can_be() {
         ),
         (
             "the base tells too little, the image all",
-            &[b1.clone()],
+            std::slice::from_ref(&b1),
             &[b1.clone(), layer("p"), env.clone(), a1.clone()],
             &new,
             l(2, 3, 2),
@@ -160,7 +164,7 @@ fn history() -> impl Strategy<Value = Vec<Value>> {
 #[test]
 fn what_could_not_be_carried_is_said_and_nothing_else() {
     let base = [layer("b1")];
-    let cases: [(&str, &[Value], &[Value], &[Value], bool); 6] = [
+    let cases: [Noted<'_>; 6] = [
         ("whole", &base, &[layer("b1"), layer("a1")], &base, false),
         ("none", &base, &[], &[], false),
         ("image has none", &base, &[], &base, false),
