@@ -175,7 +175,7 @@ impl Work<'_> {
             "schemaVersion": 2,
             "mediaType": MediaType::OCI_MANIFEST,
             "config": config.descriptor(),
-            "layers": self.descriptors(Family::Oci),
+            "layers": self.descriptors("an empty image", Family::Oci)?,
         });
         let manifest = Document::from_value(&manifest, MediaType::OCI_MANIFEST)?;
         self.new.add_document(&manifest);
@@ -184,7 +184,7 @@ impl Work<'_> {
 
     async fn append(&self, source: &dyn Source, root: Document) -> Result<Document, Error> {
         if root.kind() != Kind::Index {
-            return self.image(source, root).await;
+            return self.single(source, root).await;
         }
         let index: view::Index = image::parsed(source, &root)?;
         let mut replaced = Replaced::new();
@@ -197,12 +197,8 @@ impl Work<'_> {
         let subjects = index::subjects(source, &index).await?;
         if replaced.is_empty() {
             let found = index.manifests.into_iter().filter_map(|e| e.platform).collect();
-            let wanted = self.platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            return Err(Error::NoPlatform {
-                image: format!("{}@{}", source.name(), root.digest()),
-                wanted,
-                found,
-            });
+            let image = format!("{}@{}", source.name(), root.digest());
+            return Err(Error::NoPlatform { image, wanted: self.wanted(), found });
         }
         let (edited, notes) = index::rewrite(&root, &replaced, &subjects, |_, _| {})?;
         notes.into_iter().for_each(|note| self.observer.note(note));
@@ -210,9 +206,22 @@ impl Work<'_> {
         Ok(edited)
     }
 
+    async fn single(&self, source: &dyn Source, manifest: Document) -> Result<Document, Error> {
+        let image = Image::load(source, manifest.clone()).await?;
+        let found = image.platform();
+        if self.platforms.is_empty() || self.platforms.iter().any(|p| p.matches(&found)) {
+            return self.image(source, manifest).await;
+        }
+        Err(Error::WrongPlatform { image: image.name, wanted: self.wanted(), found })
+    }
+
+    fn wanted(&self) -> String {
+        self.platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
     async fn image(&self, source: &dyn Source, manifest: Document) -> Result<Document, Error> {
         let image = Image::load(source, manifest).await?;
-        let family = image.manifest.family();
+        let layers = self.descriptors(&image.name, image.manifest.family())?;
         let steps = image.config_view.history.iter().filter(|h| !h.empty_layer).count();
         let whole = steps == image.manifest_view.layers.len();
         let config = image.config.edit(|json| self.edit_config(json, whole))?;
@@ -223,8 +232,9 @@ impl Work<'_> {
             if let Some(config) = json.get_mut("config").and_then(Value::as_object_mut) {
                 config.shift_remove("data");
             }
-            if let Some(layers) = json.get_mut("layers").and_then(Value::as_array_mut) {
-                layers.extend(self.descriptors(family));
+            match json.get_mut("layers").and_then(Value::as_array_mut) {
+                Some(all) => all.extend(layers),
+                None => drop(json.insert("layers".into(), layers.into())),
             }
             if let Some(name) = &self.hints {
                 if !json.get("annotations").is_some_and(Value::is_object) {
@@ -241,17 +251,33 @@ impl Work<'_> {
         Ok(edited)
     }
 
-    fn descriptors(&self, family: Family) -> Vec<Value> {
-        self.layers.iter().filter_map(|l| l.packed.descriptor(family)).map(|d| json!(d)).collect()
+    /// Fails where the family has no media type for a layer: an OCI index may list Docker images, and layers are packed
+    /// for the index's family.
+    fn descriptors(&self, image: &str, family: Family) -> Result<Vec<Value>, Error> {
+        let describe = |layer: &Packed| {
+            let Packed { packed, .. } = layer;
+            let described = packed.descriptor(family).ok_or_else(|| Error::Family {
+                image: image.to_owned(),
+                family,
+                layer: packed.digest,
+                media_type: packed
+                    .descriptor(Family::Oci)
+                    .map_or_else(|| packed.compression.to_string(), |d| d.media_type.to_string()),
+            })?;
+            Ok(json!(described))
+        };
+        self.layers.iter().map(describe).collect()
     }
 
     /// Adds diff IDs and, where the history is complete so far, an entry for each layer.
     fn edit_config(&self, json: &mut Map<String, Value>, history_is_whole: bool) {
         let ids = self.layers.iter().map(|l| json!(l.packed.diff_id));
-        if let Some(all) =
-            json.get_mut("rootfs").and_then(|r| r.get_mut("diff_ids")).and_then(Value::as_array_mut)
-        {
-            all.extend(ids);
+        // Images of no layers come without diff IDs at all.
+        let rootfs = json.get_mut("rootfs").and_then(Value::as_object_mut);
+        match rootfs.map(|rootfs| rootfs.entry("diff_ids").or_insert(Value::Null)) {
+            Some(Value::Array(all)) => all.extend(ids),
+            Some(none) => *none = ids.collect(),
+            None => {}
         }
         let entries = self.layers.iter().map(|l| json!({"created_by": format!("palan append {}", l.name)}));
         if !history_is_whole {

@@ -21,6 +21,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use crate::{
     Error, Event, Observer, Transfer,
+    image::{self, MAX_DEPTH},
     place::{BlobStream, Origin, PutAs, Source, Target},
 };
 
@@ -123,7 +124,7 @@ impl Engine {
         let descriptor = root.descriptor();
         let origin = self.source.origin(root.digest());
         if !self.is_there(&descriptor, &origin).await? {
-            self.successors(&root).await?;
+            self.successors(&root, 0).await?;
         } else if role == PutAs::Root {
             self.done(&descriptor, Transfer::Present);
             return Ok(());
@@ -144,7 +145,7 @@ impl Engine {
         self.target.has_graph(document).await
     }
 
-    fn child(self: Arc<Self>, entry: Descriptor) -> BoxFuture<'static, Result<(), Error>> {
+    fn child(self: Arc<Self>, entry: Descriptor, depth: usize) -> BoxFuture<'static, Result<(), Error>> {
         Box::pin(async move {
             let cell = self.cell(entry.digest);
             cell.get_or_try_init(|| async {
@@ -156,7 +157,7 @@ impl Engine {
                     let _permit = self.permit().await?;
                     self.source.document(&Selector::Digest(entry.digest)).await?
                 };
-                self.successors(&document).await?;
+                self.successors(&document, depth).await?;
                 self.put(&document, &PutAs::Child).await
             })
             .await
@@ -165,7 +166,10 @@ impl Engine {
     }
 
     /// Copies everything that `document` names, except its subject.
-    async fn successors(self: &Arc<Self>, document: &Document) -> Result<(), Error> {
+    async fn successors(self: &Arc<Self>, document: &Document, depth: usize) -> Result<(), Error> {
+        if depth > MAX_DEPTH {
+            return Err(image::too_deep(self.source.as_ref(), document.digest()));
+        }
         let unusable = |source| Error::Document {
             name: document.digest().to_string(),
             place: self.source.name(),
@@ -182,7 +186,7 @@ impl Engine {
                 let (later, first): (Vec<_>, Vec<_>) =
                     index.manifests.into_iter().partition(Descriptor::is_attestation);
                 for wave in [first, later] {
-                    try_join_all(wave.into_iter().map(|entry| self.successor(entry))).await?;
+                    try_join_all(wave.into_iter().map(|entry| self.successor(entry, depth + 1))).await?;
                 }
             }
             Kind::Other => {}
@@ -191,9 +195,9 @@ impl Engine {
     }
 
     /// An index may list blobs of any type; what is not a manifest or index is copied as a blob.
-    fn successor(self: &Arc<Self>, entry: Descriptor) -> BoxFuture<'static, Result<(), Error>> {
+    fn successor(self: &Arc<Self>, entry: Descriptor, depth: usize) -> BoxFuture<'static, Result<(), Error>> {
         if entry.media_type.is_document() {
-            Arc::clone(self).child(entry)
+            Arc::clone(self).child(entry, depth)
         } else {
             Box::pin(self.spawn_blob(entry))
         }

@@ -13,6 +13,15 @@ use crate::{
     place::{Source, read_all, verified},
 };
 
+/// How deep documents may list documents. Real ones have two levels, some three; without a bound, a hostile registry
+/// could exhaust the stack.
+pub(crate) const MAX_DEPTH: usize = 16;
+
+pub(crate) fn too_deep(source: &dyn Source, document: palan_core::Digest) -> Error {
+    let reason = format!("it is nested more than {MAX_DEPTH} levels deep");
+    Error::InvalidImage { image: format!("{}@{document}", source.name()), reason }
+}
+
 /// One image: its manifest and its config, as documents and as views.
 #[derive(Clone, Debug)]
 pub struct Image {
@@ -127,27 +136,29 @@ pub async fn choose_from(
     document: Document,
     wanted: Option<&PlatformPattern>,
 ) -> Result<Document, Error> {
-    match document.kind() {
-        Kind::Index => {
-            let entry = choose_entry(source, &document, wanted).await?;
-            let child = source.document(&entry.digest.into()).await?;
-            Box::pin(choose_from(source, child, wanted)).await
+    let mut document = document;
+    for _ in 0..MAX_DEPTH {
+        if document.kind() != Kind::Index {
+            return check_platform(source, document, wanted).await;
         }
-        _ => {
-            if let Some(wanted) = wanted {
-                let image = Image::load(source, document.clone()).await?;
-                if !wanted.matches(&image.platform()) {
-                    let found = image.platform();
-                    return Err(Error::WrongPlatform {
-                        image: image.name,
-                        wanted: wanted.to_string(),
-                        found,
-                    });
-                }
-            }
-            Ok(document)
-        }
+        let entry = choose_entry(source, &document, wanted).await?;
+        document = source.document(&entry.digest.into()).await?;
     }
+    Err(too_deep(source, document.digest()))
+}
+
+async fn check_platform(
+    source: &dyn Source,
+    manifest: Document,
+    wanted: Option<&PlatformPattern>,
+) -> Result<Document, Error> {
+    let Some(wanted) = wanted else { return Ok(manifest) };
+    let image = Image::load(source, manifest.clone()).await?;
+    let found = image.platform();
+    if wanted.matches(&found) {
+        return Ok(manifest);
+    }
+    Err(Error::WrongPlatform { image: image.name, wanted: wanted.to_string(), found })
 }
 
 async fn choose_entry(

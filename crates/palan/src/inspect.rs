@@ -114,18 +114,19 @@ pub async fn inspect(
         _ => vec![root],
     };
     let images = try_join_all(manifests.into_iter().map(|m| async { load(source, m).await })).await?;
+    let mut found = Vec::new();
     for image in images {
         match image {
             Ok(image) if wanted.is_none_or(|w| w.matches(&image.platform())) => {
                 report.images.push(describe(&image));
             }
-            Ok(_) => {}
+            Ok(image) => found.push(image.platform()),
             Err(other) => report.others.push(other),
         }
     }
     if let (Some(wanted), true) = (wanted, report.images.is_empty()) {
         let image = report.name;
-        return Err(Error::NoPlatform { image, wanted: wanted.to_string(), found: Vec::new() });
+        return Err(Error::NoPlatform { image, wanted: wanted.to_string(), found });
     }
     Ok(report)
 }

@@ -4,7 +4,11 @@ use futures_util::future::{BoxFuture, try_join_all};
 use palan_core::{Descriptor, Digest, Document, Kind, MediaType, Selector, view};
 use serde::Serialize;
 
-use crate::{Error, image, place::Source};
+use crate::{
+    Error,
+    image::{self, MAX_DEPTH},
+    place::Source,
+};
 
 /// One node of the graph.
 #[derive(Clone, Debug, Serialize)]
@@ -50,9 +54,6 @@ impl Node {
     }
 }
 
-/// How deep documents may list documents; deeper graphs are refused.
-const MAX_DEPTH: usize = 16;
-
 /// Reads documents, no configs and no layers. Missing children are marked, not an error.
 pub async fn tree(source: &dyn Source, selector: &Selector) -> Result<Node, Error> {
     let root = source.document(selector).await?;
@@ -69,8 +70,7 @@ fn document(
 ) -> BoxFuture<'_, Result<Node, Error>> {
     Box::pin(async move {
         if depth > MAX_DEPTH {
-            let reason = format!("nested more than {MAX_DEPTH} levels deep");
-            return Err(Error::InvalidImage { image: format!("{}@{}", source.name(), node.digest), reason });
+            return Err(image::too_deep(source, node.digest));
         }
         match found.kind() {
             Kind::Index => {

@@ -3,6 +3,8 @@
 //! Each layer is downloaded and inflated once; its digest, its size, its diff ID, its compression and its tar structure
 //! are checked in that one pass. With [`Options::fast`], blobs are only asked for.
 
+mod blobs;
+
 use std::collections::HashSet;
 
 use futures_util::{
@@ -11,13 +13,13 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use palan_core::{Descriptor, Digest, Document, Kind, PlatformPattern, Role, Selector, view};
-use palan_layer::Limits;
 use serde::Serialize;
 
+use self::blobs::Blobs;
 use crate::{
-    Error, Event, Observer,
-    image::{self, parsed},
-    place::{Source, with_reader},
+    Error, Observer,
+    image::{self, MAX_DEPTH, parsed},
+    place::Source,
 };
 
 /// How to validate.
@@ -90,7 +92,7 @@ pub async fn validate(source: &dyn Source, selector: &Selector, options: &Option
         source,
         options,
         seen: HashSet::new(),
-        blobs: Vec::new(),
+        blobs: Blobs::default(),
         report: Report {
             name: format!("{} {selector}", source.name()),
             digest: None,
@@ -102,7 +104,7 @@ pub async fn validate(source: &dyn Source, selector: &Selector, options: &Option
     match source.document(selector).await {
         Ok(root) => {
             run.report.digest = Some(root.digest());
-            run.document(root, None).await?;
+            run.document(root, None, 0).await?;
         }
         Err(e) if is_fault(&e) => run.fault(Severity::Error, None, chain(&e)),
         Err(e) => return Err(e),
@@ -142,17 +144,11 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// A blob to read, and the diff ID that its content must have if it is a layer of an image.
-struct Blob {
-    descriptor: Descriptor,
-    diff_id: Option<Digest>,
-}
-
 struct Run<'a> {
     source: &'a dyn Source,
     options: &'a Options,
-    seen: HashSet<(Digest, Option<Digest>)>,
-    blobs: Vec<Blob>,
+    seen: HashSet<Digest>,
+    blobs: Blobs,
     report: Report,
 }
 
@@ -169,6 +165,7 @@ impl<'a> Run<'a> {
         &'s mut self,
         found: Document,
         entry: Option<Descriptor>,
+        depth: usize,
     ) -> BoxFuture<'s, Result<(), Error>>
     where
         'a: 's,
@@ -176,33 +173,29 @@ impl<'a> Run<'a> {
         Box::pin(async move {
             self.report.documents += 1;
             let digest = found.digest();
+            if depth > MAX_DEPTH {
+                self.error(digest, format!("is nested more than {MAX_DEPTH} levels deep"));
+                return Ok(());
+            }
             match found.kind() {
                 Kind::Index => match parsed::<view::Index>(self.source, &found) {
-                    Ok(index) => self.index(index).await,
-                    Err(e) => {
-                        self.error(digest, chain(&e));
-                        Ok(())
-                    }
+                    Ok(index) => return self.index(index, depth).await,
+                    Err(e) => self.error(digest, chain(&e)),
                 },
                 Kind::Manifest => match parsed::<view::Manifest>(self.source, &found) {
-                    Ok(manifest) => self.manifest(&found, manifest, entry).await,
-                    Err(e) => {
-                        self.error(digest, chain(&e));
-                        Ok(())
-                    }
+                    Ok(manifest) => return self.manifest(&found, manifest, entry).await,
+                    Err(e) => self.error(digest, chain(&e)),
                 },
                 Kind::Other => {
-                    self.error(
-                        digest,
-                        format!("is neither a manifest nor an index but {}", found.media_type()),
-                    );
-                    Ok(())
+                    let text = format!("is neither a manifest nor an index but {}", found.media_type());
+                    self.error(digest, text);
                 }
             }
+            Ok(())
         })
     }
 
-    async fn index(&mut self, index: view::Index) -> Result<(), Error> {
+    async fn index(&mut self, index: view::Index, depth: usize) -> Result<(), Error> {
         let listed: HashSet<Digest> = index.manifests.iter().map(|e| e.digest).collect();
         for entry in index.manifests {
             if let Some(about) = entry.attested_digest().filter(|d| !listed.contains(d)) {
@@ -213,31 +206,35 @@ impl<'a> Run<'a> {
                 (Some(wanted), Some(platform)) => wanted.matches(platform),
                 _ => true,
             };
-            if !asked || !self.seen.insert((entry.digest, None)) {
+            if !asked {
                 continue;
             }
             if !entry.media_type.is_document() {
-                self.blobs.push(Blob { descriptor: entry, diff_id: None });
-                continue;
-            }
-            match self.source.document(&entry.digest.into()).await {
-                Ok(child) => {
-                    if child.size() != entry.size {
-                        let text = format!("has {} bytes, the index states {}", child.size(), entry.size);
-                        self.error(entry.digest, text);
-                    }
-                    if *child.media_type() != entry.media_type {
-                        let text =
-                            format!("is a {}, the index states {}", child.media_type(), entry.media_type);
-                        self.error(entry.digest, text);
-                    }
-                    self.document(child, Some(entry)).await?;
-                }
-                Err(e) if is_fault(&e) => self.error(entry.digest, chain(&e)),
-                Err(e) => return Err(e),
+                self.add_blob(entry, None);
+            } else if self.seen.insert(entry.digest) {
+                self.entry(entry, depth).await?;
             }
         }
         Ok(())
+    }
+
+    async fn entry(&mut self, entry: Descriptor, depth: usize) -> Result<(), Error> {
+        let digest = entry.digest;
+        let child = match self.source.document(&digest.into()).await {
+            Ok(child) => child,
+            Err(e) if is_fault(&e) => {
+                self.error(digest, chain(&e));
+                return Ok(());
+            }
+            Err(e) => return Err(e),
+        };
+        if child.size() != entry.size {
+            self.error(digest, format!("has {} bytes, the index states {}", child.size(), entry.size));
+        }
+        if *child.media_type() != entry.media_type {
+            self.error(digest, format!("is a {}, the index states {}", child.media_type(), entry.media_type));
+        }
+        self.document(child, Some(entry), depth + 1).await
     }
 
     async fn manifest(
@@ -246,15 +243,7 @@ impl<'a> Run<'a> {
         manifest: view::Manifest,
         entry: Option<Descriptor>,
     ) -> Result<(), Error> {
-        let family = document.family();
-        for layer in &manifest.layers {
-            let layer_family = layer.media_type.family();
-            if matches!(layer.media_type.role(), Role::Layer { .. }) && layer_family != Some(family) {
-                let text =
-                    format!("is a layer of type {} in a manifest of the {family} family", layer.media_type);
-                self.error(layer.digest, text);
-            }
-        }
+        self.families(document, &manifest);
         if !manifest.is_image() {
             for descriptor in std::iter::once(manifest.config).chain(manifest.layers) {
                 self.add_blob(descriptor, None);
@@ -275,6 +264,23 @@ impl<'a> Run<'a> {
             Err(e) => self.error(manifest.config.digest, format!("the config: {}", chain(&e))),
         }
         Ok(())
+    }
+
+    /// One manifest must not mix the two families of media types.
+    fn families(&mut self, document: &Document, manifest: &view::Manifest) {
+        let family = document.family();
+        for part in std::iter::once(&manifest.config).chain(&manifest.layers) {
+            let what = match part.media_type.role() {
+                Role::Layer { .. } => "layer",
+                Role::Config => "config",
+                _ => continue,
+            };
+            if part.media_type.family() != Some(family) {
+                let text =
+                    format!("is a {what} of type {} in a manifest of the {family} family", part.media_type);
+                self.error(part.digest, text);
+            }
+        }
     }
 
     fn image(
@@ -313,103 +319,32 @@ impl<'a> Run<'a> {
     }
 
     fn add_blob(&mut self, descriptor: Descriptor, diff_id: Option<Digest>) {
-        if self.seen.insert((descriptor.digest, diff_id)) {
-            self.blobs.push(Blob { descriptor, diff_id });
+        let digest = descriptor.digest;
+        if let Some(text) = self.blobs.add(descriptor, diff_id) {
+            self.error(digest, text);
         }
     }
 
     async fn check_blobs(&mut self) -> Result<(), Error> {
-        let blobs = std::mem::take(&mut self.blobs);
+        let blobs = std::mem::take(&mut self.blobs).into_vec();
         self.report.blobs += blobs.len();
         let (source, options) = (self.source, self.options);
         let mut checks: BoxStream<'_, _> = stream::iter(blobs)
-            .map(|blob| async move {
-                let found = check(source, &blob, options).await;
-                options
-                    .observer
-                    .emit(&Event::BlobDone { blob: &blob.descriptor, how: crate::Transfer::Moved });
-                (blob.descriptor.digest, found)
-            })
+            .map(|blob| async move { (blob.descriptor.digest, blobs::check(source, &blob, options).await) })
             .buffer_unordered(options.jobs.max(1))
             .boxed();
         while let Some((digest, found)) = checks.next().await {
             match found {
-                Ok(texts) => {
-                    for (severity, text) in texts {
-                        self.report.faults.push(Fault { severity, digest: Some(digest), text });
-                    }
-                }
+                Ok(found) => found.into_iter().for_each(|(severity, text)| {
+                    self.report.faults.push(Fault { severity, digest: Some(digest), text });
+                }),
                 Err(e) if is_fault(&e) => {
-                    self.report.faults.push(Fault {
-                        severity: Severity::Error,
-                        digest: Some(digest),
-                        text: chain(&e),
-                    });
+                    let (severity, digest, text) = (Severity::Error, Some(digest), chain(&e));
+                    self.report.faults.push(Fault { severity, digest, text });
                 }
                 Err(e) => return Err(e),
             }
         }
         Ok(())
     }
-}
-
-type Found = Vec<(Severity, String)>;
-
-async fn check(source: &dyn Source, blob: &Blob, options: &Options) -> Result<Found, Error> {
-    let descriptor = &blob.descriptor;
-    let role = descriptor.media_type.role();
-    if options.fast || matches!(role, Role::Layer { foreign: true, .. }) {
-        let there = source.has(descriptor).await?;
-        let foreign = matches!(role, Role::Layer { foreign: true, .. });
-        return Ok(match (there, foreign) {
-            (true, _) => Vec::new(),
-            (false, true) => {
-                vec![(Severity::Warning, "is a non-distributable layer that is not here".into())]
-            }
-            (false, false) => vec![(Severity::Error, "is missing".into())],
-        });
-    }
-    options.observer.emit(&Event::BlobStarted { blob: descriptor });
-    let observer = options.observer.clone();
-    let digest = descriptor.digest;
-    let content = source.open(descriptor, 0).await?;
-    let content = Box::pin(content.inspect(move |piece| {
-        if let Ok(piece) = piece {
-            observer.emit(&Event::BlobProgress { digest, bytes: piece.len() as u64 });
-        }
-    }));
-    let Some(diff_id) = blob.diff_id.filter(|_| matches!(role, Role::Layer { .. })) else {
-        // The place checks digest and size while the content streams past.
-        let mut content = content;
-        while let Some(piece) = content.next().await {
-            piece?;
-        }
-        return Ok(Vec::new());
-    };
-    let expected = descriptor.clone();
-    let scanned = with_reader(content, move |reader| {
-        palan_layer::scan_expecting(reader, &expected, &Limits::default())
-    })
-    .await?;
-    Ok(judge(descriptor, diff_id, scanned))
-}
-
-fn judge(descriptor: &Descriptor, diff_id: Digest, scanned: palan_layer::Result<palan_layer::Scan>) -> Found {
-    let mut found = Vec::new();
-    let mut error = |text: String| found.push((Severity::Error, text));
-    match scanned {
-        Err(e) => error(chain(&e)),
-        Ok(scan) => {
-            if let Err(e) = palan_layer::codec::check(&descriptor.media_type, scan.compression) {
-                error(chain(&e));
-            }
-            if scan.diff_id != diff_id {
-                error(format!(
-                    "its uncompressed content has digest {}, the config states {diff_id}",
-                    scan.diff_id
-                ));
-            }
-        }
-    }
-    found
 }

@@ -1,0 +1,118 @@
+//! The blobs of a validation: each is read once, whatever lists it.
+
+use std::collections::HashMap;
+
+use futures_util::StreamExt as _;
+use palan_core::{Descriptor, Digest, MediaType, Role};
+use palan_layer::{Limits, Scan, codec, scan_expecting};
+
+use super::{Options, Severity, chain};
+use crate::{
+    Error, Event, Transfer,
+    place::{BlobStream, Source, verified, with_reader},
+};
+
+/// What is to be read, in the order in which it was listed.
+#[derive(Default)]
+pub(super) struct Blobs {
+    all: Vec<Blob>,
+    positions: HashMap<Digest, usize>,
+}
+
+/// A blob, and all that is said about it.
+pub(super) struct Blob {
+    pub(super) descriptor: Descriptor,
+    media_types: Vec<MediaType>,
+    /// The diff IDs that configs state for it where it is a layer of an image.
+    diff_ids: Vec<Digest>,
+}
+
+impl Blobs {
+    /// Adds what one document says about a blob; returns how it contradicts another one.
+    pub(super) fn add(&mut self, descriptor: Descriptor, diff_id: Option<Digest>) -> Option<String> {
+        let next = self.all.len();
+        let position = *self.positions.entry(descriptor.digest).or_insert(next);
+        let media_type = descriptor.media_type.clone();
+        let size = descriptor.size;
+        if position == next {
+            self.all.push(Blob { descriptor, media_types: Vec::new(), diff_ids: Vec::new() });
+        }
+        let blob = &mut self.all[position];
+        if !blob.media_types.contains(&media_type) {
+            blob.media_types.push(media_type);
+        }
+        blob.diff_ids.extend(diff_id.filter(|id| !blob.diff_ids.contains(id)));
+        let known = blob.descriptor.size;
+        (known != size).then(|| format!("is listed with {known} bytes and with {size} bytes"))
+    }
+
+    pub(super) fn into_vec(self) -> Vec<Blob> {
+        self.all
+    }
+}
+
+impl Blob {
+    fn is_layer(&self) -> bool {
+        let layer = |t: &MediaType| matches!(t.role(), Role::Layer { .. });
+        !self.diff_ids.is_empty() && self.media_types.iter().any(layer)
+    }
+
+    fn is_foreign(&self) -> bool {
+        let foreign = |t: &MediaType| matches!(t.role(), Role::Layer { foreign: true, .. });
+        self.media_types.iter().all(foreign)
+    }
+}
+
+type Found = Vec<(Severity, String)>;
+
+/// Reads a blob, or asks for it; what is wrong with it.
+pub(super) async fn check(source: &dyn Source, blob: &Blob, options: &Options) -> Result<Found, Error> {
+    let descriptor = &blob.descriptor;
+    if (options.fast || blob.is_foreign()) && !source.has(descriptor).await? {
+        return Ok(vec![if blob.is_foreign() {
+            (Severity::Warning, "is a non-distributable layer that is not here".into())
+        } else {
+            (Severity::Error, "is missing".into())
+        }]);
+    }
+    if options.fast {
+        return Ok(Vec::new());
+    }
+    options.observer.emit(&Event::BlobStarted { blob: descriptor });
+    let content = watched(source.open(descriptor, 0).await?, descriptor.digest, options);
+    let found = if blob.is_layer() {
+        let expected = descriptor.clone();
+        let scan = move |reader: &mut _| scan_expecting(reader, &expected, &Limits::default());
+        judge(blob, with_reader(content, scan).await?)
+    } else {
+        let mut content = verified(source.name(), descriptor, content);
+        while let Some(piece) = content.next().await {
+            piece?;
+        }
+        Vec::new()
+    };
+    options.observer.emit(&Event::BlobDone { blob: descriptor, how: Transfer::Moved });
+    Ok(found)
+}
+
+fn watched(content: BlobStream, digest: Digest, options: &Options) -> BlobStream {
+    let observer = options.observer.clone();
+    Box::pin(content.inspect(move |piece| {
+        if let Ok(piece) = piece {
+            observer.emit(&Event::BlobProgress { digest, bytes: piece.len() as u64 });
+        }
+    }))
+}
+
+fn judge(blob: &Blob, scanned: palan_layer::Result<Scan>) -> Found {
+    let scan = match scanned {
+        Ok(scan) => scan,
+        Err(e) => return vec![(Severity::Error, chain(&e))],
+    };
+    let layers = blob.media_types.iter().filter(|t| matches!(t.role(), Role::Layer { .. }));
+    let compression = layers.filter_map(|t| codec::check(t, scan.compression).err()).map(|e| chain(&e));
+    let diff_ids = blob.diff_ids.iter().filter(|stated| **stated != scan.diff_id).map(|stated| {
+        format!("its uncompressed content has digest {}, the config states {stated}", scan.diff_id)
+    });
+    compression.chain(diff_ids).map(|text| (Severity::Error, text)).collect()
+}
