@@ -336,3 +336,19 @@ async fn a_directory_of_another_version_is_refused() {
     let error = Registry::directory(file.join("below")).unwrap_err();
     assert!(matches!(error, Error::Open { .. }), "{error}");
 }
+
+#[tokio::test]
+async fn a_version_file_that_a_power_cut_emptied_is_written_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::directory(folder.path()).unwrap();
+    push_image(&registry, "a", "v1", b"one").await;
+    let before = everything(&registry, &[]).await;
+    drop(registry);
+    let version = folder.path().join("palan-registry");
+    let text = fs::read_to_string(&version).unwrap();
+    fs::write(&version, "").unwrap();
+    let registry = Registry::directory(folder.path()).unwrap();
+    assert_eq!(everything(&registry, &[]).await, before);
+    assert_eq!(fs::read_to_string(&version).unwrap(), text);
+    assert!(!folder.path().join("palan-registry.new").exists());
+}

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -109,15 +109,28 @@ impl Layout {
         let path = self.root.join("palan-registry");
         match fs::read_to_string(&path) {
             Ok(found) if found.trim_end() == VERSION => Ok(()),
+            // What a power cut leaves of a file that was never synchronised.
+            Ok(found) if found.is_empty() => self.write_version(&path),
             Ok(found) => {
                 let found = found.lines().next().unwrap_or_default().chars().take(80).collect();
                 Err(Error::Format { path, found, expected: VERSION })
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::write(&path, format!("{VERSION}\n")).map_err(|e| open_error(&path, e))
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.write_version(&path),
             Err(error) => Err(open_error(&path, error)),
         }
+    }
+
+    /// Makes the version file appear whole; the root is synchronised with the other folders.
+    fn write_version(&self, path: &Path) -> Result<(), Error> {
+        let staged = self.root.join("palan-registry.new");
+        let write = || {
+            let mut file = File::create(&staged)?;
+            file.write_all(format!("{VERSION}\n").as_bytes())?;
+            file.sync_all()?;
+            drop(file);
+            fs::rename(&staged, path)
+        };
+        write().map_err(|e| open_error(path, e))
     }
 }
 
