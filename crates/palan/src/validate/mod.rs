@@ -305,11 +305,11 @@ impl<'a> Run<'a> {
         }
         let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
         if layers != diff_ids {
-            self.error(digest, format!("lists {layers} layers, its config {diff_ids} diff IDs"));
+            self.error(digest, format!("layers: {layers}, diff IDs in its config: {diff_ids}"));
         }
         let steps = config.history.iter().filter(|h| !h.empty_layer).count();
         if steps != layers && !config.history.is_empty() {
-            let text = format!("the history describes {steps} layers, there are {layers}");
+            let text = format!("layers that the history describes: {steps}, layers: {layers}");
             self.fault(Severity::Warning, Some(config_digest), text);
         }
         let mut ids = config.rootfs.diff_ids.iter().copied();

@@ -1,0 +1,348 @@
+//! Validation finds every fault, lists all of them, and reads everything once.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+};
+
+use common::{
+    Kind, memory,
+    recorder::{Call, Recorder},
+    server, store,
+};
+use palan::{
+    Event, Observer,
+    place::{Layout, PutAs, Source},
+    validate::{Options, Report, Severity, validate},
+};
+use palan_core::{
+    Bytes, Compression, Descriptor, Digest, Document, Family, MediaType, PlatformPattern, Selector,
+};
+use palan_testkit::{
+    conformance::place::{Fault, Feed},
+    image::{Attestation, Graph, History, Image, ImageSpec, IndexSpec, Layer, LayerSpec, layer},
+};
+use serde_json::json;
+
+async fn check_with(source: &dyn Source, root: Digest, options: &Options) -> Report {
+    validate(source, &root.into(), options).await.unwrap()
+}
+
+async fn check(graph: &Graph, source: &dyn Source) -> Report {
+    check_with(source, graph.root().digest(), &Options::default()).await
+}
+
+fn os() -> Layer {
+    layer(&[("etc/os-release", b"ID=x\n")])
+}
+
+fn spec() -> ImageSpec {
+    ImageSpec::new("linux/amd64").layer(os()).layer(layer(&[("app", b"1")]))
+}
+
+/// A layer whose blob is these bytes, whatever they are; digests of the blob are true, the diff ID is that of `like`.
+fn blob(bytes: impl Into<Bytes>, like: &Layer) -> Layer {
+    let bytes = bytes.into();
+    Layer { digest: Digest::sha256(&bytes), bytes, ..like.clone() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn good_images_have_no_faults() {
+    let (folder, server) = (tempfile::tempdir().unwrap(), server().await);
+    let of = |compression| LayerSpec::new().noise("data", 1, 100_000).compression(compression).build();
+    let all = [Compression::Gzip, Compression::Zstd, Compression::None].map(of);
+    let oci = ImageSpec::new("linux/amd64").layers(all).layer(os()).layer(os()).build();
+    let docker =
+        ImageSpec::new("linux/arm64").family(Family::Docker).layer(os()).history(History::None).build();
+    let inner = IndexSpec::new().image(ImageSpec::new("linux/riscv64").layer(os()).build()).build();
+    let index = IndexSpec::new().image(oci).image_without_platform(docker.clone()).nested(&inner);
+    for (name, graph, documents) in [
+        ("legacy", index.clone().attest(Attestation::Legacy).build().graph(), 7),
+        ("artifact", index.attest(Attestation::Artifact).build().graph(), 7),
+        ("docker", docker.graph(), 1),
+    ] {
+        for kind in Kind::ALL {
+            if kind == Kind::DockerArchive && name != "docker" {
+                continue;
+            }
+            let id = format!("{name}-{kind:?}").to_lowercase();
+            let target = kind.create(folder.path(), &server, &id);
+            store(target.as_ref(), &graph, PutAs::Root).await.unwrap();
+            target.finish().await.unwrap();
+            let source = kind.reopen(folder.path(), &server, &id, &target);
+            let report = check(&graph, source.as_ref()).await;
+            assert_eq!(report.faults, [], "{id}");
+            assert!(report.is_valid(), "{id}");
+            assert_eq!(report.digest, Some(graph.root().digest()), "{id}");
+            assert_eq!((report.documents, report.blobs), (documents, graph.blobs.len()), "{id}");
+        }
+    }
+    server.stop().await;
+}
+
+/// Faults that lie in the documents or in the content: what is built, and what must be said about which digest.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_is_found() {
+    use Severity::{Error, Warning};
+    let (one, two) = (os(), layer(&[("app", b"1")]));
+    let cut_gzip = blob(two.bytes.slice(..two.bytes.len() - 9), &two);
+    let cut_tar = Layer::of_tar(two.tar.clone(), Compression::None, palan_layer::Level::DEFAULT);
+    let cut_tar = blob(cut_tar.bytes.slice(..700), &cut_tar);
+    let no_tar = Layer { compression: Compression::None, ..blob(vec![b'x'; 1024], &two) };
+    let garbage = blob([&two.bytes[..], b"garbage"].concat(), &two);
+    let unpacked = Layer { compression: Compression::Gzip, ..blob(two.tar.clone(), &two) };
+    let as_zstd = two.clone().with_media_type(MediaType::OCI_LAYER_ZSTD);
+    let docker = two.clone().with_media_type(MediaType::DOCKER_LAYER_GZIP);
+    let foreign = two.clone().with_media_type(MediaType::OCI_FOREIGN_LAYER_GZIP);
+    let with = |layer: &Layer| ImageSpec::new("linux/amd64").layer(one.clone()).layer(layer.clone());
+    let good = spec().build();
+    let resized = |delta: u64| {
+        let mut layers = [&one, &two].map(|l| l.descriptor(Family::Oci));
+        layers[1].size += delta;
+        spec().manifest_field("/layers", json!(layers))
+    };
+    let diff_ids = |ids: &[Digest]| spec().config_field("/rootfs/diff_ids", json!(ids));
+    let wrong_id = Digest::sha256(b"wrong");
+    let config_of = |spec: &ImageSpec| spec.clone().build().config.digest();
+    let manifest_of = |spec: &ImageSpec| spec.clone().build().digest();
+    let (short_list, kind) = (diff_ids(&[one.diff_id]), spec().config_field("/rootfs/type", "squash"));
+    let text_config = Descriptor::new(MediaType::OCI_CONFIG, Digest::sha256(b"not JSON"), 8);
+    let no_json = spec().manifest_field("/config", json!(text_config));
+    let docker_config = Descriptor { media_type: MediaType::DOCKER_CONFIG, ..good.config.descriptor() };
+    let mixed_config = spec().manifest_field("/config", json!(docker_config));
+    let history = spec().config_field("/history", json!([{"created_by": "x"}]));
+
+    let cases: Vec<(&str, ImageSpec, Severity, Digest, &str)> = vec![
+        ("size too big", resized(1), Error, two.digest, "bytes, its descriptor states"),
+        ("diff ID", diff_ids(&[one.diff_id, wrong_id]), Error, two.digest, "the config states sha256:"),
+        (
+            "too few IDs",
+            short_list.clone(),
+            Error,
+            manifest_of(&short_list),
+            "layers: 2, diff IDs in its config: 1",
+        ),
+        ("rootfs type", kind.clone(), Error, config_of(&kind), "rootfs.type is \"squash\""),
+        ("config", no_json, Error, text_config.digest, "the config: "),
+        ("cut gzip", with(&cut_gzip), Error, cut_gzip.digest, "gzip"),
+        ("cut tar", with(&cut_tar), Error, cut_tar.digest, "the tar archive is cut off at byte 700"),
+        ("no tar", with(&no_tar), Error, no_tar.digest, "tar"),
+        ("garbage", with(&garbage), Error, garbage.digest, "gzip"),
+        (
+            "not compressed",
+            with(&unpacked),
+            Error,
+            unpacked.digest,
+            "application/vnd.oci.image.layer.v1.tar+gzip",
+        ),
+        ("not zstd", with(&as_zstd), Error, two.digest, "application/vnd.oci.image.layer.v1.tar+zstd"),
+        ("mixed layer", with(&docker), Error, two.digest, "in a manifest of the OCI family"),
+        ("mixed config", mixed_config, Error, good.config.digest(), "in a manifest of the OCI family"),
+        (
+            "history",
+            history.clone(),
+            Warning,
+            config_of(&history),
+            "layers that the history describes: 1, layers: 2",
+        ),
+        ("foreign", with(&foreign), Warning, two.digest, "non-distributable layer that is not here"),
+    ];
+    for (name, spec, severity, digest, text) in cases {
+        let mut graph = spec.build().graph();
+        graph.blobs.push((text_config.clone(), "not JSON".into()));
+        if name == "foreign" {
+            graph.blobs.retain(|(d, _)| d.digest != two.digest);
+        }
+        // The true size, for places that look for themselves.
+        for (descriptor, bytes) in &mut graph.blobs {
+            descriptor.size = bytes.len() as u64;
+        }
+        for source in [memory(&graph).await, Arc::new(Feed::of(&graph))] {
+            let report = check(&graph, source.as_ref()).await;
+            let found: Vec<_> = report.faults.iter().map(|f| (f.severity, f.digest)).collect();
+            assert_eq!(found, [(severity, Some(digest))], "{name}: {:?}", report.faults);
+            assert!(report.faults[0].text.contains(text), "{name}: {}", report.faults[0].text);
+            assert_eq!(report.is_valid(), severity == Warning, "{name}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blobs_that_are_not_what_they_should_be_are_found() {
+    let image = spec().build();
+    let graph = image.graph();
+    for (victim, _) in &graph.blobs {
+        for (fault, text) in [
+            (Fault::Flipped, "the content has digest"),
+            (Fault::Short, "bytes, its descriptor states"),
+            (Fault::Long, "is longer than the"),
+            (Fault::Missing, "was not found in feed"),
+        ] {
+            let mut feed = Feed::of(&graph);
+            feed.fault(victim.digest, Some(fault));
+            let report = check(&graph, &feed).await;
+            assert_eq!(report.faults.len(), 1, "{fault:?}: {:?}", report.faults);
+            assert_eq!(report.faults[0].digest, Some(victim.digest), "{fault:?}");
+            assert!(report.faults[0].text.contains(text), "{fault:?}: {}", report.faults[0].text);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_of_indexes_are_found() {
+    let image = |platform: &str| ImageSpec::new(platform).layer(os()).build();
+    let amd64 = image("linux/amd64");
+    let mistaken = Descriptor { platform: image("linux/arm64").descriptor().platform, ..amd64.descriptor() };
+    let resized = Descriptor { size: 1, ..amd64.descriptor() };
+    let retyped = Descriptor { media_type: MediaType::OCI_INDEX, ..amd64.descriptor() };
+    let about_none = Attestation::Artifact.about(&image("linux/s390x"));
+    let attestation = Graph { blobs: about_none.blobs.clone(), documents: vec![about_none.manifest.clone()] };
+    let entry = serde_json::to_value(&about_none.descriptor).unwrap();
+    let gone = serde_json::to_value(image("linux/arm/v7").descriptor()).unwrap();
+    let other = Document::from_value(&json!({"a": 1}), MediaType::new("application/json")).unwrap();
+
+    let cases: Vec<(&str, IndexSpec, Digest, &str)> = vec![
+        (
+            "platform",
+            IndexSpec::new().image_as(amd64.clone(), mistaken),
+            amd64.digest(),
+            "is for linux/amd64, the index states linux/arm64",
+        ),
+        ("size", IndexSpec::new().image_as(amd64.clone(), resized), amd64.digest(), "the index states 1"),
+        ("type", IndexSpec::new().image_as(amd64.clone(), retyped), amd64.digest(), "the index states appl"),
+        (
+            "dangling attestation",
+            IndexSpec::new().image(amd64.clone()).entry(entry, &attestation),
+            about_none.manifest.digest(),
+            "which the index does not list",
+        ),
+        (
+            "missing child",
+            IndexSpec::new().image(amd64.clone()).entry(gone, &Graph::default()),
+            image("linux/arm/v7").digest(),
+            "was not found in",
+        ),
+    ];
+    for (name, spec, digest, text) in cases {
+        let graph = spec.build().graph();
+        let report = check(&graph, memory(&graph).await.as_ref()).await;
+        assert!(
+            matches!(report.faults.as_slice(), [f] if f.digest == Some(digest) && f.text.contains(text)),
+            "{name}: {:?}",
+            report.faults
+        );
+        assert!(!report.is_valid());
+    }
+    let graph = Graph { blobs: Vec::new(), documents: vec![other] };
+    let report = check(&graph, memory(&graph).await.as_ref()).await;
+    assert!(report.faults[0].text.contains("is neither a manifest nor an index"), "{:?}", report.faults);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_faults_are_listed_worst_first() {
+    let wrong =
+        ImageSpec::new("linux/amd64").layer(os()).config_field("/rootfs/diff_ids", json!([os().digest]));
+    let odd = ImageSpec::new("linux/arm64").layer(os()).config_field("/history", json!([{}, {}, {}]));
+    let lost = ImageSpec::new("linux/s390x").layer(layer(&[("lost", b"")])).build();
+    let index = IndexSpec::new().image(odd.build()).image(wrong.build()).image(lost.clone()).build();
+    let mut graph = index.graph();
+    graph.blobs.retain(|(d, _)| d.digest != lost.layers[0].digest);
+    let source = memory(&graph).await;
+    let report = check(&graph, source.as_ref()).await;
+    let severities: Vec<_> = report.faults.iter().map(|f| f.severity).collect();
+    assert_eq!(severities, [Severity::Error, Severity::Error, Severity::Warning], "{:?}", report.faults);
+    // One platform alone: only its faults.
+    let platform: PlatformPattern = "linux/arm64".parse().unwrap();
+    let options = Options { platform: Some(platform), ..Options::default() };
+    let report = check_with(source.as_ref(), graph.root().digest(), &options).await;
+    assert!(report.is_valid() && report.faults.len() == 1, "{:?}", report.faults);
+    // Fast: only what is not there.
+    let options = Options { fast: true, ..Options::default() };
+    let report = check_with(source.as_ref(), graph.root().digest(), &options).await;
+    let errors: Vec<_> = report.faults.iter().filter(|f| f.severity == Severity::Error).collect();
+    assert!(matches!(errors.as_slice(), [f] if f.text == "is missing"), "{:?}", report.faults);
+}
+
+/// A layer of two images that disagree about its diff ID and its media type, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_read_exactly_once() {
+    let shared = os();
+    let image = |platform: &str| ImageSpec::new(platform).layer(shared.clone()).layer(shared.clone());
+    let retyped = shared.clone().with_media_type(MediaType::OCI_LAYER);
+    let odd =
+        ImageSpec::new("linux/s390x").layer(retyped).config_field("/rootfs/diff_ids", json!([shared.digest]));
+    let index = IndexSpec::new()
+        .image(image("linux/amd64").build())
+        .image(image("linux/arm64").build())
+        .image(odd.build())
+        .attest(Attestation::Artifact)
+        .build();
+    let graph = index.graph();
+    let recorder = Recorder::new(memory(&graph).await);
+    let heard = Arc::new(AtomicU64::new(0));
+    let hear = Arc::clone(&heard);
+    let observer = Observer::new(move |event| {
+        if let Event::BlobProgress { bytes, .. } = event {
+            hear.fetch_add(*bytes, SeqCst);
+        }
+    });
+    let options = Options { observer, ..Options::default() };
+    let report = check_with(recorder.as_ref(), graph.root().digest(), &options).await;
+    let mut opened: HashMap<Digest, usize> = HashMap::new();
+    for call in recorder.calls() {
+        if let Call::Open(digest) = call {
+            *opened.entry(digest).or_default() += 1;
+        }
+    }
+    for (blob, _) in &graph.blobs {
+        assert_eq!(opened.get(&blob.digest), Some(&1), "{}", blob.digest);
+    }
+    let texts: Vec<_> = report.faults.iter().map(|f| f.text.as_str()).collect();
+    assert_eq!(texts.len(), 2, "{texts:?}");
+    assert!(texts.iter().any(|t| t.contains("the config states")), "{texts:?}");
+    assert!(texts.iter().any(|t| t.contains(MediaType::OCI_LAYER.as_str())), "{texts:?}");
+    let configs: Vec<Digest> = index.images.iter().map(|i: &Image| i.config.digest()).collect();
+    let read = graph.blobs.iter().filter(|(d, _)| !configs.contains(&d.digest)).map(|(d, _)| d.size);
+    assert_eq!(heard.load(SeqCst), read.sum::<u64>(), "every byte is told, but configs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layout_that_rotted_is_found_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let graph = spec().build().graph();
+    let layout = Layout::create(folder.path().join("l")).unwrap();
+    store(&layout, &graph, PutAs::Tag("v1".into())).await.unwrap();
+    let victim = graph.blobs[0].0.clone();
+    let path = layout.blob_path(victim.digest);
+    let good = std::fs::read(&path).unwrap();
+    let mut bad = good.clone();
+    *bad.last_mut().unwrap() ^= 1;
+    let tag = Selector::Tag("v1".into());
+    for (content, text) in [
+        (Some(bad.as_slice()), "the content has digest"),
+        (Some(&good[..10]), "has 10 bytes, its descriptor states"),
+        (Some(&[&good[..], b"x"].concat()), "is longer than"),
+        (None, "was not found in oci:"),
+    ] {
+        match content {
+            Some(content) => std::fs::write(&path, content).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
+        let report = validate(&layout, &tag, &Options::default()).await.unwrap();
+        let matches = |f: &palan::validate::Fault| f.digest == Some(victim.digest) && f.text.contains(text);
+        assert!(matches!(report.faults.as_slice(), [f] if matches(f)), "{text}: {:?}", report.faults);
+    }
+    // The manifest itself.
+    std::fs::write(layout.blob_path(graph.root().digest()), "{}").unwrap();
+    let report = validate(&layout, &tag, &Options::default()).await.unwrap();
+    assert!(report.digest.is_none() && report.faults[0].text.contains("is damaged"), "{:?}", report.faults);
+    let report = validate(&layout, &Selector::Tag("v2".into()), &Options::default()).await.unwrap();
+    assert!(report.faults[0].text.starts_with("v2 was not found in oci:"), "{:?}", report.faults);
+}
