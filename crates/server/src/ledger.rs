@@ -52,6 +52,12 @@ struct Held {
     manifests: usize,
 }
 
+impl Held {
+    fn is_used(&self) -> bool {
+        self.blobs + self.manifests > 0
+    }
+}
+
 impl Ledger {
     pub(crate) fn new(store: Box<dyn Store>) -> Self {
         Self {
@@ -142,26 +148,32 @@ impl Ledger {
 
     /// Adds a blob to a repository. The caller has checked that `digest` is the digest of what is staged.
     pub(crate) fn add_blob(&self, name: &Name, digest: &Digest, staged: Staging) -> Result<(), Problem> {
-        let repository = self.repository_or_new(name);
         let mut contents = self.stripe(digest);
-        self.publish(&mut contents, digest, || Ok(staged))?;
-        self.link_blob(&repository, &mut contents, digest)
+        self.publish(&mut contents, digest, staged.len(), || Ok(staged))?;
+        self.link_blob(&self.repository_or_new(name), &mut contents, digest)
     }
 
-    /// Makes content part of the store if it is not yet.
+    /// Makes content of `size` bytes part of the store if it is not yet.
     fn publish<'a>(
         &self,
         contents: &'a mut Contents,
         digest: &Digest,
+        size: u64,
         staged: impl FnOnce() -> io::Result<Staging>,
     ) -> io::Result<&'a mut Held> {
-        match contents.entry(*digest) {
-            Entry::Occupied(held) => Ok(held.into_mut()),
-            Entry::Vacant(place) => {
-                let staged = staged()?;
-                let size = staged.len();
-                self.store.publish(staged, digest)?;
-                Ok(place.insert(Held { size, blobs: 0, manifests: 0 }))
+        if contents.get(digest).is_some_and(|held| held.is_used() && held.size != size) {
+            self.disown(contents, digest)?;
+        }
+        let held = match contents.entry(*digest) {
+            Entry::Occupied(held) if held.get().is_used() => return Ok(held.into_mut()),
+            // What nobody holds was found at the start and never compared with its digest.
+            held => held.insert_entry(Held { size, blobs: 0, manifests: 0 }),
+        };
+        match staged().and_then(|staged| self.store.publish(staged, digest)) {
+            Ok(()) => Ok(held.into_mut()),
+            Err(error) => {
+                held.remove();
+                Err(error)
             }
         }
     }
@@ -218,7 +230,7 @@ impl Ledger {
     ) -> Result<(), Problem> {
         let Some(held) = contents.get_mut(digest) else { return Ok(()) };
         less(held);
-        if held.blobs + held.manifests == 0 {
+        if !held.is_used() {
             contents.remove(digest);
             self.store.remove(digest)?;
         }

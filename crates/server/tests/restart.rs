@@ -346,9 +346,54 @@ async fn a_version_file_that_a_power_cut_emptied_is_written_again() {
     drop(registry);
     let version = folder.path().join("palan-registry");
     let text = fs::read_to_string(&version).unwrap();
-    fs::write(&version, "").unwrap();
+    for left in ["", "\0\0\0\0"] {
+        fs::write(&version, left).unwrap();
+        let registry = Registry::directory(folder.path()).unwrap();
+        assert_eq!(everything(&registry, &[]).await, before);
+        assert_eq!(fs::read_to_string(&version).unwrap(), text);
+        assert!(!folder.path().join("palan-registry.new").exists());
+    }
+}
+
+#[tokio::test]
+async fn an_orphan_does_not_swallow_a_push() {
+    let (blob, size) = (b"layer".repeat(1_000), 5_000);
+    let digest = Digest::sha256(&blob);
+    for orphan in [Vec::new(), b"short".to_vec(), vec![0; size]] {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Registry::directory(folder.path()).unwrap());
+        fs::write(content_path(folder.path(), &digest), &orphan).unwrap();
+        let registry = Registry::directory(folder.path()).unwrap();
+        push_image(&registry, "a", "v1", &blob).await;
+        let target = format!("/v2/a/blobs/{digest}");
+        assert_eq!(get(&registry, &target).await.body(), &blob);
+        drop(registry);
+        let registry = Registry::directory(folder.path()).unwrap();
+        assert_eq!(registry.damage(), []);
+        assert_eq!(get(&registry, &target).await.body(), &blob);
+    }
+}
+
+#[tokio::test]
+async fn a_push_replaces_what_others_hold_with_another_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let blob = b"layer".repeat(1_000);
     let registry = Registry::directory(folder.path()).unwrap();
-    assert_eq!(everything(&registry, &[]).await, before);
-    assert_eq!(fs::read_to_string(&version).unwrap(), text);
-    assert!(!folder.path().join("palan-registry.new").exists());
+    let (_, digest) = push_image(&registry, "a", "v1", &blob).await;
+    drop(registry);
+    // File and fact agree with each other, but not with the digest.
+    let fact = folder.path().join(format!("repositories/a/_blobs/sha256-{}", digest.hex()));
+    fs::write(content_path(folder.path(), &digest), "").unwrap();
+    fs::write(fact, "0").unwrap();
+
+    let registry = Registry::directory(folder.path()).unwrap();
+    push_image(&registry, "b", "v1", &blob).await;
+    let in_b = format!("/v2/b/blobs/{digest}");
+    assert_eq!(get(&registry, &in_b).await.body(), &blob);
+    assert_eq!(get(&registry, &format!("/v2/a/blobs/{digest}")).await.status(), 404);
+    assert_eq!(registry.damage().iter().map(|d| d.digest).collect::<Vec<_>>(), [digest]);
+    drop(registry);
+    let registry = Registry::directory(folder.path()).unwrap();
+    assert_eq!(registry.damage(), []);
+    assert_eq!(get(&registry, &in_b).await.body(), &blob);
 }

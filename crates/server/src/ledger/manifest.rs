@@ -208,7 +208,7 @@ impl Ledger {
     fn keep_manifest(&self, repository: &Repository, parsed: Parsed) -> Result<Arc<Manifest>, Problem> {
         let Descriptor { digest, ref media_type, .. } = parsed.manifest.descriptor;
         let mut contents = self.stripe(&digest);
-        let held = self.publish(&mut contents, &digest, || {
+        let held = self.publish(&mut contents, &digest, parsed.bytes.len() as u64, || {
             let mut staged = self.store.stage()?;
             staged.append(&parsed.bytes)?;
             Ok(staged)

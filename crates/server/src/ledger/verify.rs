@@ -1,12 +1,15 @@
 //! Content that is no longer what its digest says.
 
-use std::sync::MutexGuard;
+use std::{
+    io,
+    sync::{Arc, MutexGuard},
+};
 
 use palan_core::Digest;
 
-use super::{Contents, Ledger};
+use super::{Contents, Ledger, Repository};
 use crate::{
-    store::{Content, hash},
+    store::{Content, Fact, hash},
     sync::{lock, read, write},
 };
 
@@ -34,15 +37,33 @@ impl Ledger {
     /// Takes content out of every repository and out of the way in the store: it can be pushed again.
     pub(super) fn set_aside(&self, mut contents: MutexGuard<'_, Contents>, digest: &Digest, reason: &str) {
         self.note_damage(*digest, reason);
-        contents.remove(digest);
-        for repository in read(&self.repositories).values() {
-            let mut state = write(&repository.state);
-            state.blobs.remove(digest);
-            state.remove(digest);
-        }
+        self.withdraw(&mut contents, digest);
         if let Err(error) = self.store.set_aside(digest) {
             tracing::warn!("{digest} cannot be set aside: {error}");
         }
+    }
+
+    /// As [`Ledger::set_aside`], for content that is about to be replaced by what its digest promises: the facts that
+    /// state the wrong size go too, lest they contradict the new content after a restart.
+    pub(super) fn disown(&self, contents: &mut Contents, digest: &Digest) -> io::Result<()> {
+        self.note_damage(*digest, "had another size than what was pushed now");
+        for (repository, size) in self.withdraw(contents, digest) {
+            self.store.forget(&Fact::Blob(&repository.name, digest, size))?;
+        }
+        self.store.set_aside(digest)
+    }
+
+    /// Takes content out of every repository. Gives those that held it as a blob, with the size they knew.
+    fn withdraw(&self, contents: &mut Contents, digest: &Digest) -> Vec<(Arc<Repository>, u64)> {
+        contents.remove(digest);
+        let mut holders = Vec::new();
+        for repository in read(&self.repositories).values() {
+            let mut state = write(&repository.state);
+            let size = state.blobs.remove(digest);
+            holders.extend(size.map(|size| (Arc::clone(repository), size)));
+            state.remove(digest);
+        }
+        holders
     }
 
     /// Reads everything and sets aside what does not hash to its digest. Gives what was found this time.

@@ -110,7 +110,7 @@ impl Layout {
         match fs::read_to_string(&path) {
             Ok(found) if found.trim_end() == VERSION => Ok(()),
             // What a power cut leaves of a file that was never synchronised.
-            Ok(found) if found.is_empty() => self.write_version(&path),
+            Ok(found) if found.trim_matches('\0').is_empty() => self.write_version(&path),
             Ok(found) => {
                 let found = found.lines().next().unwrap_or_default().chars().take(80).collect();
                 Err(Error::Format { path, found, expected: VERSION })
