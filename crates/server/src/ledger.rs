@@ -32,6 +32,7 @@ pub(crate) use manifest::{Manifest, Parsed, Put};
 use repository::{Repository, State};
 pub(crate) use restore::Found;
 pub use verify::Damage;
+use verify::Fault;
 
 /// Changes to contents of different stripes do not wait for each other.
 const STRIPES: usize = 64;
@@ -126,11 +127,10 @@ impl Ledger {
 
     /// Opens content that a repository holds. If the store no longer has it as it was, nobody does any more.
     pub(crate) fn open(&self, digest: &Digest, size: u64, from: u64) -> Result<Content, Problem> {
-        match self.store.open(digest, size, from) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
-                self.open_again(digest, size, from)
-            }
-            opened => Ok(opened?),
+        let opened = self.store.open(digest, size, from);
+        match opened.as_ref().err().map(io::Error::kind) {
+            Some(io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => self.open_again(digest, size, from),
+            _ => Ok(opened?),
         }
     }
 
@@ -141,8 +141,11 @@ impl Ledger {
             return Err(Problem::blob_unknown(digest));
         }
         self.store.open(digest, size, from).map_err(|error| {
-            self.set_aside(contents, digest, "is missing or has another size");
-            Problem::from(error)
+            let problem = Problem::storage(&error);
+            if let Fault::Damaged(reason) = error.into() {
+                self.set_aside(contents, digest, &reason);
+            }
+            problem
         })
     }
 
@@ -253,3 +256,6 @@ impl Ledger {
         lock(&self.contents[usize::from(digest.as_bytes()[0]) % STRIPES])
     }
 }
+
+#[cfg(test)]
+mod tests;

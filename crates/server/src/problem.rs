@@ -91,6 +91,17 @@ impl Problem {
         Self::new(Code::Unknown, format!("{what} failed in the registry"))
     }
 
+    /// The store failed.
+    pub(crate) fn storage(error: &io::Error) -> Self {
+        let problem = Self::internal("storage", error);
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                problem.with_status(StatusCode::INSUFFICIENT_STORAGE)
+            }
+            _ => problem,
+        }
+    }
+
     pub(crate) fn into_response(self, head: bool) -> Response<Body> {
         let (code, _) = self.code.parts();
         let text = json!({"errors": [{"code": code, "message": self.message}]}).to_string();
@@ -125,12 +136,6 @@ impl From<DocumentError> for Problem {
 
 impl From<io::Error> for Problem {
     fn from(error: io::Error) -> Self {
-        let problem = Self::internal("storage", &error);
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                problem.with_status(StatusCode::INSUFFICIENT_STORAGE)
-            }
-            _ => problem,
-        }
+        Self::storage(&error)
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     router,
     stats::Counters,
     store::{
-        directory::{Directory, Opened},
+        directory::{Directory, Opened, content_path},
         memory::Memory,
     },
     upload::Uploads,
@@ -90,9 +90,11 @@ impl Registry {
 
     /// As [`Registry::directory`], with less durability for more speed.
     pub fn directory_with(path: impl AsRef<Path>, durability: Durability) -> Result<Self, Error> {
-        let (directory, Opened { found, uploads }) = Directory::open(path.as_ref(), durability)?;
+        let root = path.as_ref();
+        let (directory, Opened { found, uploads }) = Directory::open(root, durability)?;
         let registry = Self::new(Ledger::new(Box::new(directory)), Uploads::default());
-        registry.shared.ledger.restore(found);
+        let unreadable = |(digest, source)| Error::Open { path: content_path(root, &digest), source };
+        registry.shared.ledger.restore(found).map_err(unreadable)?;
         for upload in uploads {
             registry.shared.uploads.insert(upload);
         }
@@ -135,8 +137,9 @@ impl Registry {
         self.shared.ledger.damage()
     }
 
-    /// Reads all content and checks it against its digests; gives the damage found now. Takes about as long as
-    /// reading the disk does.
+    /// Reads all content and checks it against its digests; gives the damage found now, and what could not
+    /// be read: a refusal of the system is no damage, and that content stays. Takes about as long as reading the disk
+    /// does.
     pub async fn verify(&self) -> Vec<Damage> {
         self.blocking(|shared| Ok(shared.ledger.verify())).await.unwrap_or_default()
     }

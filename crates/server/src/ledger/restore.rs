@@ -1,11 +1,11 @@
 //! The ledger as a store remembers it.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use palan_core::{Digest, MediaType};
 
-use super::{Held, Ledger, manifest::Parsed};
+use super::{Held, Ledger, manifest::Parsed, verify::Fault};
 use crate::{
     name::Name,
     store::Content,
@@ -25,8 +25,9 @@ pub(crate) struct Found {
 
 impl Ledger {
     /// Takes over what the store found. Facts about content that is not there or has another size are left out and
-    /// noted as damage.
-    pub(crate) fn restore(&self, found: Found) {
+    /// noted as damage. Content that the system does not let us read now may well be intact: that is an error, with the
+    /// digest in question.
+    pub(crate) fn restore(&self, found: Found) -> Result<(), (Digest, io::Error)> {
         for (digest, size) in found.contents {
             self.stripe(&digest).insert(digest, Held { size, blobs: 0, manifests: 0 });
         }
@@ -34,7 +35,7 @@ impl Ledger {
             self.restore_blob(&name, &digest, size);
         }
         for (name, digest, media_type) in found.manifests {
-            self.restore_manifest(&name, &digest, media_type);
+            self.restore_manifest(&name, &digest, media_type).map_err(|error| (digest, error))?;
         }
         for (name, tag, digest) in found.tags {
             let repository = self.repository_or_new(&name);
@@ -44,6 +45,7 @@ impl Ledger {
                 state.tags.insert(tag, digest);
             }
         }
+        Ok(())
     }
 
     fn restore_blob(&self, name: &Name, digest: &Digest, size: u64) {
@@ -63,43 +65,50 @@ impl Ledger {
         self.set_aside(contents, digest, &reason);
     }
 
-    fn restore_manifest(&self, name: &Name, digest: &Digest, media_type: MediaType) {
+    fn restore_manifest(&self, name: &Name, digest: &Digest, media_type: MediaType) -> io::Result<()> {
         let repository = self.repository_or_new(name);
         write(&repository.state).known = true;
         if self.is_damaged(digest) {
-            return;
+            return Ok(());
         }
         let bytes = match self.manifest_bytes(digest) {
             Ok(bytes) => bytes,
-            Err(reason) => return self.set_aside(self.stripe(digest), digest, &reason),
+            Err(Fault::Damaged(reason)) => {
+                self.set_aside(self.stripe(digest), digest, &reason);
+                return Ok(());
+            }
+            Err(Fault::Unreadable(error)) => return Err(error),
         };
         // The content is what it should be; if it is no manifest, the fact that it is one is wrong.
         let Ok(parsed) = Parsed::read(bytes, Some(media_type), digest.algorithm()) else {
-            return self.note_damage(*digest, format!("is not a manifest, but is one in {name}"));
+            self.note_damage(*digest, format!("is not a manifest, but is one in {name}"));
+            return Ok(());
         };
         if let Some(held) = self.stripe(digest).get_mut(digest) {
             held.manifests += 1;
         }
         write(&repository.state).insert(Arc::new(parsed.manifest));
+        Ok(())
     }
 
-    fn manifest_bytes(&self, digest: &Digest) -> Result<Bytes, String> {
-        let size = self.stripe(digest).get(digest).map(|held| held.size).ok_or("is missing")?;
-        let bytes = self.read(digest, size).map_err(|e| format!("cannot be read: {e}"))?;
-        let found = digest.algorithm().digest(&bytes);
-        if found == *digest { Ok(bytes) } else { Err(format!("has the content of {found}")) }
+    fn manifest_bytes(&self, digest: &Digest) -> Result<Bytes, Fault> {
+        let size = self.stripe(digest).get(digest).map(|held| held.size);
+        let size = size.ok_or(io::Error::from(io::ErrorKind::NotFound))?;
+        let bytes = self.read(digest, size)?;
+        Fault::check(digest, &digest.algorithm().digest(&bytes))?;
+        Ok(bytes)
     }
 
     fn is_damaged(&self, digest: &Digest) -> bool {
         lock(&self.damage).iter().any(|damage| damage.digest == *digest)
     }
 
-    fn read(&self, digest: &Digest, size: u64) -> std::io::Result<Bytes> {
+    fn read(&self, digest: &Digest, size: u64) -> io::Result<Bytes> {
         match self.store.open(digest, size, 0)? {
             Content::Bytes(bytes) => Ok(bytes),
             Content::File(mut file) => {
                 let mut bytes = Vec::with_capacity(size as usize);
-                std::io::Read::read_to_end(&mut file, &mut bytes)?;
+                io::Read::read_to_end(&mut file, &mut bytes)?;
                 Ok(bytes.into())
             }
         }

@@ -13,7 +13,8 @@ use crate::{
     sync::{lock, read, write},
 };
 
-/// Content found damaged or missing, and since then not served.
+/// Content found damaged or missing, and since then not served; or, by [`Registry::verify`](crate::Registry::verify)
+/// only, content that could not be read, which is left as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Damage {
@@ -23,15 +24,46 @@ pub struct Damage {
     pub reason: String,
 }
 
+impl Damage {
+    fn new(digest: Digest, reason: String) -> Self {
+        tracing::warn!("{digest} {reason}");
+        Self { digest, reason }
+    }
+}
+
+/// Why content is not as it should be.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// It is missing, or is not what its digest says.
+    Damaged(String),
+    /// The system does not let us read it now: that says nothing about what it is.
+    Unreadable(io::Error),
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Damaged("is missing".to_owned()),
+            io::ErrorKind::InvalidData => Self::Damaged("has another size".to_owned()),
+            _ => Self::Unreadable(error),
+        }
+    }
+}
+
+impl Fault {
+    pub(super) fn check(promised: &Digest, found: &Digest) -> Result<(), Self> {
+        if found == promised { Ok(()) } else { Err(Self::Damaged(format!("has the content of {found}"))) }
+    }
+}
+
 impl Ledger {
     pub(crate) fn damage(&self) -> Vec<Damage> {
         lock(&self.damage).clone()
     }
 
     pub(super) fn note_damage(&self, digest: Digest, reason: impl Into<String>) {
-        let reason = reason.into();
-        tracing::warn!("{digest} {reason}");
-        lock(&self.damage).push(Damage { digest, reason });
+        let damage = Damage::new(digest, reason.into());
+        lock(&self.damage).push(damage);
     }
 
     /// Takes content out of every repository and out of the way in the store: it can be pushed again.
@@ -66,38 +98,36 @@ impl Ledger {
         holders
     }
 
-    /// Reads everything and sets aside what does not hash to its digest. Gives what was found this time.
+    /// Reads everything and sets aside what does not hash to its digest. Gives what was found this time, with what
+    /// cannot be read, which stays where it is.
     pub(crate) fn verify(&self) -> Vec<Damage> {
-        let before = lock(&self.damage).len();
         let all: Vec<(Digest, u64)> = self
             .contents
             .iter()
             .flat_map(|stripe| lock(stripe).iter().map(|(d, held)| (*d, held.size)).collect::<Vec<_>>())
             .collect();
-        for (digest, size) in all {
-            if self.verify_one(&digest, size).is_ok() {
-                continue;
-            }
-            // Deleted or pushed again since then is not damaged.
-            let contents = self.stripe(&digest);
-            if !contents.contains_key(&digest) {
-                continue;
-            }
-            if let Err(reason) = self.verify_one(&digest, size) {
-                self.set_aside(contents, &digest, &reason);
-            }
-        }
-        lock(&self.damage)[before..].to_vec()
+        all.into_iter().filter_map(|(digest, size)| self.verify_one(digest, size)).collect()
     }
 
-    fn verify_one(&self, digest: &Digest, size: u64) -> Result<(), String> {
-        let content = self.store.open(digest, size, 0).map_err(|e| format!("cannot be read: {e}"))?;
-        let found = match content {
-            Content::Bytes(bytes) => digest.algorithm().digest(&bytes),
-            Content::File(mut file) => {
-                hash(&mut file, digest.algorithm()).map_err(|e| format!("cannot be read: {e}"))?.0
+    fn verify_one(&self, digest: Digest, size: u64) -> Option<Damage> {
+        self.compare(&digest, size).err()?;
+        // Deleted or pushed again since then is not damaged.
+        let contents = self.stripe(&digest);
+        let size = contents.get(&digest)?.size;
+        match self.compare(&digest, size).err()? {
+            Fault::Damaged(reason) => {
+                self.set_aside(contents, &digest, &reason);
+                Some(Damage { digest, reason })
             }
+            Fault::Unreadable(error) => Some(Damage::new(digest, format!("cannot be read: {error}"))),
+        }
+    }
+
+    fn compare(&self, digest: &Digest, size: u64) -> Result<(), Fault> {
+        let found = match self.store.open(digest, size, 0)? {
+            Content::Bytes(bytes) => digest.algorithm().digest(&bytes),
+            Content::File(mut file) => hash(&mut file, digest.algorithm())?.0,
         };
-        if found == *digest { Ok(()) } else { Err(format!("has the content of {found}")) }
+        Fault::check(digest, &found)
     }
 }

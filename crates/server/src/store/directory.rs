@@ -47,6 +47,11 @@ pub enum Durability {
     None,
 }
 
+/// Where a registry directory keeps content.
+pub(crate) fn content_path(root: &Path, digest: &Digest) -> PathBuf {
+    Layout::new(root).content(digest)
+}
+
 pub(crate) struct Directory {
     layout: Layout,
     sync: bool,

@@ -78,15 +78,22 @@ impl Directory {
 
     fn load_upload(&self, id: &str) -> io::Result<Option<Upload>> {
         let (data, record) = self.layout.session(id);
-        let Some(session) = fs::read_to_string(record).ok().and_then(|text| parse_session(&text)) else {
-            return Ok(None);
-        };
-        let Ok(metadata) = fs::metadata(&data) else { return Ok(None) };
+        let record = unless_damaged(fs::read_to_string(record))?;
+        let Some(session) = record.and_then(|text| parse_session(&text)) else { return Ok(None) };
+        let Some(metadata) = unless_damaged(fs::metadata(&data))? else { return Ok(None) };
         let idle = metadata.modified()?.elapsed().unwrap_or_default();
         if idle > IDLE {
             return Ok(None);
         }
         Ok(Some(Upload::new(id.to_owned(), session, Staging::file(data, false)?)))
+    }
+}
+
+/// `None` for a file that is not there or no text. Other errors say nothing about the file.
+fn unless_damaged<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => Ok(None),
+        read => read.map(Some),
     }
 }
 
