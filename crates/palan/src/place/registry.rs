@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, future::BoxFuture};
 use palan_client::{BlobOpener, ByteStream, Precondition, Repo};
 use palan_core::{Algorithm, Descriptor, Digest, Document, Repository, Selector};
 
-use super::{BlobStream, Origin, PutAs, Source, Target};
+use super::{BlobStream, Origin, PutAs, Source, Target, stream::hold_back};
 use crate::Error;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -64,7 +64,7 @@ impl Source for Registry {
     async fn open(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
         let opened = self.repo.open_blob(blob, offset).await;
         let content = opened.map_err(|e| self.not_found(&blob.digest.into(), e))?;
-        Ok(Box::pin(content.map_err(Error::from)))
+        Ok(hold_back(content.map_err(Error::from)))
     }
 
     async fn has(&self, blob: &Descriptor) -> Result<bool, Error> {

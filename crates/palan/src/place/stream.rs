@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use palan_core::{Descriptor, Mismatch, Verifier};
 use tokio::sync::mpsc;
 
@@ -19,11 +19,11 @@ pub(crate) async fn read_all(mut content: BlobStream) -> Result<Bytes, Error> {
     Ok(out.freeze())
 }
 
-/// Passes a whole blob on and fails at its end when it is not what `blob` promises.
+/// Passes a whole blob on and fails before its last piece when it is not what `blob` promises.
 pub(crate) fn verified(place: String, blob: &Descriptor, content: BlobStream) -> BlobStream {
     let state = Some((content, Verifier::of(blob)));
     let digest = blob.digest;
-    Box::pin(stream::unfold(state, move |state| {
+    hold_back(stream::unfold(state, move |state| {
         let place = place.clone();
         async move {
             let (mut content, mut verifier) = state?;
@@ -35,6 +35,25 @@ pub(crate) fn verified(place: String, blob: &Descriptor, content: BlobStream) ->
                 },
                 Some(Err(e)) => Some((Err(e), None)),
                 None => verifier.finish().err().map(|source| (Err(damaged(source)), None)),
+            }
+        }
+    }))
+}
+
+/// Passes each piece on when the next one, or the end, has come without an error.
+///
+/// Who uploads a blob stops reading at its last byte and would never see that the end was an error; the target would
+/// then blame the content, and nobody would name the place it came from.
+pub(crate) fn hold_back(content: impl Stream<Item = Result<Bytes, Error>> + Send + 'static) -> BlobStream {
+    let state = Some((Box::pin(content), None));
+    Box::pin(stream::unfold(state, |state| async move {
+        let (mut content, mut held): (_, Option<Bytes>) = state?;
+        loop {
+            match (content.next().await, held.take()) {
+                (Some(Ok(next)), Some(piece)) => return Some((Ok(piece), Some((content, Some(next))))),
+                (Some(Ok(first)), None) => held = Some(first),
+                (Some(Err(e)), _) => return Some((Err(e), None)),
+                (None, last) => return last.map(|piece| (Ok(piece), None)),
             }
         }
     }))

@@ -97,7 +97,7 @@ async fn hints_are_written_where_they_were_and_on_manifests_and_oci_indexes() {
         world.put(tag, &base.graph()).await;
     }
     world.put("app:v1", &index.graph()).await;
-    world.rebase("app:v1").old("base:1").run().await;
+    world.rebase("app:v1").old_base("base:1").run().await;
     let root = world.document("app:v1").await;
     let name = Some(json!(name));
     let child = Some(json!(new.digest()));
@@ -119,21 +119,21 @@ async fn c3_6_3_a_new_base_given_by_digest_keeps_the_name_of_its_repository() {
     let image = hinted(app(&old), &name, old.digest()).build();
     world.put("app:v1", &image.graph()).await;
     let by_digest = format!("base@{}", new.digest());
-    world.rebase("app:v1").new(&by_digest).run().await;
+    world.rebase("app:v1").new_base(&by_digest).run().await;
     let result = world.image("app:v1").await.manifest;
     assert_eq!(said(&result, "/annotations"), [Some(json!(name)), Some(json!(new.digest()))]);
 
     // From another repository there is no name to keep, and a digest is none.
     world.put("app:v1", &image.graph()).await;
     world.put("other:1", &new.graph()).await;
-    let done = world.rebase("app:v1").new(&format!("other@{}", new.digest())).run().await;
+    let done = world.rebase("app:v1").new_base(&format!("other@{}", new.digest())).run().await;
     let result = world.image("app:v1").await.manifest;
     assert_eq!(said(&result, "/annotations"), [None, Some(json!(new.digest()))]);
     assert_eq!(done.findings(FindingKind::BaseUnnamed).len(), 1);
 
     // A tag beside the digest is a name.
     world.put("app:v1", &image.graph()).await;
-    world.rebase("app:v1").new(&format!("other:1@{}", new.digest())).run().await;
+    world.rebase("app:v1").new_base(&format!("other:1@{}", new.digest())).run().await;
     let result = world.image("app:v1").await.manifest;
     assert_eq!(said(&result, "/annotations")[0], Some(json!(world.text("other:1"))));
     world.stop().await;
@@ -206,7 +206,7 @@ async fn c3_2_4_the_old_base_is_looked_for_under_its_name_and_then_where_the_new
         world.put(&format!("{old_repository}:old"), &old.graph()).await;
         let image = hinted(app(&old), &world.text("base:latest"), old.digest()).build();
         world.put("app:v1", &image.graph()).await;
-        world.rebase("app:v1").new("mirror:1").run().await;
+        world.rebase("app:v1").new_base("mirror:1").run().await;
         assert_stacked(&world.image("app:v1").await, &new, &image, 2);
     }
 
@@ -215,7 +215,7 @@ async fn c3_2_4_the_old_base_is_looked_for_under_its_name_and_then_where_the_new
     world.put("mirror:gone", &gone.graph()).await;
     let image = hinted(app(&gone), &world.text("base:latest"), gone.digest()).build();
     world.put("app:v2", &image.graph()).await;
-    world.rebase("app:v2").new("mirror:1").run().await;
+    world.rebase("app:v2").new_base("mirror:1").run().await;
     assert_stacked(&world.image("app:v2").await, &new, &image, 1);
     world.stop().await;
 }
@@ -251,7 +251,7 @@ async fn each_base_given_is_taken_and_the_other_comes_from_hints() {
     world.put("other:1", &new.graph()).await;
     let image = hinted(app(&old), &world.text("base:latest"), Digest::sha256(b"wrong")).build();
     world.put("app:v1", &image.graph()).await;
-    let done = world.rebase("app:v1").old("base:1").run().await;
+    let done = world.rebase("app:v1").old_base("base:1").run().await;
     assert_stacked(&world.image("app:v1").await, &new, &image, 2);
     let report = &done.plan.report().platforms[0];
     assert_eq!(report.old_base, (world.text("base:1"), old.digest()));

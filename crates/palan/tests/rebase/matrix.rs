@@ -119,10 +119,10 @@ impl Cell<'_> {
         self.world.put("app:v1", &self.graph(top, hint, named)).await;
         let mut rebase = self.world.rebase("app:v1");
         if hint == Hint::None {
-            rebase = rebase.new("base:latest");
+            rebase = rebase.new_base("base:latest");
         }
         if matches!(hint, Hint::None | NameOnly) {
-            rebase = rebase.old("base:old");
+            rebase = rebase.old_base("base:old");
         }
         let done = rebase.run().await;
         let reports = &done.plan.report().platforms;

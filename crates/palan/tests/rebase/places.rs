@@ -21,9 +21,9 @@ async fn a_base_and_a_target_in_other_registries_are_streamed() {
     bases.put("base:new", &new_base().graph()).await;
     let done = world
         .rebase("app:v1")
-        .old_at(bases.at("base:old"))
-        .new_at(bases.at("base:new"))
-        .to_at(results.at("app:v1"))
+        .old_base_at(bases.at("base:old"))
+        .new_base_at(bases.at("base:new"))
+        .target_at(results.at("app:v1"))
         .run()
         .await;
     assert_stacked(&results.image("app:v1").await, &new_base(), &image, 2);
@@ -33,7 +33,12 @@ async fn a_base_and_a_target_in_other_registries_are_streamed() {
     assert_eq!(world.digest("app:v1").await, image.digest());
 
     // In place, with the bases elsewhere: only the new base's layers move.
-    let done = world.rebase("app:v1").old_at(bases.at("base:old")).new_at(bases.at("base:new")).run().await;
+    let done = world
+        .rebase("app:v1")
+        .old_base_at(bases.at("base:old"))
+        .new_base_at(bases.at("base:new"))
+        .run()
+        .await;
     assert_eq!(done.outcome.summary.blobs_moved, 3);
     assert_eq!(world.digest("app:v1").await, results.digest("app:v1").await);
     for world in [world, bases, results] {
@@ -61,7 +66,10 @@ async fn layouts_and_archives_as_image_bases_and_target() {
         put(&world.places, &old_at, &old.graph()).await;
         put(&world.places, &new_at, &new_base().graph()).await;
         let rebase = |target: Location| {
-            Rebase::of(&world, image_at.clone()).old_at(old_at.clone()).new_at(new_at.clone()).to_at(target)
+            Rebase::of(&world, image_at.clone())
+                .old_base_at(old_at.clone())
+                .new_base_at(new_at.clone())
+                .target_at(target)
         };
         let to_file = rebase(result_at.clone()).run().await;
         assert_stacked(&image(&world.places, &result_at).await, &new_base(), &app, 2);
@@ -89,7 +97,7 @@ async fn an_index_in_a_layout_is_rebased_in_place_under_its_tag() {
     let other: Location = format!("oci:{}:other", dir.path().display()).parse().unwrap();
     put(&world.places, &tagged, &index(&apps)).await;
     put(&world.places, &other, &apps[0].graph()).await;
-    let rebase = || Rebase::of(&world, tagged.clone()).old("base:old").new("base:new");
+    let rebase = || Rebase::of(&world, tagged.clone()).old_base("base:old").new_base("base:new");
     let done = rebase().run().await;
     assert_eq!(crate::world::document(&world.places, &tagged).await.digest(), done.outcome.digest);
     assert_eq!(crate::world::document(&world.places, &other).await.digest(), apps[0].digest());
@@ -108,7 +116,7 @@ async fn the_only_image_of_a_layout_keeps_its_tag() {
     let tagged: Location = format!("oci:{}:v1", dir.path().display()).parse().unwrap();
     let only: Location = format!("oci:{}", dir.path().display()).parse().unwrap();
     put(&world.places, &tagged, &app(&old).build().graph()).await;
-    let done = Rebase::of(&world, only.clone()).old("base:old").new("base:new").run().await;
+    let done = Rebase::of(&world, only.clone()).old_base("base:old").new_base("base:new").run().await;
     for location in [tagged, only] {
         assert_eq!(crate::world::document(&world.places, &location).await.digest(), done.outcome.digest);
     }
@@ -125,7 +133,7 @@ async fn a_base_in_a_file_has_no_name_to_write() {
     world.put("base:old", &old.graph()).await;
     let image = app(&old).annotation(palan_core::annotation::BASE_NAME, world.text("base:old")).build();
     world.put("app:v1", &image.graph()).await;
-    let done = world.rebase("app:v1").old("base:old").new_at(new).run().await;
+    let done = world.rebase("app:v1").old_base("base:old").new_base_at(new).run().await;
     let unnamed = done.findings(palan::rebase::FindingKind::BaseUnnamed);
     assert!(unnamed[0].contains("is not in a registry"), "{unnamed:?}");
     let result = world.image("app:v1").await;
@@ -146,10 +154,15 @@ async fn an_archive_is_not_changed_in_place() {
     world.put("base:new", &new_base().graph()).await;
     let path = dir.path().join("app");
     let before = std::fs::read(&path).unwrap();
-    let error = Rebase::of(&world, archive.clone()).old("base:old").new("base:new").refused().await;
+    let error = Rebase::of(&world, archive.clone()).old_base("base:old").new_base("base:new").refused().await;
     assert!(matches!(error, Error::Unsupported(_)), "{error}");
     let other_name = format!("oci-archive:{}:v2", path.display()).parse().unwrap();
-    Rebase::of(&world, archive).old("base:old").new("base:new").to_at(other_name).refused().await;
+    Rebase::of(&world, archive)
+        .old_base("base:old")
+        .new_base("base:new")
+        .target_at(other_name)
+        .refused()
+        .await;
     assert_eq!(std::fs::read(&path).unwrap(), before);
     world.stop().await;
 }

@@ -58,7 +58,7 @@ async fn another_tag_and_another_repository_without_moving_layers() {
     let configs = [&app, &old_base(), &new_base()].map(|image| image.config.size()).iter().sum::<u64>();
     for target in ["app:v2", "elsewhere/app:v1", "base:app"] {
         let before = world.stats();
-        world.rebase("app:v1").bases("base:old", "base:new").to(target).run().await;
+        world.rebase("app:v1").bases("base:old", "base:new").target(target).run().await;
         let stats = world.stats().since(&before);
         assert_eq!(stats.blob_bytes_out, configs, "{target}");
         assert_stacked(&world.image(target).await, &new_base(), &app, 2);
@@ -99,12 +99,12 @@ async fn c3_9_2_a_new_base_that_moves_after_planning_changes_nothing() {
 #[tokio::test]
 async fn c3_9_4_the_same_inputs_give_the_same_bytes_and_a_result_that_stands_is_left_alone() {
     let (world, _) = world().await;
-    let first = world.rebase("app:v1").bases("base:old", "base:new").to("app:v2").run().await;
-    let again = world.rebase("app:v1").bases("base:old", "base:new").to("app:v3").run().await;
+    let first = world.rebase("app:v1").bases("base:old", "base:new").target("app:v2").run().await;
+    let again = world.rebase("app:v1").bases("base:old", "base:new").target("app:v3").run().await;
     assert_eq!(first.outcome.digest, again.outcome.digest);
 
     let before = world.stats();
-    let third = world.rebase("app:v1").bases("base:old", "base:new").to("app:v3").run().await;
+    let third = world.rebase("app:v1").bases("base:old", "base:new").target("app:v3").run().await;
     assert!(third.plan.is_noop() && !third.outcome.pushed);
     assert_eq!(third.outcome.digest, first.outcome.digest);
     assert_eq!(writes(&world.stats().since(&before)), 0);
@@ -165,8 +165,8 @@ async fn onto_its_own_base_an_image_with_true_hints_stays_byte_for_byte() {
 #[tokio::test]
 async fn there_and_back_again() {
     let (world, app) = world().await;
-    world.rebase("app:v1").bases("base:old", "base:new").to("app:there").run().await;
-    world.rebase("app:there").bases("base:new", "base:old").to("app:back").run().await;
+    world.rebase("app:v1").bases("base:old", "base:new").target("app:there").run().await;
+    world.rebase("app:there").bases("base:new", "base:old").target("app:back").run().await;
     let back = world.image("app:back").await;
     assert_eq!(back.config.digest(), app.config.digest());
     assert_eq!(field(&back.manifest, "/layers"), field(&app.manifest, "/layers"));

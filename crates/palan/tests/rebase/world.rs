@@ -151,35 +151,35 @@ impl<'a> Rebase<'a> {
     }
 
     pub(crate) fn bases(self, old: &str, new: &str) -> Self {
-        self.old(old).new(new)
+        self.old_base(old).new_base(new)
     }
 
-    pub(crate) fn old(self, name: &str) -> Self {
+    pub(crate) fn old_base(self, name: &str) -> Self {
         let at = self.world.at(name);
-        self.old_at(at)
+        self.old_base_at(at)
     }
 
-    pub(crate) fn new(self, name: &str) -> Self {
+    pub(crate) fn new_base(self, name: &str) -> Self {
         let at = self.world.at(name);
-        self.new_at(at)
+        self.new_base_at(at)
     }
 
-    pub(crate) fn to(self, name: &str) -> Self {
+    pub(crate) fn target(self, name: &str) -> Self {
         let at = self.world.at(name);
-        self.to_at(at)
+        self.target_at(at)
     }
 
-    pub(crate) fn old_at(mut self, location: Location) -> Self {
+    pub(crate) fn old_base_at(mut self, location: Location) -> Self {
         self.request.old_base = Some(location);
         self
     }
 
-    pub(crate) fn new_at(mut self, location: Location) -> Self {
+    pub(crate) fn new_base_at(mut self, location: Location) -> Self {
         self.request.new_base = Some(location);
         self
     }
 
-    pub(crate) fn to_at(mut self, location: Location) -> Self {
+    pub(crate) fn target_at(mut self, location: Location) -> Self {
         self.request.target = Some(location);
         self
     }
