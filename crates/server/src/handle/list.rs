@@ -1,7 +1,7 @@
 //! Lists: tags, repositories, referrers.
 
 use http::{Response, header, response};
-use palan_core::{Digest, MAX_DOCUMENT_SIZE, MediaType};
+use palan_core::{Descriptor, Digest, MAX_DOCUMENT_SIZE, MediaType};
 use serde_json::{Value, json};
 
 use super::{Answer, OCI_FILTERS_APPLIED, json as answer};
@@ -42,8 +42,11 @@ pub(super) fn referrers(
         if artifact_type.is_some() && descriptor.artifact_type.as_deref() != artifact_type {
             continue;
         }
-        let entry = serde_json::to_value(descriptor).map_err(|e| Problem::internal("an answer", &e))?;
-        size += entry.to_string().len() + 1;
+        let mut entry = entry(descriptor)?;
+        if manifests.is_empty() && length(&entry) > REFERRERS_PAGE {
+            entry = shortened(descriptor)?;
+        }
+        size += length(&entry);
         if size > REFERRERS_PAGE {
             next = last.map(|last| referrers_link(name, subject, artifact_type, &last));
             break;
@@ -56,6 +59,26 @@ pub(super) fn referrers(
         builder = builder.header(OCI_FILTERS_APPLIED, "artifactType");
     }
     answer(&index(&manifests), builder)
+}
+
+fn entry(descriptor: &Descriptor) -> Result<Value, Problem> {
+    serde_json::to_value(descriptor).map_err(|e| Problem::internal("an answer", &e))
+}
+
+/// An entry that no page has room for, without what made it so long: it must not hide those after it.
+fn shortened(descriptor: &Descriptor) -> Result<Value, Problem> {
+    let mut short = Descriptor { annotations: None, ..descriptor.clone() };
+    let without_annotations = entry(&short)?;
+    if length(&without_annotations) <= REFERRERS_PAGE {
+        return Ok(without_annotations);
+    }
+    short.artifact_type = None;
+    entry(&short)
+}
+
+/// Bytes that an entry takes in a list.
+fn length(entry: &Value) -> usize {
+    entry.to_string().len() + 1
 }
 
 fn index(manifests: &[Value]) -> Value {
