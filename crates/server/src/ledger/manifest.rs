@@ -177,22 +177,31 @@ impl Put {
     pub(crate) fn new(parsed: Parsed, selector: Selector, tags: Vec<String>, conditions: Conditions) -> Self {
         Self { parsed, selector, tags, conditions }
     }
+
+    /// Whether the conditions hold and everything needed is there.
+    fn check(&self, state: &State) -> Result<(), Problem> {
+        let current = state.resolve(&self.selector);
+        if !self.conditions.allow_write(current.as_ref()) {
+            let now = current.map_or("nothing".to_owned(), |d| d.to_string());
+            return Err(Problem::precondition(format!("{} is {now} now", self.selector)));
+        }
+        self.parsed.check(state)
+    }
 }
 
 impl Ledger {
     /// Puts a manifest and sets its tags, if the conditions hold and everything it needs is there.
     pub(crate) fn put_manifest(&self, name: &Name, put: Put) -> Result<Arc<Manifest>, Problem> {
-        let repository = self.repository_or_new(name);
-        let _writing = lock(&repository.writing);
-        {
-            let state = read(&repository.state);
-            let current = state.resolve(&put.selector);
-            if !put.conditions.allow_write(current.as_ref()) {
-                let now = current.map_or("nothing".to_owned(), |d| d.to_string());
-                return Err(Problem::precondition(format!("{} is {now} now", put.selector)));
+        // Refused manifests leave no trace: what is not there yet is made after the checks.
+        let repository = match self.repository(name) {
+            Some(repository) => repository,
+            None => {
+                put.check(&State::default())?;
+                self.repository_or_new(name)
             }
-            put.parsed.check(&state)?;
-        }
+        };
+        let _writing = lock(&repository.writing);
+        put.check(&read(&repository.state))?;
         let manifest = self.keep_manifest(&repository, put.parsed)?;
         let named = match &put.selector {
             Selector::Tag(tag) => Some(tag),

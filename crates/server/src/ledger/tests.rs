@@ -155,3 +155,18 @@ fn restoring_fails_when_the_system_refuses_and_goes_on_when_content_is_damaged()
         assert!(ledger.manifest(&name("a"), &Selector::Digest(manifest)).is_none());
     }
 }
+
+#[test]
+fn a_refused_manifest_leaves_no_repository() {
+    let (ledger, _) = ledger(&Arc::default());
+    let refused = put(&ledger, "a", index(&[Digest::sha256(b"missing")]));
+    assert!(refused.is_err());
+    let headers = [(http::header::IF_MATCH, http::HeaderValue::from_static("\"sha256:00\""))];
+    let conditions = Conditions::of(&headers.into_iter().collect());
+    let tag = Selector::Tag("v1".to_owned());
+    let put_if = Put::new(index(&[]), tag, Vec::new(), conditions);
+    assert!(ledger.put_manifest(&name("b"), put_if).is_err());
+    assert!(read(&ledger.repositories).is_empty());
+    put(&ledger, "c", index(&[])).unwrap();
+    assert!(read(&ledger.repositories).keys().eq([&name("c")]));
+}
