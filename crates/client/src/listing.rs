@@ -28,6 +28,7 @@ impl Repo {
 impl Transport {
     /// The strings under `key` of all pages.
     pub(crate) async fn list(&self, mut call: Call<'_>, key: &'static str) -> Result<Vec<String>, Error> {
+        call.body_limit = PAGE_BODY;
         let mut all = Vec::new();
         let mut pages = Pages::default();
         loop {
@@ -57,6 +58,9 @@ fn strings(body: &[u8], key: &str) -> Result<Vec<String>, String> {
     }
 }
 
+/// More pages than any list has; against registries that always name one more.
+const MAX_PAGES: usize = 100_000;
+
 /// Finds the next page, and refuses to be led astray or in circles.
 #[derive(Default)]
 pub(crate) struct Pages(HashSet<String>);
@@ -77,6 +81,9 @@ impl Pages {
             return refuse(uri::redact(&next), "the next page must be on the same registry");
         }
         self.0.insert(answer.url().to_string());
+        if self.0.len() > MAX_PAGES {
+            return refuse(uri::redact(&next), "there are too many pages");
+        }
         if self.0.contains(next.as_str()) {
             return refuse(uri::redact(&next), "this page was read already");
         }

@@ -105,21 +105,20 @@ impl Repo {
         selector: &Selector,
         precondition: Precondition,
     ) -> Result<(), Error> {
-        let answer = self.put_document(document, selector, precondition).await?;
-        let listed = answer.header("oci-subject").is_some();
+        let listed = self.put_document(document, selector, precondition).await?;
         if !listed && let Some(subject) = subject_of(document) {
             self.add_to_fallback(subject, document).await?;
         }
         Ok(())
     }
 
-    /// Stores a document and nothing else.
+    /// Stores a document and nothing else. Returns whether the registry lists it among its subject's referrers.
     pub(crate) async fn put_document(
         &self,
         document: &Document,
         selector: &Selector,
         precondition: Precondition,
-    ) -> Result<Response, Error> {
+    ) -> Result<bool, Error> {
         if let Selector::Digest(digest) = selector {
             self.check(selector, *digest, document.bytes())?;
         }
@@ -134,6 +133,10 @@ impl Repo {
         call.payload = Payload::Bytes(document.bytes().clone());
         let answer = self.send(&call).await?;
         if answer.status() == StatusCode::PRECONDITION_FAILED {
+            // A first attempt whose answer was lost may have stored it: then what is found is what was wanted.
+            if self.head(selector).await.is_ok_and(|found| found.digest == document.digest()) {
+                return Ok(false);
+            }
             return Err(Error::PreconditionFailed { what: self.name().at(selector).to_string() });
         }
         let wanted = [StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED];
@@ -141,7 +144,7 @@ impl Repo {
         if let Some(stored) = answer.digest() {
             self.check(selector, stored, document.bytes())?;
         }
-        Ok(answer)
+        Ok(answer.header("oci-subject").is_some())
     }
 
     /// Deletes a manifest (by digest) or a tag (where the registry can).

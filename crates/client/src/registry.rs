@@ -88,7 +88,7 @@ impl Registry {
             Some(Scheme::Https) => &[Scheme::Https],
             None if self.trust.plain_http => &[Scheme::Http],
             None if uri::is_loopback(&self.host) => &[Scheme::Http, Scheme::Https],
-            None if self.trust.insecure || uri::is_private(&self.host) => &[Scheme::Https, Scheme::Http],
+            None if self.trust.insecure => &[Scheme::Https, Scheme::Http],
             None => &[Scheme::Https],
         }
     }
@@ -123,7 +123,7 @@ impl Registry {
     }
 
     /// Whether plain http to third parties is no worse than what is done already.
-    pub(crate) fn allows_plain(&self) -> bool {
+    fn allows_plain(&self) -> bool {
         self.trust.insecure || self.settled.get() == Some(&Scheme::Http) || uri::is_loopback(&self.host)
     }
 
@@ -136,7 +136,86 @@ impl Registry {
         }
     }
 
+    /// Refuses to be sent where a registry has no business to send us.
+    pub(crate) fn check_third_party(&self, from: Option<&Url>, to: &Url) -> Result<(), Error> {
+        let refuse = |reason: &str| {
+            let url = from.map_or_else(|| self.name.clone(), uri::redact);
+            Err(Error::Redirect { url, to: uri::redact(to), reason: reason.into() })
+        };
+        if to.scheme() == "http" && !self.allows_plain() {
+            return refuse("from https to plain http");
+        }
+        if !self.is_metadata() && uri::literal_address(to).is_some_and(uri::is_metadata) {
+            return refuse("a link-local address");
+        }
+        Ok(())
+    }
+
     pub(crate) fn has_referrers(&self) -> bool {
         !self.no_referrers.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registry(name: &str, trust: Trust) -> Registry {
+        Registry::new(name, trust, HeaderMap::new(), 1).unwrap()
+    }
+
+    fn insecure() -> Trust {
+        Trust { insecure: true, ..Trust::default() }
+    }
+
+    fn plain() -> Trust {
+        Trust { plain_http: true, ..Trust::default() }
+    }
+
+    #[test]
+    fn https_comes_first_except_on_loopback() {
+        use Scheme::{Http, Https};
+        let none = Trust::default;
+        let cases: [(&str, Trust, &[Scheme]); 13] = [
+            ("ghcr.io", none(), &[Https]),
+            ("8.8.8.8:5000", none(), &[Https]),
+            ("172.32.0.1", none(), &[Https]),
+            ("localhost.example", none(), &[Https]),
+            ("ghcr.io", insecure(), &[Https, Http]),
+            ("10.1.2.3:5000", none(), &[Https]),
+            ("192.168.0.1", none(), &[Https]),
+            ("localhost", none(), &[Http, Https]),
+            ("x.localhost:5000", none(), &[Http, Https]),
+            ("127.0.0.1:5000", insecure(), &[Http, Https]),
+            ("[::1]:5000", none(), &[Http, Https]),
+            ("ghcr.io", plain(), &[Http]),
+            ("localhost", plain(), &[Http]),
+        ];
+        for (name, trust, expected) in cases {
+            let registry = registry(name, trust);
+            assert_eq!(registry.schemes(), expected, "{name} {trust:?}");
+            registry.settle(Https);
+            assert_eq!(registry.schemes(), [Https], "{name}: settled");
+        }
+    }
+
+    #[test]
+    fn registries_do_not_send_us_anywhere() {
+        for (name, trust, settled, to, allowed) in [
+            ("ghcr.io", Trust::default(), Scheme::Https, "https://store.example/x", true),
+            ("ghcr.io", Trust::default(), Scheme::Https, "http://store.example/x", false),
+            ("ghcr.io", Trust::default(), Scheme::Https, "http://ghcr.io/x", false),
+            ("ghcr.io", insecure(), Scheme::Https, "http://store.example/x", true),
+            ("ghcr.io", plain(), Scheme::Http, "http://store.example/x", true),
+            ("localhost:5000", Trust::default(), Scheme::Http, "http://localhost:9000/x", true),
+            ("ghcr.io", Trust::default(), Scheme::Https, "https://169.254.169.254/x", false),
+            ("ghcr.io", insecure(), Scheme::Https, "http://169.254.169.254/x", false),
+            ("169.254.1.1", insecure(), Scheme::Http, "http://169.254.1.2/token", true),
+        ] {
+            let registry = registry(name, trust);
+            registry.settle(settled);
+            let outcome = registry.check_third_party(None, &to.parse().unwrap());
+            assert_eq!(outcome.is_ok(), allowed, "{name} {trust:?} to {to}");
+        }
     }
 }

@@ -128,6 +128,22 @@ impl Response {
         Ok(all.freeze())
     }
 
+    /// Reads the body and keeps it; of one with more than `limit` bytes only so much that [`Self::read`] refuses it.
+    pub(crate) async fn buffer(&mut self, limit: u64) -> Result<(), Error> {
+        if self.length().is_some_and(|size| size > limit) {
+            return Ok(());
+        }
+        let mut all = BytesMut::new();
+        while let Some(chunk) = self.chunk().await? {
+            all.extend_from_slice(&chunk);
+            if all.len() as u64 > limit {
+                break;
+            }
+        }
+        self.body = Body::Read(all.freeze());
+        Ok(())
+    }
+
     /// Reads the body of an answer that is probably an error and keeps it, so that it can be read again.
     pub(crate) async fn peek_error(&mut self) -> Bytes {
         let mut kept = BytesMut::new();
@@ -181,11 +197,21 @@ fn parse_codes(body: &[u8]) -> Vec<ErrorCode> {
     struct Errors {
         errors: Vec<ErrorCode>,
     }
-    serde_json::from_slice::<Errors>(body).map(|e| e.errors).unwrap_or_default()
+    let mut codes = serde_json::from_slice::<Errors>(body).map(|e| e.errors).unwrap_or_default();
+    for code in &mut codes {
+        code.code = shown(&code.code);
+        code.message = code.message.take().map(|m| shown(&m));
+    }
+    codes
+}
+
+/// Foreign text for a terminal: no control characters, not too long.
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(SHOWN_TEXT).collect()
 }
 
 fn first_line(body: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
     let line = text.lines().map(str::trim).find(|l| !l.is_empty())?;
-    Some(line.chars().filter(|c| !c.is_control()).take(SHOWN_TEXT).collect())
+    Some(shown(line))
 }

@@ -73,6 +73,8 @@ pub(crate) struct Call<'a> {
     pub(crate) scopes: Scopes,
     pub(crate) lane: Lane,
     pub(crate) retry: bool,
+    /// How much metadata is read and kept, in bytes.
+    pub(crate) body_limit: u64,
 }
 
 impl Call<'_> {
@@ -87,6 +89,7 @@ impl Call<'_> {
             scopes: Scopes::default(),
             lane: Lane::Api,
             retry: true,
+            body_limit: palan_core::MAX_DOCUMENT_SIZE,
         }
     }
 
@@ -107,6 +110,8 @@ pub(crate) struct Hop<'a> {
     /// Sent to the first URL's origin only.
     pub(crate) private: &'a HeaderMap,
     pub(crate) payload: &'a Payload<'a>,
+    /// Whether the payload itself is a secret: it goes to the first URL's origin only, or not at all.
+    pub(crate) secret: bool,
     pub(crate) lane: Lane,
 }
 
@@ -133,7 +138,7 @@ impl Transport {
 
     /// Sends a call until its answer is final. Answers that mean failure are answers here.
     pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Response, Error> {
-        let mut answer = self.repeat(call.retry, || self.attempt(call)).await?;
+        let mut answer = self.repeat(call.retry, || self.attempt_whole(call)).await?;
         if answer.own && matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             answer.anonymous = self.credentials(&call.registry, &call.repository).await?.is_anonymous();
         }
@@ -168,6 +173,15 @@ impl Transport {
         tracing::debug!(attempt, ?delay, "trying again");
         self.wire.counters.retries.fetch_add(1, Relaxed);
         tokio::time::sleep(delay).await;
+    }
+
+    /// One attempt, with the body where that is metadata: a body that is cut is a reason to try again.
+    async fn attempt_whole(&self, call: &Call<'_>) -> Result<Response, Error> {
+        let mut answer = self.attempt(call).await?;
+        if matches!(call.lane, Lane::Api) && call.method == Method::GET && answer.status().is_success() {
+            answer.buffer(call.body_limit).await?;
+        }
+        Ok(answer)
     }
 
     /// One attempt: authenticates as often as the registry finds new reasons to ask for it.
@@ -232,7 +246,7 @@ impl Transport {
         }
         let mut answer = match &call.target {
             Target::Url(url) if !call.registry.owns(url) => {
-                self.check_third_party(&call.registry, None, url)?;
+                call.registry.check_third_party(None, url)?;
                 self.follow(self.hop(call, url.clone(), &HeaderMap::new())).await?
             }
             Target::Url(url) => self.follow(self.hop(call, url.clone(), &private)).await?,
@@ -247,7 +261,16 @@ impl Transport {
 
     fn hop<'a>(&self, call: &'a Call<'a>, url: Url, private: &'a HeaderMap) -> Hop<'a> {
         let (method, headers, payload) = (call.method.clone(), &call.headers, &call.payload);
-        Hop { registry: &call.registry, method, url, headers, private, payload, lane: call.lane }
+        Hop {
+            registry: &call.registry,
+            method,
+            url,
+            headers,
+            private,
+            payload,
+            secret: false,
+            lane: call.lane,
+        }
     }
 
     /// Sends to the first scheme that the registry speaks.
@@ -288,7 +311,14 @@ impl Transport {
                 Outgoing { method: method.clone(), url: url.clone(), headers, body, activity, route };
             let answer = self.wire.send(outgoing).await.map_err(|e| hop.payload.blame(e))?;
             let Some(next) = redirect(&method, &answer)? else { return Ok(answer) };
-            self.check_third_party(hop.registry, Some(&url), &next)?;
+            hop.registry.check_third_party(Some(&url), &next)?;
+            if hop.secret && !uri::same_origin(&origin, &next) {
+                return Err(Error::Redirect {
+                    url: uri::redact(&origin),
+                    to: uri::redact(&next),
+                    reason: "it would carry credentials to another host".into(),
+                });
+            }
             if answer.status() == StatusCode::SEE_OTHER && method != Method::HEAD {
                 method = Method::GET;
             }
@@ -339,26 +369,6 @@ impl Transport {
         };
         let direct = url.host().is_some_and(|h| uri::is_loopback(&h.to_owned()));
         Route { lane, security, guarded: !same_host && !registry.is_metadata(), direct }
-    }
-
-    /// Refuses to be sent where a registry has no business to send us.
-    pub(crate) fn check_third_party(
-        &self,
-        registry: &Registry,
-        from: Option<&Url>,
-        to: &Url,
-    ) -> Result<(), Error> {
-        let refuse = |reason: &str| {
-            let url = from.map_or_else(|| registry.name.clone(), uri::redact);
-            Err(Error::Redirect { url, to: uri::redact(to), reason: reason.into() })
-        };
-        if to.scheme() == "http" && !registry.allows_plain() {
-            return refuse("from https to plain http");
-        }
-        if !registry.is_metadata() && uri::literal_address(to).is_some_and(uri::is_metadata) {
-            return refuse("a link-local address");
-        }
-        Ok(())
     }
 
     fn note_warnings(&self, headers: &HeaderMap) {

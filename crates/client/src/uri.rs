@@ -51,11 +51,6 @@ pub(crate) fn is_loopback(host: &Host<String>) -> bool {
     }
 }
 
-/// RFC 1918.
-pub(crate) fn is_private(host: &Host<String>) -> bool {
-    matches!(host, Host::Ipv4(ip) if ip.is_private())
-}
-
 /// The address of an URL's host, when it is written as one.
 pub(crate) fn literal_address(url: &Url) -> Option<IpAddr> {
     match url.host()? {

@@ -258,6 +258,19 @@ async fn a_registry_that_stops_reading_is_noticed() {
     assert!(matches!(error, Error::Transport { fault: Fault::Inactive, .. }), "{error:?}");
 }
 
+/// Registries hash and move large blobs before they answer.
+#[tokio::test]
+async fn the_end_of_an_upload_may_take_longer() {
+    let registry = FaultRegistry::start(|r| match r.method.as_str() {
+        "POST" => Reply::status(202).header("location", "/v2/a/b/blobs/uploads/0"),
+        _ => Reply::status(201).delay(Duration::from_millis(200)),
+    })
+    .await;
+    let client = builder().retries(0).inactivity_timeout(Duration::from_millis(100)).build().unwrap();
+    let bytes = content(10);
+    repo(&client, &registry).push_blob(&blob(&bytes), &bytes).await.unwrap();
+}
+
 /// Gives some bytes, waits, and then fails or ends.
 struct Odd {
     bytes: Bytes,

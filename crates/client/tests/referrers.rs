@@ -89,7 +89,7 @@ async fn the_fallback_tag_is_read_where_there_is_no_api() {
 
 #[tokio::test]
 async fn an_unknown_repository_says_nothing_about_the_api() {
-    let registry = FaultRegistry::start(|r| match r.path().starts_with("/v2/known/") {
+    let registry = FaultRegistry::start(|r| match r.path().starts_with("/v2/known/referrers/") {
         true => index(&[entry("1", "x")]),
         false => Reply::error(404, "NAME_UNKNOWN"),
     })
@@ -162,7 +162,7 @@ impl Manifests {
     fn answer(&mut self, request: &Request) -> Reply {
         let name = request.path().rsplit('/').next().unwrap_or_default().to_owned();
         match request.method.as_str() {
-            "GET" => match self.stored.get(&name) {
+            "GET" | "HEAD" => match self.stored.get(&name) {
                 Some(bytes) => Reply::ok(bytes.clone()).header("content-type", INDEX_TYPE),
                 None => Reply::error(404, "MANIFEST_UNKNOWN"),
             },

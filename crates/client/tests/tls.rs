@@ -8,13 +8,13 @@ use palan_client::{Builder, Client, Error, Fault};
 use palan_core::Repository;
 use palan_testkit::fault::{FaultRegistry, Reply};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{LazyConfigAcceptor, rustls::server::Acceptor};
 
 const AUTHORITY: &[u8] = include_bytes!("tls/ca.pem");
 const CERTIFICATE: &[u8] = include_bytes!("tls/server.pem");
@@ -24,6 +24,8 @@ const KEY: &[u8] = include_bytes!("tls/server-key.pem");
 struct TlsProxy {
     port: u16,
     server: JoinHandle<()>,
+    /// The protocols that each connection offered.
+    offered: Arc<Mutex<Vec<Vec<String>>>>,
 }
 
 impl TlsProxy {
@@ -36,22 +38,29 @@ impl TlsProxy {
             .with_no_client_auth()
             .with_single_cert(certificates, PrivateKeyDer::from_pem_slice(KEY).unwrap())
             .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let config = Arc::new(config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let target = registry.host();
+        let (target, offered) = (registry.host(), Arc::<Mutex<Vec<_>>>::default());
+        let log = offered.clone();
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, target) = (acceptor.clone(), target.clone());
+                let (config, target, log) = (config.clone(), target.clone(), log.clone());
                 tokio::spawn(async move {
-                    if let Ok(mut client) = acceptor.accept(stream).await {
+                    let Ok(start) = LazyConfigAcceptor::new(Acceptor::default(), stream).await else {
+                        return;
+                    };
+                    let hello = start.client_hello();
+                    let protocols = hello.alpn().into_iter().flatten();
+                    log.lock().unwrap().push(protocols.map(|p| String::from_utf8_lossy(p).into()).collect());
+                    if let Ok(mut client) = start.into_stream(config).await {
                         let mut server = TcpStream::connect(target).await.unwrap();
                         let _ = copy_bidirectional(&mut client, &mut server).await;
                     }
                 });
             }
         });
-        Self { port, server }
+        Self { port, server, offered }
     }
 
     fn repository(&self, host: &str) -> Repository {
@@ -94,6 +103,11 @@ async fn a_loopback_port_that_speaks_tls_is_spoken_to_in_tls() {
     }
     // Plain http was tried once for each name.
     assert_eq!(client.stats().requests, registry.requests().len() as u64 + 2);
+    // HTTP/2 for documents, not for blobs; connections of the first kind are used again, those that were cut are not.
+    let mut offered = proxy.offered.lock().unwrap().clone();
+    offered.sort();
+    let (both, one) = (vec!["h2".to_owned(), "http/1.1".to_owned()], vec!["http/1.1".to_owned()]);
+    assert_eq!(offered, [both.clone(), both, one.clone(), one.clone(), one.clone(), one]);
 }
 
 #[tokio::test]

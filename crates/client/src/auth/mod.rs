@@ -183,7 +183,7 @@ impl Transport {
             auth.set(Scheme::Bearer(bearer));
             return Ok(used.is_none());
         }
-        self.check_realm(&call.registry, &bearer.realm)?;
+        check_realm(&call.registry, &bearer.realm)?;
         auth.set(Scheme::Bearer(bearer));
         let before = scopes.clone();
         scopes.add(&Scopes::parse(chosen.parameter("scope").unwrap_or_default()));
@@ -197,18 +197,18 @@ impl Transport {
             None => Ok(true),
         }
     }
+}
 
-    /// A realm receives credentials: it must be as well protected as the registry, and not at an address where clouds
-    /// keep their metadata.
-    fn check_realm(&self, registry: &Registry, realm: &Url) -> Result<(), Error> {
-        self.check_third_party(registry, None, realm).map_err(|error| match error {
-            Error::Redirect { to, reason, .. } => Error::Challenge {
-                registry: registry.name.clone(),
-                reason: format!("it names the token service {to}: {reason}"),
-            },
-            other => other,
-        })
-    }
+/// A realm receives credentials: it must be as well protected as the registry, and not at an address where clouds keep
+/// their metadata.
+fn check_realm(registry: &Registry, realm: &Url) -> Result<(), Error> {
+    registry.check_third_party(None, realm).map_err(|error| match error {
+        Error::Redirect { to, reason, .. } => Error::Challenge {
+            registry: registry.name.clone(),
+            reason: format!("it names the token service {to}: {reason}"),
+        },
+        other => other,
+    })
 }
 
 /// The first challenge that the credentials can answer, else the first that is known at all.

@@ -210,7 +210,8 @@ async fn request(
     let send = || {
         transport.wire.counters.token_requests.fetch_add(1, Relaxed);
         let (method, url) = (method.clone(), url.clone());
-        transport.follow(Hop { registry, method, url, headers, private, payload, lane: Lane::Api })
+        let secret = matches!(payload, Payload::Bytes(_));
+        transport.follow(Hop { registry, method, url, headers, private, payload, secret, lane: Lane::Api })
     };
     transport.repeat(true, send).await
 }

@@ -20,7 +20,9 @@ impl Repo {
     /// The registry verifies the digest. A failed upload is taken up again where the registry says it has got to,
     /// else from the start; `opener` is opened again for that. Memory does not grow with the blob's size.
     pub async fn push_blob(&self, descriptor: &Descriptor, opener: &dyn BlobOpener) -> Result<(), Error> {
-        Push { repo: self, descriptor, opener, session: None, chunked: false, failures: 0 }.run().await
+        Push { repo: self, descriptor, opener, session: None, chunked: false, failures: 0, best: 0 }
+            .run()
+            .await
     }
 }
 
@@ -33,6 +35,8 @@ struct Push<'a> {
     chunked: bool,
     /// Failures since the last progress.
     failures: u32,
+    /// The most bytes that the registry has ever had: only more than that is progress, whatever session it was in.
+    best: u64,
 }
 
 /// An upload that the registry has opened.
@@ -54,7 +58,7 @@ impl Push<'_> {
         loop {
             match self.step().await {
                 Ok(Step::Done) => return Ok(()),
-                Ok(Step::More) => self.failures = 0,
+                Ok(Step::More) => self.note_progress(),
                 Err(error) if self.wants_chunks(&error) => {
                     tracing::debug!(%error, "uploading in pieces");
                     self.chunked = true;
@@ -69,6 +73,14 @@ impl Push<'_> {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    fn note_progress(&mut self) {
+        let offset = self.session.as_ref().map_or(0, |s| s.offset);
+        if offset > self.best {
+            self.best = offset;
+            self.failures = 0;
         }
     }
 
@@ -146,12 +158,10 @@ impl Push<'_> {
         let Some(mut session) = self.session.take() else { return Ok(false) };
         match self.progress(&session).await {
             Some((offset, location)) => {
-                if offset > session.offset {
-                    self.failures = 0;
-                }
                 session.offset = offset;
                 session.location = location;
                 self.session = Some(session);
+                self.note_progress();
                 Ok(false)
             }
             None => Ok(self.repo.has_blob(self.descriptor).await.unwrap_or(false)),
