@@ -15,7 +15,7 @@ use futures_util::{
 use http::{Method, StatusCode};
 use palan_core::{Descriptor, Digest, Repository};
 
-use crate::{BoxError, Error, Repo, auth::Scopes, repo::Access, transport::Target};
+use crate::{BoxError, Error, Repo, auth::Scopes, repo::Access, transport::Target, wire::Lane};
 
 pub use self::pull::BlobStream;
 pub(crate) use self::upload::Upload;
@@ -79,6 +79,8 @@ impl Repo {
             _ if !answer.own && answer.status().is_client_error() => {
                 let mut call = self.call(Method::GET, &path, Access::Pull)?;
                 call = call.header(http::header::RANGE, "bytes=0-0");
+                // The registry may ignore the range, and the blob is not to be read.
+                call.lane = Lane::Blob;
                 let answer = self.send(&call).await?;
                 match answer.status() {
                     StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
