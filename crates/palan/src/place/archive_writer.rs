@@ -52,9 +52,15 @@ struct State {
 }
 
 impl ArchiveWriter {
-    /// Begins an archive that will replace `path` when it is finished.
+    /// Begins an archive that will replace `path` when it is finished. A symbolic link is followed; what exists and is
+    /// not a regular file (a device, a pipe) is refused, as replacing it would destroy it.
     pub fn create(path: impl Into<PathBuf>, format: Format) -> Result<Self, Error> {
         let path = path.into();
+        let path = std::fs::canonicalize(&path).unwrap_or(path);
+        if std::fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+            let place = format!("{}:{}", format.scheme(), path.display());
+            return Err(Error::Malformed { place, reason: "exists and is not a regular file".into() });
+        }
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let file = tempfile::Builder::new()
             .prefix(".palan-")

@@ -1,6 +1,11 @@
 //! Image locations: what people type, and the places it means.
 
-use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
 
 use palan_client::Client;
 use palan_core::{Digest, Reference, ReferenceError, Selector};
@@ -170,12 +175,14 @@ impl<T: ?Sized> Clone for Opened<T> {
 #[derive(Clone)]
 pub struct Places {
     client: Client,
+    /// Archives that are open for reading: writing one of them would replace what is being read.
+    read: Arc<Mutex<Vec<(PathBuf, Weak<Archive>)>>>,
 }
 
 impl Places {
     /// Places that speak to registries through `client`: one connection pool and one token per scope.
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self { client, read: Arc::default() }
     }
 
     /// The registry client.
@@ -195,9 +202,10 @@ impl Places {
                 Opened { place: Arc::new(layout), selector: Some(selector) }
             }
             Location::Archive { path, format, selector } => {
-                let archive = Archive::open(path, *format)?;
+                let archive = Arc::new(Archive::open(path, *format)?);
+                self.note_read(path, &archive);
                 let selector = selector.clone().map_or_else(|| archive.only(), Ok)?;
-                Opened { place: Arc::new(archive), selector: Some(selector) }
+                Opened { place: archive, selector: Some(selector) }
             }
         })
     }
@@ -209,9 +217,28 @@ impl Places {
             Location::Registry(reference) => Opened { place: Arc::new(self.registry(reference)), selector },
             Location::Layout { path, .. } => Opened { place: Arc::new(Layout::create(path)?), selector },
             Location::Archive { path, format, .. } => {
+                self.refuse_read(path)?;
                 Opened { place: Arc::new(ArchiveWriter::create(path, *format)?), selector }
             }
         })
+    }
+
+    fn note_read(&self, path: &Path, archive: &Arc<Archive>) {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.retain(|(_, archive)| archive.strong_count() > 0);
+        read.extend(fs::canonicalize(path).map(|file| (file, Arc::downgrade(archive))));
+    }
+
+    /// Writing an archive replaces the file: what else it holds would be lost.
+    fn refuse_read(&self, path: &Path) -> Result<(), Error> {
+        let Ok(file) = fs::canonicalize(path) else { return Ok(()) };
+        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if read.iter().any(|(other, archive)| *other == file && archive.strong_count() > 0) {
+            let what =
+                format!("changing the archive {} in place: give another file as target", path.display());
+            return Err(Error::Unsupported(what));
+        }
+        Ok(())
     }
 
     fn registry(&self, reference: &Reference) -> Registry {
