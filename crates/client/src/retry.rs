@@ -1,8 +1,13 @@
 //! When and after what time a request is made again.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, SystemTime},
+};
 
 use http::StatusCode;
+
+use crate::{Error, response::Response, transport::Transport};
 
 /// However often something failed, the next attempt comes within this time.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
@@ -29,6 +34,38 @@ impl Policy {
                 full.mul_f64(0.5 + fastrand::f64() / 2.0)
             }
         }
+    }
+}
+
+impl Transport {
+    /// Repeats what fails for the moment.
+    pub(crate) async fn repeat<F>(&self, allowed: bool, send: impl Fn() -> F) -> Result<Response, Error>
+    where
+        F: Future<Output = Result<Response, Error>>,
+    {
+        let mut attempt = 0;
+        loop {
+            let outcome = send().await;
+            let retry_after = match &outcome {
+                Ok(answer) if is_transient(answer.status()) => answer.retry_after(),
+                Err(error) if error.is_transient() => None,
+                _ => return outcome,
+            };
+            if !allowed || attempt >= self.retry.retries {
+                return outcome;
+            }
+            drop(outcome);
+            self.pause(attempt, retry_after).await;
+            attempt += 1;
+        }
+    }
+
+    /// Waits before repetition number `attempt`.
+    pub(crate) async fn pause(&self, attempt: u32, retry_after: Option<Duration>) {
+        let delay = self.retry.delay(attempt, retry_after);
+        tracing::debug!(attempt, ?delay, "trying again");
+        self.wire.counters.retries.fetch_add(1, Relaxed);
+        tokio::time::sleep(delay).await;
     }
 }
 

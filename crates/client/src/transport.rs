@@ -145,36 +145,6 @@ impl Transport {
         Ok(answer)
     }
 
-    /// Repeats what fails for the moment.
-    pub(crate) async fn repeat<F>(&self, allowed: bool, send: impl Fn() -> F) -> Result<Response, Error>
-    where
-        F: Future<Output = Result<Response, Error>>,
-    {
-        let mut attempt = 0;
-        loop {
-            let outcome = send().await;
-            let retry_after = match &outcome {
-                Ok(answer) if retry::is_transient(answer.status()) => answer.retry_after(),
-                Err(error) if error.is_transient() => None,
-                _ => return outcome,
-            };
-            if !allowed || attempt >= self.retry.retries {
-                return outcome;
-            }
-            drop(outcome);
-            self.pause(attempt, retry_after).await;
-            attempt += 1;
-        }
-    }
-
-    /// Waits before repetition number `attempt`.
-    pub(crate) async fn pause(&self, attempt: u32, retry_after: Option<std::time::Duration>) {
-        let delay = self.retry.delay(attempt, retry_after);
-        tracing::debug!(attempt, ?delay, "trying again");
-        self.wire.counters.retries.fetch_add(1, Relaxed);
-        tokio::time::sleep(delay).await;
-    }
-
     /// One attempt, with the body where that is metadata: a body that is cut is a reason to try again.
     async fn attempt_whole(&self, call: &Call<'_>) -> Result<Response, Error> {
         let mut answer = self.attempt(call).await?;
