@@ -31,7 +31,17 @@ impl<'a> Bases<'a> {
     ) -> Result<Self, Error> {
         let images = Images::default();
         let (old, new) = tokio::try_join!(given(places, old, &images), given(places, new, &images))?;
-        Ok(Self { places, old, new, images, read: Once::default() })
+        Ok(Self::of_read(places, old, new, images))
+    }
+
+    /// Bases that have been read.
+    pub(super) fn of_read(
+        places: &'a Places,
+        old: Option<Arc<Base>>,
+        new: Option<Arc<Base>>,
+        images: Images,
+    ) -> Self {
+        Self { places, old, new, images, read: Once::default() }
     }
 
     /// The old and the new base of an image.

@@ -18,6 +18,7 @@ mod history;
 mod index;
 mod one;
 mod plan;
+mod rebased;
 mod report;
 mod tree;
 
@@ -77,3 +78,6 @@ pub fn boundary(image: &[Digest], base: &[Digest]) -> Result<usize, Difference> 
     }
     Ok(base.len())
 }
+
+#[cfg(test)]
+mod tests;

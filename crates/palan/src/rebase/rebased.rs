@@ -1,0 +1,163 @@
+//! A tree of images becomes another one: every image is rebased, every index rewritten. Reads bases, writes nothing.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use futures_util::future::try_join_all;
+use palan_core::{Digest, Document, Reference};
+
+use super::{
+    base::Base,
+    bases::Bases,
+    hints::{Hints, NewHints},
+    index::{self, OnIndex, Replaced, Replacement},
+    one,
+    report::{Finding, FindingKind, PlatformReport},
+    tree::{Node, Tree},
+};
+use crate::{Error, place::Source};
+
+/// A tree whose images have been rebased.
+pub(super) struct Rebased {
+    pub(super) old: Digest,
+    pub(super) root: Document,
+    pub(super) documents: Vec<Document>,
+    pub(super) configs: Vec<Document>,
+    pub(super) own_layers: HashSet<Digest>,
+    pub(super) new_layers: Vec<(Arc<dyn Source>, HashSet<Digest>)>,
+    pub(super) platforms: Vec<PlatformReport>,
+    pub(super) findings: Vec<Finding>,
+}
+
+/// One image, rebased.
+struct Part {
+    rebased: one::Rebased,
+    report: PlatformReport,
+    hints: NewHints,
+    new: Arc<Base>,
+    unnamed: Option<Finding>,
+}
+
+/// Rebases every image of a tree, and rewrites its indexes.
+pub(super) async fn rebase(tree: Tree, bases: &Bases<'_>) -> Result<Rebased, Error> {
+    let parts = try_join_all(tree.nodes.iter().map(|node| part(node, bases))).await?;
+    let on_index = on_index(&tree, &parts);
+    let layers = tree.nodes.iter().flat_map(|node| &node.image.manifest_view.layers);
+    let mut out = Rebased {
+        old: tree.root.digest(),
+        root: tree.root.clone(),
+        documents: Vec::new(),
+        configs: Vec::new(),
+        own_layers: layers.map(|layer| layer.digest).collect(),
+        new_layers: Vec::new(),
+        platforms: Vec::new(),
+        findings: tree.findings,
+    };
+    let mut replaced = Replaced::new();
+    for (node, part) in tree.nodes.iter().zip(parts) {
+        out.add(node, part, &mut replaced);
+    }
+    for index in &tree.indexes {
+        let (document, findings) = index::rewrite(index, &replaced, &tree.subjects, &on_index)?;
+        out.findings.extend(findings);
+        out.replace(index, document, on_index.clone(), None, &mut replaced);
+    }
+    if let Some(root) = replaced.remove(&out.old) {
+        out.root = root.document;
+    }
+    Ok(out)
+}
+
+impl Rebased {
+    fn add(&mut self, node: &Node, part: Part, replaced: &mut Replaced) {
+        let one::Rebased { manifest, config, os_version, findings, .. } = part.rebased;
+        self.findings.extend(findings);
+        if let Some(unnamed) = part.unnamed.filter(|finding| !self.findings.contains(finding)) {
+            self.findings.push(unnamed);
+        }
+        if config.digest() != node.image.config.digest() {
+            self.configs.push(config);
+        }
+        let layers = part.report.new_base_layers.iter().copied().collect();
+        self.new_layers.push((Arc::clone(&part.new.source), layers));
+        self.platforms.push(part.report);
+        let hints = OnIndex::Write(part.hints);
+        self.replace(&node.image.manifest, manifest, hints, os_version, replaced);
+    }
+
+    fn replace(
+        &mut self,
+        old: &Document,
+        new: Document,
+        hints: OnIndex,
+        os_version: Option<String>,
+        replaced: &mut Replaced,
+    ) {
+        if old.digest() != new.digest() {
+            self.documents.push(new.clone());
+        }
+        replaced.insert(old.digest(), Replacement { document: new, hints, os_version });
+    }
+}
+
+async fn part(node: &Node, bases: &Bases<'_>) -> Result<Part, Error> {
+    let (old_base, new_base) = bases.of(&node.image.name, &node.hints).await?;
+    let ((old, old_platform), new) =
+        tokio::try_join!(old_base.image(&node.platform), new_base.image_for(&node.platform))?;
+    let (name, unnamed) = base_name(&new_base, &node.hints);
+    let hints = NewHints { name, digest: new.manifest.digest() };
+    let rebased = one::rebase(node, &old, &new, &hints)?.map_err(|difference| {
+        // Layers in common prove more than what is written on them; without any, that is the likelier mistake.
+        match old_platform.same_machine(&node.platform) {
+            true => one::not_based_on(node, old_base.name(), difference).into(),
+            false => Error::WrongPlatform {
+                image: old_base.name(),
+                wanted: node.platform.to_string(),
+                found: old_platform.clone(),
+            },
+        }
+    })?;
+    let report = PlatformReport {
+        platform: node.platform.to_string(),
+        digest: node.image.manifest.digest(),
+        new_digest: rebased.manifest.digest(),
+        boundary: rebased.boundary,
+        own_layers: node.image.manifest_view.layers.len() - rebased.boundary,
+        old_base: (old_base.name(), old.manifest.digest()),
+        new_base: (new_base.name(), new.manifest.digest()),
+        new_base_layers: new.manifest_view.layers.iter().map(|l| l.digest).collect(),
+    };
+    Ok(Part { rebased, report, hints, new: new_base, unnamed })
+}
+
+/// The name that a result will give for its base.
+fn base_name(new: &Base, hints: &Hints) -> (Option<String>, Option<Finding>) {
+    let reference = new.reference.as_ref();
+    let previous = || {
+        let previous = hints.reference()?;
+        reference.filter(|r| r.repository() == previous.repository()).and(previous.base_name())
+    };
+    let name = reference.and_then(Reference::base_name).or_else(previous);
+    let text = || {
+        let why = if reference.is_some() { "was given without a tag" } else { "is not in a registry" };
+        let name = new.name();
+        format!(
+            "the new base {name} {why}: the result names its digest only, and a later rebase needs --new-base"
+        )
+    };
+    let unnamed = name.is_none().then(|| Finding::of_index(FindingKind::BaseUnnamed, text()));
+    (name, unnamed)
+}
+
+/// What the indexes will say of their images' base.
+fn on_index(tree: &Tree, parts: &[Part]) -> OnIndex {
+    let hints = |part: &Part| NewHints { name: part.hints.name.clone(), digest: part.new.root.digest() };
+    let all: HashMap<Digest, NewHints> = parts.iter().map(hints).map(|h| (h.digest, h)).collect();
+    match (tree.partial, all.len()) {
+        (true, _) => OnIndex::Leave,
+        (false, 1) => parts.first().map(hints).map_or(OnIndex::Leave, OnIndex::Write),
+        _ => OnIndex::Clear,
+    }
+}
