@@ -57,6 +57,7 @@ fn of_palan(error: &palan::Error) -> Code {
         E::NotBasedOn(_) => Code::NotBasedOn,
         E::BaseUnknown { .. } => Code::BaseUnknown,
         E::Moved { .. } => Code::Conflict,
+        E::OtherDigest { .. } => Code::Usage,
         _ => Code::Failure,
     }
 }

@@ -109,11 +109,11 @@ pub async fn append(places: &Places, request: Request, options: &Options) -> Res
     let mut overlay = Overlay::new(new, rest);
     overlay.route(layers.iter().map(|l| l.packed.digest), spool);
     let overlay: Arc<dyn Source> = Arc::new(overlay);
-    let target = places.target(&request.target)?;
     let digest = root.digest();
-    let role = target.selector.as_ref().map_or(PutAs::Root, PutAs::from_selector);
-    let summary = copy::copy(&overlay, &target.place, vec![(root, role)], options).await?;
-    target.place.finish().await?;
+    let role = PutAs::at(&request.target, digest)?;
+    let target = places.target(&request.target)?.place;
+    let summary = copy::copy(&overlay, &target, vec![(root, role)], options).await?;
+    target.finish().await?;
     Ok(Outcome { digest, summary })
 }
 

@@ -66,17 +66,38 @@ pub async fn copy(
     roots: Vec<(Document, PutAs)>,
     options: &Options,
 ) -> Result<Summary, Error> {
-    let engine = Arc::new(Engine {
-        source: Arc::new(Watched { inner: Arc::clone(source), observer: options.observer.clone() }),
-        target: Arc::clone(target),
-        permits: Semaphore::new(options.jobs.max(1)),
-        foreign: options.foreign,
-        observer: options.observer.clone(),
-        once: Mutex::default(),
-        counters: Counters::default(),
-    });
-    try_join_all(roots.into_iter().map(|(root, role)| engine.root(root, role))).await?;
-    Ok(engine.counters.summary())
+    let copier = Copier::new(source, target, options);
+    try_join_all(roots.into_iter().map(|(root, role)| copier.copy(root, role))).await?;
+    Ok(copier.summary())
+}
+
+/// Copies roots one by one or at the same time, each with an outcome of its own; what they share moves once, and
+/// [`Options::jobs`] holds for all of them together.
+pub struct Copier(Arc<Engine>);
+
+impl Copier {
+    /// A copier between two places.
+    pub fn new(source: &Arc<dyn Source>, target: &Arc<dyn Target>, options: &Options) -> Self {
+        Self(Arc::new(Engine {
+            source: Arc::new(Watched { inner: Arc::clone(source), observer: options.observer.clone() }),
+            target: Arc::clone(target),
+            permits: Semaphore::new(options.jobs.max(1)),
+            foreign: options.foreign,
+            observer: options.observer.clone(),
+            once: Mutex::default(),
+            counters: Counters::default(),
+        }))
+    }
+
+    /// Copies a root and everything below it.
+    pub async fn copy(&self, root: Document, role: PutAs) -> Result<(), Error> {
+        self.0.root(root, role).await
+    }
+
+    /// What has been done so far.
+    pub fn summary(&self) -> Summary {
+        self.0.counters.summary()
+    }
 }
 
 struct Engine {

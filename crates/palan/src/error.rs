@@ -149,6 +149,14 @@ pub enum Error {
         /// The layer's media type.
         media_type: String,
     },
+    /// Content was to be written under the digest of other content.
+    #[error("cannot write {digest} as {location}")]
+    OtherDigest {
+        /// Where it was to go.
+        location: String,
+        /// Digest of the content.
+        digest: Digest,
+    },
     /// A tag points to something else than when it was read.
     #[error("{reference} was moved by somebody else meanwhile: expected {expected}, found {found}")]
     Moved {

@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 use palan::{
-    copy::{self, Summary},
-    place::{Location, Places, PutAs, Source, Target},
+    copy::{self, Copier, Summary},
+    place::{Format, Location, Places, PutAs, Source, Target},
 };
 use palan_core::{Digest, Selector};
 
@@ -50,7 +50,7 @@ async fn one(args: &Args, places: &Places, session: &Session) -> Result {
     let (from, to): (Location, Location) = (args.source.parse()?, args.destination.parse()?);
     let source = places.source(&from)?;
     let document = super::read::document(&source, session).await?;
-    let role = super::write::role(&to, document.digest())?;
+    let role = PutAs::at(&to, document.digest())?;
     let target = target(args, places, &to)?;
     if let (true, PutAs::Tag(tag)) = (args.no_clobber, &role)
         && let Some(found) = existing(target.as_ref(), tag).await?
@@ -82,6 +82,13 @@ async fn existing(target: &dyn Target, tag: &str) -> Result<Option<Digest>> {
 
 async fn all(args: &Args, places: &Places, session: &Session) -> Result {
     let (from, to) = (Collection::parse(&args.source)?, Collection::parse(&args.destination)?);
+    if matches!(to.location, Location::Archive { format: Format::Docker, .. }) {
+        return Err(Failure::usage(format!(
+            "{} cannot take all tags: its images need full names",
+            args.destination
+        ))
+        .with_hint("copy the images one by one, or to an oci-archive:"));
+    }
     let source = from.source(places)?;
     let target = target(args, places, &to.location)?;
     let mut tags = source.tags().await?;
@@ -92,24 +99,22 @@ async fn all(args: &Args, places: &Places, session: &Session) -> Result {
     }
     let progress = session.ui.progress();
     let options = session.copy_options(&progress);
-    let copies = tags.iter().map(|tag| one_tag(tag, &source, &target, session, &options));
-    let results: Vec<_> = stream::iter(copies).buffered(session.global.jobs).collect().await;
-    target.finish().await?;
+    let copier = Copier::new(&source, &target, &options);
+    let copies = tags.iter().map(|tag| one_tag(tag, &source, &copier, session));
+    let results: Vec<Result> = stream::iter(copies).buffered(session.global.jobs).collect().await;
+    // An archive with some of the tags would look like one with all of them.
+    if results.iter().all(Result::is_ok) || !matches!(to.location, Location::Archive { .. }) {
+        target.finish().await?;
+    }
     drop(progress);
-    summarize(args, &from.name, &to.name, &tags, results, session)
+    summarize(args, &from.name, &to.name, &tags, results, &copier.summary(), session)
 }
 
-async fn one_tag(
-    tag: &str,
-    source: &Arc<dyn Source>,
-    target: &Arc<dyn Target>,
-    session: &Session,
-    options: &copy::Options,
-) -> Result<Summary> {
+async fn one_tag(tag: &str, source: &Arc<dyn Source>, copier: &Copier, session: &Session) -> Result {
     let opened =
         palan::place::Opened { place: Arc::clone(source), selector: Some(Selector::Tag(tag.to_owned())) };
     let document = super::read::document(&opened, session).await?;
-    Ok(copy::copy(source, target, vec![(document, PutAs::Tag(tag.to_owned()))], options).await?)
+    Ok(copier.copy(document, PutAs::Tag(tag.to_owned())).await?)
 }
 
 /// Sums up; the first failure decides the exit code.
@@ -118,19 +123,14 @@ fn summarize(
     from: &str,
     to: &str,
     tags: &[String],
-    results: Vec<Result<Summary>>,
+    results: Vec<Result>,
+    total: &Summary,
     session: &Session,
 ) -> Result {
-    let mut total = Summary::default();
-    let mut failed = Vec::new();
-    for (tag, result) in tags.iter().zip(results) {
-        match result {
-            Ok(summary) => add(&mut total, &summary),
-            Err(failure) => failed.push((tag, failure)),
-        }
-    }
+    let failed: Vec<_> =
+        tags.iter().zip(results).filter_map(|(tag, result)| Some((tag, result.err()?))).collect();
     let copied = tags.len() - failed.len();
-    report(args, &format!("{} of {from}", text::count(copied, "tag")), to, &total, session)?;
+    report(args, &format!("{} of {from}", text::count(copied, "tag")), to, total, session)?;
     let Some((_, first)) = failed.first() else { return Ok(()) };
     let code = first.code;
     for (tag, failure) in &failed {
@@ -138,15 +138,6 @@ fn summarize(
         session.ui.failure(failure);
     }
     Err(Failure::reported(code))
-}
-
-fn add(total: &mut Summary, part: &Summary) {
-    total.blobs_moved += part.blobs_moved;
-    total.blobs_adopted += part.blobs_adopted;
-    total.blobs_present += part.blobs_present;
-    total.blobs_skipped += part.blobs_skipped;
-    total.documents += part.documents;
-    total.bytes_moved += part.bytes_moved;
 }
 
 fn report(args: &Args, from: &str, to: &str, summary: &Summary, session: &Session) -> Result {

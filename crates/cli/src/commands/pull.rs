@@ -140,9 +140,10 @@ fn role(args: &Args, image: &Location) -> PutAs {
     let name = match (args.format, image) {
         (PullFormat::Oci, image) => args.annotate_ref.then(|| image.to_string()),
         (_, Location::Registry(reference)) => reference.base_name(),
+        // A bare tag would become the name of an image on Docker Hub.
         (_, image) => image.selector().and_then(|s| match s {
-            Selector::Tag(tag) => Some(tag),
-            Selector::Digest(_) => None,
+            Selector::Tag(name) if name.contains(['/', ':']) => Some(name),
+            _ => None,
         }),
     };
     name.map_or(PutAs::Root, PutAs::Tag)

@@ -5,7 +5,7 @@ use std::{
 
 use palan::{
     copy,
-    place::{Format, Location, Opened, Places, Source},
+    place::{Format, Location, Opened, Places, PutAs, Source},
 };
 use palan_core::{Document, MediaType, Reference};
 
@@ -40,7 +40,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let places = session.places()?;
     let (source, document) = read(args, &places, session).await?;
     let to = Location::Registry(args.image.clone());
-    let role = super::write::role(&to, document.digest())?;
+    let role = PutAs::at(&to, document.digest())?;
     let digest = document.digest();
     let target = places.target(&to)?.place;
     let progress = session.ui.progress();

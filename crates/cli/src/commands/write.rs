@@ -1,27 +1,8 @@
 //! What the writing verbs share.
 
-use palan::{
-    copy::Summary,
-    place::{Location, PutAs},
-};
-use palan_core::{Digest, Selector};
+use palan::copy::Summary;
 
-use crate::{
-    exit::{Failure, Result},
-    ui::text,
-};
-
-/// In what role a document goes to a location; a location by digest takes that content only.
-pub(super) fn role(location: &Location, digest: Digest) -> Result<PutAs> {
-    match location.selector() {
-        None => Ok(PutAs::Root),
-        Some(Selector::Tag(tag)) => Ok(PutAs::Tag(tag)),
-        Some(Selector::Digest(wanted)) if wanted == digest => Ok(PutAs::Root),
-        Some(Selector::Digest(wanted)) => {
-            Err(Failure::usage(format!("cannot write {digest} as {wanted}: {location}")))
-        }
-    }
-}
+use crate::ui::text;
 
 /// `3 blobs moved (1.20 MiB), 2 mounted or linked, 1 already there`
 pub(super) fn summary(summary: &Summary) -> String {

@@ -176,8 +176,10 @@ impl<T: ?Sized> Clone for Opened<T> {
 pub struct Places {
     client: Client,
     /// Archives that are open for reading: writing one of them would replace what is being read.
-    read: Arc<Mutex<Vec<(PathBuf, Weak<Archive>)>>>,
+    read: Arc<Mutex<Vec<OpenArchive>>>,
 }
+
+type OpenArchive = (PathBuf, Weak<Archive>);
 
 impl Places {
     /// Places that speak to registries through `client`: one connection pool and one token per scope.

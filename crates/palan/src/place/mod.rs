@@ -107,6 +107,16 @@ impl PutAs {
         }
     }
 
+    /// The role in which content with this digest goes to a location: a location by digest takes that content only.
+    pub fn at(location: &Location, digest: Digest) -> Result<Self, Error> {
+        match location.selector() {
+            None => Ok(Self::Root),
+            Some(Selector::Tag(tag)) => Ok(Self::Tag(tag)),
+            Some(Selector::Digest(wanted)) if wanted == digest => Ok(Self::Root),
+            Some(Selector::Digest(_)) => Err(Error::OtherDigest { location: location.to_string(), digest }),
+        }
+    }
+
     /// The tag that will stand for the document.
     pub fn tag(&self) -> Option<&str> {
         match self {
