@@ -6,6 +6,7 @@
 //! skipped, loudly and counted.
 
 #![cfg(target_os = "linux")]
+#![allow(clippy::print_stderr, reason = "what is skipped is said aloud")]
 // Helpers are not tests to clippy, and a test fails by panicking.
 #![allow(clippy::unwrap_used)]
 

@@ -321,7 +321,8 @@ fn inspect_for_people() {
     --- stdout
 
     --- stderr
-    error: [HOST]/app:1 has no image for linux/s390x (it has )
+    error: [HOST]/app:1 has no image for linux/s390x (it has linux/amd64, linux/arm64)
+    hint: choose one of them, for example --platform linux/amd64
     ");
 }
 
