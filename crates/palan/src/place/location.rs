@@ -219,7 +219,7 @@ impl Places {
             Location::Registry(reference) => Opened { place: Arc::new(self.registry(reference)), selector },
             Location::Layout { path, .. } => Opened { place: Arc::new(Layout::create(path)?), selector },
             Location::Archive { path, format, .. } => {
-                self.refuse_read(path)?;
+                self.check_target(location)?;
                 Opened { place: Arc::new(ArchiveWriter::create(path, *format)?), selector }
             }
         })
@@ -231,8 +231,10 @@ impl Places {
         read.extend(fs::canonicalize(path).map(|file| (file, Arc::downgrade(archive))));
     }
 
-    /// Writing an archive replaces the file: what else it holds would be lost.
-    fn refuse_read(&self, path: &Path) -> Result<(), Error> {
+    /// Refuses a target that is an archive which is open for reading, under whatever name: writing an archive replaces
+    /// the file, and what else it holds would be lost.
+    pub fn check_target(&self, location: &Location) -> Result<(), Error> {
+        let Location::Archive { path, .. } = location else { return Ok(()) };
         let Ok(file) = fs::canonicalize(path) else { return Ok(()) };
         let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if read.iter().any(|(other, archive)| *other == file && archive.strong_count() > 0) {

@@ -77,8 +77,8 @@ impl fmt::Debug for Plan {
 
 /// Reads the image and both bases and computes the result. Writes nothing.
 pub async fn plan(places: &Places, request: &Request) -> Result<Plan, Error> {
-    refuse_to_overwrite(request)?;
     let opened = places.source(&request.image)?;
+    places.check_target(request.target.as_ref().unwrap_or(&request.image))?;
     let standing = async { Ok(standing(places, request).await) };
     let (tree, bases, standing) = tokio::try_join!(
         Tree::read(&opened, &request.platforms),
@@ -88,22 +88,6 @@ pub async fn plan(places: &Places, request: &Request) -> Result<Plan, Error> {
     let rebased = rebase(tree, &bases).await?;
     let destination = Destination::of(request, &opened, &rebased).await?;
     Ok(rebased.into_plan(request, opened, destination, standing))
-}
-
-/// Writing an archive replaces the file: what else it holds would be lost.
-fn refuse_to_overwrite(request: &Request) -> Result<(), Error> {
-    let file = |location: &Location| match location {
-        Location::Archive { path, .. } => Some(path.clone()),
-        _ => None,
-    };
-    let target = request.target.as_ref().unwrap_or(&request.image);
-    match file(target) {
-        Some(path) if file(&request.image).as_ref() == Some(&path) => Err(Error::Unsupported(format!(
-            "changing the archive {} in place: give another file as target",
-            path.display()
-        ))),
-        _ => Ok(()),
-    }
 }
 
 /// What stands at a target that is not the image itself, where that is easy to tell.
@@ -133,8 +117,9 @@ impl Destination {
         };
         let role = match tag {
             Some(Selector::Tag(tag)) if in_place => PutAs::Replace { tag, expected: rebased.old },
-            Some(selector) => PutAs::from_selector(&selector),
-            None => PutAs::Root,
+            // An image that was given by digest stays, and the result stands beside it.
+            _ if in_place => PutAs::Root,
+            _ => PutAs::at(target, rebased.root.digest())?,
         };
         Ok(Self { role, in_place })
     }
