@@ -32,6 +32,7 @@ mod handle;
 mod incoming;
 mod ledger;
 mod name;
+mod patience;
 mod problem;
 mod query;
 mod range;

@@ -5,16 +5,20 @@ use std::{convert::Infallible, net::SocketAddr, time::Duration};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    net::{TcpListener, TcpStream, ToSocketAddrs},
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, ToSocketAddrs},
     sync::watch,
     task::{JoinHandle, JoinSet},
     time::timeout,
 };
 
-use crate::{Error, Registry};
+use crate::{Error, Registry, patience::Patient};
 
 /// A connection must have sent its request's headers by then, and may idle no longer.
 const HEADER_TIME: Duration = Duration::from_secs(60);
+/// A connection on which an answer makes no progress for so long is closed. It is long, because a socket that is full
+/// takes more only when a good part of what it holds was read.
+const WRITE_TIME: Duration = Duration::from_secs(60);
 /// How long requests under way may take when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
 /// A pause when the system refuses to accept, for example for want of file descriptors.
@@ -88,6 +92,8 @@ async fn accept(listener: TcpListener, registry: Registry, mut stopped: watch::R
         };
         match accepted {
             Ok((stream, _)) => {
+                // Answers are written whole; waiting to fill a packet only delays them.
+                let _ = stream.set_nodelay(true);
                 connections.spawn(converse(stream, registry.clone(), stopped.clone()));
             }
             Err(error) => {
@@ -100,9 +106,11 @@ async fn accept(listener: TcpListener, registry: Registry, mut stopped: watch::R
     while connections.join_next().await.is_some() {}
 }
 
-async fn converse(stream: TcpStream, registry: Registry, mut stopped: watch::Receiver<bool>) {
-    // Answers are written whole; waiting to fill a packet only delays them.
-    let _ = stream.set_nodelay(true);
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    registry: Registry,
+    mut stopped: watch::Receiver<bool>,
+) {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let registry = registry.clone();
         async move { Ok::<_, Infallible>(registry.answer(request).await) }
@@ -110,7 +118,7 @@ async fn converse(stream: TcpStream, registry: Registry, mut stopped: watch::Rec
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Patient::new(stream, WRITE_TIME)), service);
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
@@ -121,5 +129,35 @@ async fn converse(stream: TcpStream, registry: Registry, mut stopped: watch::Rec
     };
     if let Err(error) = result {
         tracing::debug!("connection: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use palan_core::Digest;
+    use tokio::{
+        io::{AsyncWriteExt as _, duplex},
+        time::Instant,
+    };
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_asks_and_does_not_read_is_given_up() {
+        let registry = Registry::memory();
+        let blob = Bytes::from(vec![0; 100_000]);
+        let digest = Digest::sha256(&blob);
+        let push = hyper::Request::post(format!("/v2/a/blobs/uploads/?digest={digest}"));
+        assert_eq!(registry.answer(push.body(Full::new(blob)).unwrap()).await.status(), 201);
+        let (near, mut far) = duplex(1_000);
+        let (_stop, stopped) = watch::channel(false);
+        let start = Instant::now();
+        let connection = tokio::spawn(converse(near, registry, stopped));
+        let request = format!("GET /v2/a/blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n");
+        far.write_all(request.as_bytes()).await.unwrap();
+        timeout(10 * WRITE_TIME, connection).await.unwrap().unwrap();
+        assert_eq!(start.elapsed().as_secs(), WRITE_TIME.as_secs());
     }
 }
