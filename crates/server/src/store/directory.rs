@@ -19,16 +19,20 @@
 //! their tags, and the other way round when they go, so that a power cut leaves facts about content that is there.
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io::{self, Seek as _, SeekFrom},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use palan_core::Digest;
 
 use super::{Content, Fact, Session, Staging, Store};
-use crate::Error;
+use crate::{Error, sync::lock};
 
 mod layout;
 mod load;
@@ -57,6 +61,9 @@ pub(crate) struct Directory {
     sync: bool,
     /// For names of temporary files, which no other process makes.
     next: AtomicU64,
+    /// Folders of repositories that no power cut takes away any more. Held while one is made, so that nobody is told of
+    /// what is in a folder before the folder is safe.
+    durable: Mutex<HashSet<PathBuf>>,
     /// Released when this is dropped.
     _lock: File,
 }
@@ -65,9 +72,10 @@ impl Directory {
     /// Opens, or makes, a registry directory and reads what is in it.
     pub(crate) fn open(root: &Path, durability: Durability) -> Result<(Self, Opened), Error> {
         let layout = Layout::new(root);
-        let lock = layout.prepare()?;
+        let held = layout.prepare()?;
         let sync = durability == Durability::Commit;
-        let directory = Self { layout, sync, next: AtomicU64::new(0), _lock: lock };
+        let directory =
+            Self { layout, sync, next: AtomicU64::new(0), durable: Mutex::default(), _lock: held };
         directory.sync_layout()?;
         let opened = directory.load()?;
         Ok((directory, opened))
@@ -78,8 +86,10 @@ impl Directory {
         for folder in self.layout.folders_of_folders() {
             self.sync_folder(&folder).map_err(|e| layout::open_error(&folder, e))?;
         }
-        // The folder above may be one that we may enter but not read.
-        let _ = self.layout.above().map(|above| self.sync_folder(above));
+        for above in self.layout.above() {
+            // It may be a folder that we may enter but not read.
+            let _ = self.sync_folder(above);
+        }
         Ok(())
     }
 
@@ -99,24 +109,25 @@ impl Directory {
             return Err(io::Error::other("content staged in memory, not in a file"));
         };
         let folder = to.parent().ok_or(io::ErrorKind::InvalidInput)?;
-        if !folder.is_dir() {
-            self.make_folder(folder)?;
-        }
+        self.make_folder(folder, &mut lock(&self.durable))?;
         staged.persist(to, self.sync)?;
         self.sync_folder(folder)
     }
 
-    /// Makes a folder and those above it, each durable in the one above.
-    fn make_folder(&self, folder: &Path) -> io::Result<()> {
-        if folder.is_dir() {
+    /// Makes a folder and those above it, each durable in the one above. A folder that is there may not be durable yet:
+    /// only those known to be need no more.
+    fn make_folder(&self, folder: &Path, durable: &mut HashSet<PathBuf>) -> io::Result<()> {
+        if self.layout.is_own(folder) || durable.contains(folder) && folder.is_dir() {
             return Ok(());
         }
         let parent = folder.parent().ok_or(io::ErrorKind::InvalidInput)?;
-        self.make_folder(parent)?;
+        self.make_folder(parent, durable)?;
         match fs::create_dir(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => self.sync_folder(parent),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => self.sync_folder(parent)?,
         }
+        durable.insert(folder.to_owned());
+        Ok(())
     }
 
     /// Makes the entries of a folder durable, where the system can.

@@ -87,9 +87,15 @@ impl Layout {
         [self.root.clone(), self.root.join("blobs")]
     }
 
-    /// The folder in which the root is; `None` when the root's path does not say.
-    pub(super) fn above(&self) -> Option<&Path> {
-        self.root.parent().filter(|above| !above.as_os_str().is_empty())
+    /// The folders above the root, as far as its path says: [`Layout::prepare`] makes those that are not there.
+    pub(super) fn above(&self) -> impl Iterator<Item = &Path> {
+        let here = |path| if path == Path::new("") { Path::new(".") } else { path };
+        self.root.ancestors().skip(1).map(here)
+    }
+
+    /// Whether this is a folder of content or the one of the repositories, which [`Layout::prepare`] made.
+    pub(super) fn is_own(&self, folder: &Path) -> bool {
+        folder == self.repositories() || folder.parent() == Some(&*self.root.join("blobs"))
     }
 
     fn lock(&self) -> Result<File, Error> {
@@ -201,6 +207,16 @@ mod tests {
         }
         for bad in ["", "a+xyz", "..", ".tmp", "a b"] {
             assert_eq!(parse_tag_name(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_folder_that_may_be_made_is_synchronised() {
+        let table: [(&str, &[&str]); 3] =
+            [("/x/y/z", &["/x/y", "/x", "/"]), ("a/b/c", &["a/b", "a", "."]), ("a", &["."])];
+        for (root, expected) in table {
+            let layout = Layout::new(Path::new(root));
+            assert!(layout.above().eq(expected.iter().map(Path::new)), "{root}");
         }
     }
 
