@@ -1,6 +1,7 @@
 //! Applying one layer.
 
 use std::{
+    collections::HashMap,
     io::{BufRead, Read},
     sync::Arc,
 };
@@ -46,6 +47,8 @@ struct Changes {
     hidden: Vec<Box<[u8]>>,
     opaque: Vec<Box<[u8]>>,
     puts: Vec<(Box<[u8]>, Change)>,
+    /// aufs's own files: not in the image, but hard links may lead to them.
+    bookkeeping: HashMap<Box<[u8]>, Arc<Inode>>,
     entries: u64,
 }
 
@@ -92,7 +95,10 @@ impl Tree {
         for (path, change) in changes.puts {
             let inode = match change {
                 Change::Put(inode) => Arc::new(inode),
-                Change::Link { target, offset } => self.link_target(&path, &target, offset)?,
+                Change::Link { target, offset } => match changes.bookkeeping.get(&target) {
+                    Some(inode) => Arc::clone(inode),
+                    None => self.link_target(&path, &target, offset)?,
+                },
             };
             self.insert(&path, Node { inode, layer });
             applied.duplicates += u64::from(!seen.insert(path));
@@ -129,6 +135,14 @@ impl Changes {
             Some(path) => path.as_ref().into(),
             None => return Err(entry.error("the path leads upwards")),
         };
+        if is_bookkeeping(&path) {
+            if entry.kind == Kind::File
+                && let Change::Put(inode) = change(&mut entry, content)?
+            {
+                self.bookkeeping.insert(path, Arc::new(inode));
+            }
+            return Ok(());
+        }
         let name = path.iter().rposition(|b| *b == b'/').map_or(0, |slash| slash + 1);
         if let Some(hidden) = path[name..].strip_prefix(WHITEOUT) {
             let dir = &path[..name.saturating_sub(1)];
@@ -136,8 +150,7 @@ impl Changes {
                 self.opaque.push(dir.into());
             } else if hidden.is_empty() || hidden == b"." || hidden == b".." {
                 return Err(entry.error("a whiteout that hides no name"));
-            } else if !hidden.starts_with(WHITEOUT) {
-                // Other doubly prefixed names are aufs's own bookkeeping.
+            } else {
                 self.hidden.push([&path[..name], hidden].concat().into());
             }
             return Ok(());
@@ -149,6 +162,13 @@ impl Changes {
         self.puts.push((path, change));
         Ok(())
     }
+}
+
+/// Whether this is aufs's own: a doubly prefixed name that is no opaque whiteout, or anything below such a name.
+fn is_bookkeeping(path: &[u8]) -> bool {
+    let mut components = path.split(|b| *b == b'/');
+    let own = |c: &[u8]| c.strip_prefix(WHITEOUT).is_some_and(|rest| rest.starts_with(WHITEOUT));
+    components.next_back().is_some_and(|name| own(name) && name != OPAQUE) || components.any(own)
 }
 
 fn change<R: Read>(entry: &mut Entry<'_, R>, content: Content) -> Result<Change> {

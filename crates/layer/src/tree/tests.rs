@@ -114,6 +114,22 @@ fn a_symlink_gives_way_to_what_is_put_inside() {
 }
 
 #[test]
+fn what_is_inside_aufs_directories_is_not_in_the_image_but_can_be_linked_to() {
+    let lower = new().file("x", "0").file("d/old", "0");
+    let upper = new()
+        .dir(".wh..wh.plnk")
+        .file(".wh..wh.plnk/1.2", "1")
+        .file(".wh..wh.plnk/deep/3.4", "2")
+        .file("d/.wh..wh.orph/5", "3")
+        .file(".wh..wh.plnk/.wh.x", "")
+        .file(".wh..wh.plnk/.wh..wh..opq", "")
+        .file(".wh..wh..opq/6", "4")
+        .hard_link("d/linked", ".wh..wh.plnk/1.2")
+        .opaque("d");
+    assert_eq!(listing(&stack(vec![lower, upper])), ["d d", "f d/linked 1", "f x 0"]);
+}
+
+#[test]
 fn odd_names_are_legal() {
     let names: [&[u8]; 4] = [b"a:b", b"back\\slash", b"\xff\xfe", b"new\nline"];
     let layer = names.iter().fold(new().dir("./"), |layer, name| layer.file(name, "1"));
