@@ -123,7 +123,7 @@ async fn everything_exactly_once_and_in_order() {
 
     let calls = recorder.calls();
     assert_eq!(sorted(blobs(&calls)), sorted(graph.blobs.iter().map(|(d, _)| d.digest)));
-    assert_eq!(sorted(documents(&calls)), sorted(graph.documents.iter().map(|d| d.digest())));
+    assert_eq!(sorted(documents(&calls)), sorted(graph.documents.iter().map(palan_core::Document::digest)));
     assert_eq!(summary.documents as usize, graph.documents.len());
     assert!(recorder.most_at_once() <= 3, "{} at once, 3 allowed", recorder.most_at_once());
     assert!(recorder.most_at_once() > 1, "one after the other");

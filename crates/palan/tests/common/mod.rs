@@ -17,7 +17,7 @@ use palan_testkit::{conformance::place::Feed, image::Graph};
 pub(crate) use palan_testkit::conformance::place::{chain, read};
 
 pub(crate) fn client() -> Client {
-    Client::builder().build().expect("a client")
+    Client::builder().backoff(std::time::Duration::from_millis(5)).build().expect("a client")
 }
 
 pub(crate) fn places() -> Places {

@@ -37,6 +37,16 @@ pub trait Place: Sync {
         text.to_owned()
     }
 
+    /// Whether it refuses documents with digests other than SHA-256.
+    fn only_sha256_documents(&self) -> bool {
+        false
+    }
+
+    /// Whether several writers may put the same content at the same time.
+    fn many_writers(&self) -> bool {
+        true
+    }
+
     /// Whether it refuses indexes and artifacts.
     fn only_images(&self) -> bool {
         false
@@ -47,7 +57,9 @@ pub trait Place: Sync {
 pub async fn run(place: &dyn Place) {
     blobs::run(place).await;
     documents::run(place).await;
-    concurrency::run(place).await;
+    if place.many_writers() {
+        concurrency::run(place).await;
+    }
 }
 
 /// One check: a fresh place, and what to call it.
