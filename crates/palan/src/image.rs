@@ -179,7 +179,8 @@ async fn choose_entry(
         return Err(Error::NoPlatform { image: image(), wanted: wanted.to_string(), found });
     };
     // Children that differ only in compression or repeat each other are one platform: the first stands for them.
-    if let Some((_, other)) = matching.iter().find(|(_, p)| !p.same_machine(platform)) {
+    let another = |p: &Platform| !p.same_machine(platform) || p.os_version != platform.os_version;
+    if let Some((_, other)) = matching.iter().find(|(_, p)| another(p)) {
         return Err(Error::ChooseOne {
             place: image(),
             choices: vec![platform.to_string(), other.to_string()],
