@@ -61,7 +61,13 @@ impl Base {
         images: Images,
     ) -> Result<Self, Error> {
         let root = opened.place.document(opened.chosen()?).await?;
-        Ok(Self { source: Arc::clone(&opened.place), reference, root, entries: OnceCell::new(), images })
+        let source = Arc::clone(&opened.place);
+        let base = Self { source, reference, root, entries: OnceCell::new(), images };
+        if base.root.kind() != Kind::Index {
+            // It is needed whatever the image is: read while the image is.
+            base.load(base.root.digest()).await?;
+        }
+        Ok(base)
     }
 
     /// The reference as it was given, or `place@digest`, for messages.

@@ -217,6 +217,11 @@ async fn c3_2_4_the_old_base_is_looked_for_under_its_name_and_then_where_the_new
     world.put("app:v2", &image.graph()).await;
     world.rebase("app:v2").new_base("mirror:1").run().await;
     assert_stacked(&world.image("app:v2").await, &new, &image, 1);
+
+    let image = hinted(app(&old), &world.text("base:latest"), Digest::sha256(b"nowhere")).build();
+    world.put("app:v3", &image.graph()).await;
+    let text = world.rebase("app:v3").new_base("mirror:1").refused().await.to_string();
+    assert!(text.contains(&world.text("base or ")) && text.ends_with("/mirror"), "{text}");
     world.stop().await;
 }
 

@@ -163,6 +163,27 @@ async fn onto_its_own_base_an_image_with_true_hints_stays_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn onto_a_base_that_was_only_packed_otherwise_nothing_changes_but_the_hints() {
+    let world = World::new().await;
+    let old = old_base();
+    let packed = old.layers.iter().map(|l| l.recompressed(palan_core::Compression::Zstd));
+    let new = ImageSpec::new("linux/amd64").layers(packed).build();
+    world.put("base:old", &old.graph()).await;
+    world.put("base:new", &new.graph()).await;
+    let image = app(&old).history(palan_testkit::image::History::OwnOnly).build();
+    world.put("app:v1", &image.graph()).await;
+    let done = world.rebase("app:v1").bases("base:old", "base:new").run().await;
+    let result = world.image("app:v1").await;
+    assert_eq!(result.config.digest(), image.config.digest());
+    assert_eq!(field(&result.manifest, "/layers"), field(&image.manifest, "/layers"));
+    let said = field(&result.manifest, "/annotations").unwrap();
+    assert_eq!(said[BASE_DIGEST], json!(new.digest()));
+    assert_eq!(done.outcome.summary.blobs_adopted, 0);
+    world.rebase("app:v1").bases("base:old", "base:new").changes_nothing().await;
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn there_and_back_again() {
     let (world, app) = world().await;
     world.rebase("app:v1").bases("base:old", "base:new").target("app:there").run().await;
