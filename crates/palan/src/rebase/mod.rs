@@ -4,11 +4,19 @@
 //! the new base's layers followed by `A[n..L)`, with a config and a manifest edited to match, for every platform of an
 //! index. Only documents are read; layer bytes are mounted or are already there.
 //!
-//! What decides which layers belong to the base is the *diff IDs*, the digests of the uncompressed layers, and nothing
-//! else: they survive recompression, and unlike history they are always there. History is carried as metadata
-//! ([`history`]).
+//! * *Layers* are told apart by diff IDs, the digests of the uncompressed layers, and by nothing else: they survive
+//!   recompression, and unlike history they are always there. History is carried as metadata: none, or one entry for
+//!   each layer. An image that stands on the new base already keeps its layers and its history byte for byte.
+//! * *Bases* are resolved once, and for each image's platform: the one that its index states or, where that does not,
+//!   its config. Bases that are not given come from the hints of each image: annotations of its manifest, of its
+//!   descriptor, of its index, and then labels, which may be inherited from a base.
+//! * *Hints* are written on every rebased manifest, and kept true wherever they were. An index says what all its images
+//!   stand on; where only some of them were rebased, what it says is left alone.
+//! * *Entries* of an index that are about an image which was replaced leave the index, and that is said.
+//! * Everything else stays: media types of the image's family, unknown fields, the order of keys.
 //!
 //! [`plan`] reads and computes everything; [`apply`] writes. A plan that cannot be made leaves every registry as it was.
+//! The same inputs give the same bytes, so that a rebase onto the same base again writes nothing.
 
 mod apply;
 mod base;

@@ -78,13 +78,14 @@ impl fmt::Debug for Plan {
 /// Reads the image and both bases and computes the result. Writes nothing.
 pub async fn plan(places: &Places, request: &Request) -> Result<Plan, Error> {
     let opened = places.source(&request.image)?;
-    places.check_target(request.target.as_ref().unwrap_or(&request.image))?;
     let standing = async { Ok(standing(places, request).await) };
     let (tree, bases, standing) = tokio::try_join!(
         Tree::read(&opened, &request.platforms),
         Bases::given(places, request.old_base.as_ref(), request.new_base.as_ref()),
         standing,
     )?;
+    // Now that everything is open that will be read.
+    places.check_target(request.target.as_ref().unwrap_or(&request.image))?;
     let rebased = rebase(tree, &bases).await?;
     let destination = Destination::of(request, &opened, &rebased).await?;
     Ok(rebased.into_plan(request, opened, destination, standing))

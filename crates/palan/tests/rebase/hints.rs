@@ -251,6 +251,37 @@ async fn annotations_count_before_labels_which_may_be_inherited() {
 }
 
 #[tokio::test]
+async fn manifest_before_descriptor_before_index_before_labels() {
+    let (world, old, new) = world().await;
+    let right = [world.text("base:latest"), old.digest().to_string()];
+    let wrong = ["example.com/wrong:1".to_owned(), Digest::sha256(b"wrong").to_string()];
+    for first in 0..4 {
+        let said = |place: usize| if place == first { &right } else { &wrong };
+        let mut spec = app(&old);
+        if first == 0 {
+            spec = spec.annotation(BASE_NAME, &right[0]).annotation(BASE_DIGEST, &right[1]);
+        }
+        let labels = said(3);
+        let image = spec.label(BASE_NAME, &labels[0]).label(BASE_DIGEST, &labels[1]).build();
+        let descriptor = said(1);
+        let note = [(BASE_NAME, descriptor[0].as_str()), (BASE_DIGEST, descriptor[1].as_str())];
+        let mut index = match first {
+            0 | 1 => IndexSpec::new().annotated_image(image.clone(), &note),
+            _ => IndexSpec::new().image(image.clone()),
+        };
+        if first < 3 {
+            index = index.annotation(BASE_NAME, &said(2)[0]).annotation(BASE_DIGEST, &said(2)[1]);
+        }
+        world.put("app:v1", &index.build().graph()).await;
+        world.rebase("app:v1").run().await;
+        let children = world.children("app:v1").await;
+        assert_stacked(children[0].1.as_ref().unwrap(), &new, &image, 2);
+        world.rebase("app:v1").changes_nothing().await;
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn each_base_given_is_taken_and_the_other_comes_from_hints() {
     let (world, old, new) = world().await;
     world.put("other:1", &new.graph()).await;

@@ -164,5 +164,16 @@ async fn an_archive_is_not_changed_in_place() {
         .refused()
         .await;
     assert_eq!(std::fs::read(&path).unwrap(), before);
+
+    // Nor is that of a base.
+    let [_, old_at, new_at, _] = locations(dir.path(), "oci-archive");
+    put(&world.places, &old_at, &old.graph()).await;
+    put(&world.places, &new_at, &new_base().graph()).await;
+    world.put("app:v1", &app(&old).build().graph()).await;
+    for target in [&old_at, &new_at] {
+        let rebase = world.rebase("app:v1").old_base_at(old_at.clone()).new_base_at(new_at.clone());
+        let error = rebase.target_at(target.clone()).refused().await;
+        assert!(matches!(error, Error::Unsupported(_)), "{error}");
+    }
     world.stop().await;
 }

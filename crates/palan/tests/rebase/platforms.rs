@@ -134,16 +134,25 @@ async fn on_windows_the_version_is_the_new_bases_and_the_build_stays() {
         world.put(tag, &images.iter().fold(IndexSpec::new(), add).build().graph()).await;
     }
     let app = app(&old[1].0).config_field("/os.version", "10.0.20348.1").build();
-    let index = IndexSpec::new().image_as(app.clone(), entry(&app, "10.0.20348.1")).build();
-    world.put("app:v1", &index.graph()).await;
-    world.rebase("app:v1").bases("base:old", "base:new").run().await;
-    let children = world.children("app:v1").await;
-    let result = children[0].1.as_ref().unwrap();
-    assert_stacked(result, &new[1].0, &app, 3);
-    assert_eq!(field(&result.config, "/os.version"), Some(json!("10.0.20348.9")));
-    let stated = children[0].0.platform.as_ref().unwrap();
-    assert_eq!(stated.os_version.as_deref(), Some("10.0.20348.9"));
-    world.rebase("app:v1").bases("base:old", "base:new").changes_nothing().await;
+    // An index need not say the version: then the config does.
+    for (stated, then) in [(Some("10.0.20348.1"), Some("10.0.20348.9")), (None, None)] {
+        let descriptor = stated.map_or_else(
+            || palan_core::Descriptor {
+                platform: Some(Platform::new("windows", "amd64")),
+                ..app.descriptor()
+            },
+            |version| entry(&app, version),
+        );
+        let index = IndexSpec::new().image_as(app.clone(), descriptor).build();
+        world.put("app:v1", &index.graph()).await;
+        world.rebase("app:v1").bases("base:old", "base:new").run().await;
+        let children = world.children("app:v1").await;
+        let result = children[0].1.as_ref().unwrap();
+        assert_stacked(result, &new[1].0, &app, 3);
+        assert_eq!(field(&result.config, "/os.version"), Some(json!("10.0.20348.9")));
+        assert_eq!(children[0].0.platform.as_ref().unwrap().os_version.as_deref(), then);
+        world.rebase("app:v1").bases("base:old", "base:new").changes_nothing().await;
+    }
     world.stop().await;
 }
 

@@ -53,6 +53,19 @@ async fn a_reference_by_digest_is_pushed_by_digest() {
 }
 
 #[tokio::test]
+async fn a_target_by_digest_takes_that_digest_only() {
+    let (world, app) = world().await;
+    let other = format!("app@{}", app.digest());
+    let error = world.rebase("app:v1").bases("base:old", "base:new").target(&other).refused().await;
+    assert!(matches!(error, Error::OtherDigest { .. }), "{error}");
+    let plan = world.rebase("app:v1").bases("base:old", "base:new").plan().await.unwrap();
+    let right = format!("elsewhere@{}", plan.digest());
+    world.rebase("app:v1").bases("base:old", "base:new").target(&right).run().await;
+    assert_eq!(world.digest(&right).await, plan.digest());
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn another_tag_and_another_repository_without_moving_layers() {
     let (world, app) = world().await;
     let configs = [&app, &old_base(), &new_base()].map(|image| image.config.size()).iter().sum::<u64>();
