@@ -3,6 +3,13 @@
 //! This crate is the only one that prints, and the only one that knows the environment and the home directory.
 //! One file per verb in `commands/`; what they share is the [`session::Session`].
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    rustdoc::invalid_html_tags,
+    rustdoc::bare_urls,
+    reason = "doc comments are the help of the command line: brackets and URLs stand for themselves"
+)]
+
 mod args;
 mod commands;
 mod env;
