@@ -75,7 +75,7 @@ struct Packed {
 /// repeated. Every platform of an index (or the chosen ones, inside it) gets the same layers.
 pub async fn append(places: &Places, request: Request, options: &Options) -> Result<Outcome, Error> {
     let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
-    let spool = Arc::new(Layout::create(folder.path().join("spool"))?);
+    let spool = Arc::new(Layout::create(folder.path())?);
     let base = match &request.base {
         None => None,
         Some(location) => {
@@ -142,8 +142,7 @@ async fn pack(
                 pack_layer(input, &packing, io::BufWriter::new(&mut file)).map_err(unreadable)?
             }
         };
-        let blob = spool.blob_path(packed.digest);
-        file.persist(&blob).map_err(|e| Error::io("write", blob)(e.error))?;
+        spool.take(file, packed.digest)?;
         Ok(Packed { name, packed })
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| Error::Cancelled)?

@@ -61,7 +61,7 @@ async fn directories_that_are_no_layouts_are_named() {
         assert!(text.contains(&path(name).display().to_string()), "{name}: {text}");
     }
     // As targets: what is not ours is left alone.
-    for (name, reason) in [("other", "is a directory with other files in it"), ("file", "cannot create")] {
+    for (name, reason) in [("other", "is a directory with other files in it"), ("file", "Not a directory")] {
         let text = chain(&places().target(&layout_at(&path(name))).err().expect("it was accepted"));
         assert!(text.contains(reason), "{name}: {text}");
     }
@@ -69,10 +69,11 @@ async fn directories_that_are_no_layouts_are_named() {
     assert_eq!(std::fs::read(path("file")).unwrap(), b"x");
     // What was begun by an empty directory or a lone `blobs` folder may be used.
     std::fs::create_dir_all(path("begun/blobs")).unwrap();
+    let image = fixture();
     for name in ["empty", "begun", "new"] {
-        places().target(&layout_at(&path(name))).map(drop).unwrap();
-        let text = refusal(&layout_at(&path(name))).await;
-        assert_eq!(text, format!("oci:{}: holds no image", path(name).display()));
+        let target = places().target(&layout_at(&path(name))).unwrap().place;
+        store(target.as_ref(), &image.graph(), PutAs::Tag("v1".into())).await.unwrap();
+        assert_eq!(Layout::open(path(name)).unwrap().tags().await.unwrap(), ["v1"], "{name}");
     }
 }
 
@@ -272,15 +273,33 @@ async fn registries_that_lie_are_found_out() {
         }
     }
     server.stop().await;
-    // What was written is right, and nothing half-written stays.
+    // No layout came to be; what stays for the next try is right.
     for n in 0..12 {
-        let blobs = folder.path().join(format!("layout{n}/blobs/sha256"));
-        for entry in std::fs::read_dir(blobs).unwrap() {
+        let layout = folder.path().join(format!("layout{n}"));
+        assert!(!layout.join("oci-layout").exists() && !layout.join("index.json").exists(), "{n}");
+        for entry in std::fs::read_dir(layout.join("blobs/sha256")).into_iter().flatten() {
             let entry = entry.unwrap();
             let digest = Digest::sha256(&std::fs::read(entry.path()).unwrap());
             assert_eq!(entry.file_name().to_string_lossy(), digest.hex());
         }
     }
+}
+
+#[tokio::test]
+async fn a_failed_copy_leaves_no_layout_and_the_next_one_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = fixture();
+    let lost = layout(&folder.path().join("lost"), &image).await;
+    std::fs::remove_file(lost.blob_path(image.layers[1].digest)).unwrap();
+    let path = folder.path().join("new");
+    let target: Arc<dyn Target> = Arc::new(Layout::create(&path).unwrap());
+    assert!(!path.exists(), "nothing is made before there is something to keep");
+    let lost: Arc<dyn Source> = Arc::new(lost);
+    copy(&lost, &target, &image.manifest, PutAs::Tag("v1".into())).await.unwrap_err();
+    assert!(Layout::open(&path).is_err());
+    let whole: Arc<dyn Source> = Arc::new(layout(&folder.path().join("whole"), &image).await);
+    copy(&whole, &target, &image.manifest, PutAs::Tag("v1".into())).await.unwrap();
+    assert_eq!(Layout::open(&path).unwrap().tags().await.unwrap(), ["v1"]);
 }
 
 /// Indexes in indexes, without end: refused where it would otherwise cost the stack.

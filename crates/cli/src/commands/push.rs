@@ -43,13 +43,16 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let role = PutAs::at(&to, document.digest())?;
     let digest = document.digest();
     let target = places.target(&to)?.place;
+    // Opened before the push: a file that cannot be written must not leave a push that seems to have failed.
+    let refs = args.image_refs.as_deref().map(open_private).transpose()?;
     let progress = session.ui.progress();
     let summary =
         copy::copy(&source.place, &target, vec![(document, role)], &session.copy_options(&progress)).await?;
     drop(progress);
     let name = args.image.repository().with_digest(digest).to_string();
-    if let Some(file) = &args.image_refs {
-        write_private(file, &name).map_err(|e| Failure::file("write", file, e))?;
+    if let Some((path, mut file)) = refs {
+        let written = file.set_len(0).and_then(|()| file.write_all(name.as_bytes()));
+        written.map_err(|e| Failure::file("write", path, e))?;
     }
     session.ui.say(format!("pushed {} to {}: {}", args.path, args.image, super::write::summary(&summary)));
     session.ui.line(name)
@@ -99,11 +102,11 @@ fn several(error: palan::Error, path: &str) -> Failure {
     }
 }
 
-/// As crane writes it: for the owner only, without a line break.
-fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+/// A file as crane writes it: for the owner only. What it holds stays until there is something to write.
+fn open_private(path: &Path) -> Result<(&Path, std::fs::File)> {
     let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)?.write_all(text.as_bytes())
+    Ok((path, options.open(path).map_err(|e| Failure::file("write", path, e))?))
 }

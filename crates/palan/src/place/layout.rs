@@ -56,22 +56,33 @@ impl Layout {
         Ok(layout)
     }
 
-    /// A layout to write: made if there is none. A directory with other files in it is refused.
+    /// A layout to write. What there is must be a layout, or what an interrupted copy left: a directory with other
+    /// files in it is refused.
+    ///
+    /// Where there is none nothing is made yet: the directory appears with the first blob and becomes a layout with
+    /// the first entry, when all that the entry needs is there. A copy that fails leaves no layout that looks empty,
+    /// and the next one finds the blobs that came.
     pub fn create(root: impl Into<PathBuf>) -> Result<Self, Error> {
         let layout = Self { root: root.into() };
-        if !layout.root.join(LAYOUT_FILE).exists() {
-            let occupied = fs::read_dir(&layout.root).is_ok_and(|mut d| d.next().is_some());
-            if occupied && !layout.root.join("blobs").is_dir() {
-                let reason = "is a directory with other files in it, not an OCI layout".into();
-                return Err(Error::Malformed { place: layout.name(), reason });
-            }
-            let blobs = layout.root.join("blobs").join("sha256");
-            fs::create_dir_all(&blobs).map_err(Error::io("create", &blobs))?;
-            layout.mark()?;
+        if layout.exists() {
+            let layout = Self::open(layout.root)?;
+            layout.update_index(|_, _| Ok(false))?;
+            return Ok(layout);
         }
-        let layout = Self::open(layout.root)?;
-        layout.update_index(|_, _| Ok(false))?;
+        let occupied = match fs::read_dir(&layout.root) {
+            Ok(mut entries) => entries.next().is_some(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => false,
+            Err(e) => return Err(Error::io("read", &layout.root)(e)),
+        };
+        if occupied && !layout.root.join("blobs").is_dir() {
+            let reason = "is a directory with other files in it, not an OCI layout".into();
+            return Err(Error::Malformed { place: layout.name(), reason });
+        }
         Ok(layout)
+    }
+
+    fn exists(&self) -> bool {
+        self.root.join(LAYOUT_FILE).exists()
     }
 
     /// Writes the file `oci-layout`, unless another writer was quicker: there must be one, for it is the lock.
@@ -98,6 +109,14 @@ impl Layout {
         self.root.join("blobs").join(digest.algorithm().as_str()).join(digest.hex())
     }
 
+    /// Moves a file of the same file system in, as the blob that it is.
+    pub(crate) fn take(&self, file: tempfile::NamedTempFile, digest: Digest) -> Result<(), Error> {
+        let path = self.blob_path(digest);
+        let folder = path.parent().unwrap_or(&self.root);
+        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        publish(file, &path)
+    }
+
     /// The entries of `index.json`.
     pub fn entries(&self) -> Result<Vec<Descriptor>, Error> {
         self.entries_of(&self.read_index()?)
@@ -108,8 +127,10 @@ impl Layout {
     }
 
     fn read_index(&self) -> Result<Document, Error> {
-        let path = self.root.join(INDEX_FILE);
-        let bytes = read_bounded(&path)?;
+        let bytes = match self.exists() {
+            true => read_bounded(&self.root.join(INDEX_FILE))?,
+            false => empty_index().into(),
+        };
         Document::parse(bytes, Some(MediaType::OCI_INDEX)).map_err(|e| self.unusable(&INDEX_FILE, e))
     }
 
@@ -122,13 +143,15 @@ impl Layout {
         &self,
         change: impl FnOnce(&[Descriptor], &mut Map<String, Value>) -> Result<bool, Error>,
     ) -> Result<(), Error> {
+        if !self.exists() {
+            self.mark()?;
+        }
         let lock_path = self.root.join(LAYOUT_FILE);
         let lock = File::open(&lock_path).map_err(Error::io("read", &lock_path))?;
         lock.lock().map_err(Error::io("lock", &lock_path))?;
         let path = self.root.join(INDEX_FILE);
         if !path.exists() {
-            let empty = json!({"schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": []});
-            self.replace(&path, empty.to_string().as_bytes())?;
+            self.replace(&path, empty_index().as_bytes())?;
         }
         let before = self.read_index()?;
         let entries = self.entries_of(&before)?;
@@ -195,6 +218,10 @@ impl Layout {
         }
         publish(file, &path)
     }
+}
+
+fn empty_index() -> String {
+    json!({"schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": []}).to_string()
 }
 
 /// A document that is named by `entry`, or by a digest alone (then without a media type). What is neither in an index
