@@ -23,9 +23,11 @@
 
 mod builder;
 pub mod codec;
+pub mod elf;
 mod error;
 pub mod hash;
 mod limits;
+pub mod listing;
 mod pass;
 pub mod tar;
 pub mod tree;
@@ -35,6 +37,7 @@ pub use codec::{Decoder, Encoder, Level};
 pub use error::{EntryPath, Error, Result};
 pub use hash::{HashingReader, HashingWriter, verify};
 pub use limits::Limits;
+pub use listing::Listing;
 pub use pass::{Packed, Packing, Scan, pack_layer, scan, scan_expecting};
 
 /// Size of the buffers between the stages of a pass, in bytes.
