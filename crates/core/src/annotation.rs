@@ -21,3 +21,6 @@ pub const DOCKER_REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
 pub const ATTESTATION_MANIFEST: &str = "attestation-manifest";
 /// Full image name that containerd and Docker put on entries of the OCI layouts they save.
 pub const CONTAINERD_IMAGE_NAME: &str = "io.containerd.image.name";
+/// palan's own, on attestations and referrers that were carried to another image: the digest of the manifest that they
+/// were made about.
+pub const MADE_ABOUT: &str = "io.github.palan-rs.attestation.made-about";

@@ -199,7 +199,8 @@ impl Work<'_> {
             let image = format!("{}@{}", source.name(), root.digest());
             return Err(Error::NoPlatform { image, wanted: self.wanted(), found });
         }
-        let (edited, notes) = index::rewrite(&root, &replaced, &subjects, |_, _| {})?;
+        let (edited, notes) =
+            index::rewrite(&root, &replaced, &subjects, |_, _| {}, |_| index::Orphan::Drop)?;
         notes.into_iter().for_each(|note| self.observer.note(note));
         self.new.add_document(&edited);
         Ok(edited)

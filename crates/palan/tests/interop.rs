@@ -345,11 +345,10 @@ async fn docker_registry_rebase(folder: &Path) {
     }
     let at = |text: &str| -> Location { format!("{}/{text}", registry.host).parse().unwrap() };
     let request = rebase::Request {
-        image: at("app:v1"),
-        old_base: Some(at("base:old")),
+        old_base: rebase::OldBase::Image(at("base:old")),
         new_base: Some(at("base:new")),
         target: Some(at("app:v2")),
-        platforms: Vec::new(),
+        ..rebase::Request::new(at("app:v1"))
     };
     let places = places();
     let plan = rebase::plan(&places, &request).await.unwrap_or_else(|e| panic!("{}", chain(&e)));

@@ -1,6 +1,6 @@
 use palan::{
     place::{Location, Places},
-    rebase::{self, Outcome, Plan, Report, Request},
+    rebase::{self, OldBase, Outcome, Plan, Policy, Report, Request},
 };
 use palan_core::Digest;
 use serde::Serialize;
@@ -49,10 +49,11 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let Some(image) = args.image.clone().or_else(|| args.original.clone()) else { return Ok(()) };
     let request = Request {
         image,
-        old_base: args.old_base.clone(),
+        old_base: args.old_base.clone().map_or(OldBase::Find, OldBase::Image),
         new_base: args.new_base.clone(),
         target: args.tag.clone(),
         platforms: session.global.platforms(),
+        policy: Policy::default(),
     };
     let places = session.places()?;
     let plan = rebase::plan(&places, &request).await?;
@@ -119,6 +120,10 @@ fn on_platform(finding: &rebase::Finding) -> String {
     }
 }
 
+fn digest_of(base: &rebase::BaseReport) -> String {
+    base.digest.map_or_else(|| "digest unknown".to_owned(), |digest| digest.to_string())
+}
+
 fn describe(report: &Report) -> String {
     let mut out = format!("image:  {} is {}\n", report.image, report.digest);
     out.push_str(&match report.noop {
@@ -134,10 +139,10 @@ fn describe(report: &Report) -> String {
             platform.boundary,
             platform.new_base_layers.len(),
             platform.own_layers,
-            old.0,
-            old.1,
-            new.0,
-            new.1,
+            old.name,
+            digest_of(old),
+            new.name,
+            digest_of(new),
             platform.digest,
             platform.new_digest,
         ));

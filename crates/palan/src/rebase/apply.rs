@@ -8,7 +8,7 @@ use super::Plan;
 use crate::{
     Error,
     copy::{self, Options, Summary},
-    place::{Memory, Overlay, Places, Source, Target},
+    place::{Memory, Overlay, Places, PutAs, Source, Target},
 };
 
 /// What applying a plan did.
@@ -33,8 +33,13 @@ pub async fn apply(places: &Places, plan: &Plan, options: &Options) -> Result<Ou
     }
     let target = places.target(&plan.target)?.place;
     let overlay: Arc<dyn Source> = Arc::new(overlay(plan, target.as_ref()));
-    let roots = vec![(plan.root.clone(), plan.role.clone())];
-    let summary = copy::copy(&overlay, &target, roots, options).await?;
+    let copier = copy::Copier::new(&overlay, &target, options);
+    copier.copy(plan.root.clone(), plan.role.clone()).await?;
+    // After what they refer to: registries may demand the subject first.
+    for referrer in &plan.referrers {
+        copier.copy(referrer.clone(), PutAs::Root).await?;
+    }
+    let summary = copier.summary();
     target.finish().await?;
     Ok(Outcome { digest, pushed: true, summary })
 }
@@ -42,7 +47,7 @@ pub async fn apply(places: &Places, plan: &Plan, options: &Options) -> Result<Ou
 /// Layers that the image has too are at home where the image is; the others of the new bases come from there.
 fn overlay(plan: &Plan, target: &dyn Target) -> Overlay {
     let new = Memory::new();
-    for document in &plan.documents {
+    for document in plan.documents.iter().chain(&plan.referrers) {
         new.add_document(document);
     }
     for config in &plan.configs {

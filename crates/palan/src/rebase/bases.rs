@@ -7,6 +7,8 @@ use palan_core::{Digest, Reference};
 use super::{
     base::{Base, Images, Once},
     hints::Hints,
+    old::Old,
+    tree::Node,
 };
 use crate::{
     Error,
@@ -44,20 +46,25 @@ impl<'a> Bases<'a> {
         Self { places, old, new, images, read: Once::default() }
     }
 
-    /// The old and the new base of an image.
-    pub(super) async fn of(&self, image: &str, hints: &Hints) -> Result<(Arc<Base>, Arc<Base>), Error> {
-        let new = match &self.new {
-            Some(new) => Arc::clone(new),
+    /// The new base of an image.
+    pub(super) async fn new_base(&self, image: &str, hints: &Hints) -> Result<Arc<Base>, Error> {
+        match &self.new {
+            Some(new) => Ok(Arc::clone(new)),
             None => {
                 let reference = hints.reference().ok_or_else(|| unknown(image, "new", unnamed(hints)))?;
-                self.read(&reference).await?
+                self.read(&reference).await
             }
+        }
+    }
+
+    /// The old base of an image.
+    pub(super) async fn old_base(&self, node: &Node, new: &Arc<Base>) -> Result<Old, Error> {
+        let (base, evidence) = match &self.old {
+            Some(old) => (Arc::clone(old), "given"),
+            None => (self.hinted(&node.image.name, &node.hints, new).await?, "base hints"),
         };
-        let old = match &self.old {
-            Some(old) => Arc::clone(old),
-            None => self.hinted(image, hints, &new).await?,
-        };
-        Ok((old, new))
+        let (image, platform) = base.image(&node.platform).await?;
+        Ok(Old::of_image(&image, base.name(), platform, evidence))
     }
 
     /// The old base is looked for where the image says it came from, then where the new one is.

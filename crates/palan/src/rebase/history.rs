@@ -37,6 +37,20 @@ pub(super) fn merge(old: &[Value], image: &[Value], new: &[Value], layers: Layer
     Merged { entries: Some(entries), note }
 }
 
+/// What is known of the history of an image's first `lower` layers.
+pub(super) fn lower_part(history: &[Value], layers: usize, lower: usize) -> Vec<Value> {
+    if filled(history) != layers {
+        return Vec::new();
+    }
+    let mut seen = 0;
+    let is_lower = |entry: &&Value| {
+        let is_filled = is_filled(entry);
+        seen += usize::from(is_filled);
+        seen < lower || (is_filled && seen == lower)
+    };
+    history.iter().take_while(is_lower).cloned().collect()
+}
+
 /// The entries that describe the image's own layers, and what it had besides.
 fn own_part(old: &[Value], image: &[Value], layers: Layers) -> (Vec<Value>, Option<&'static str>) {
     let own = layers.image - layers.old;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Error,
-    index::{self, Subjects},
+    index::{self, Orphan, Subjects},
 };
 
 /// What became of a manifest or index.
@@ -53,6 +53,7 @@ pub(super) fn rewrite(
     replaced: &Replaced,
     subjects: &Subjects,
     on_index: &OnIndex,
+    orphan: impl Fn(Digest) -> Orphan,
 ) -> Result<(Document, Vec<Finding>), Error> {
     let documents = replaced.iter().map(|(old, new)| (*old, new.document.clone())).collect();
     let touch = |old: Digest, entry: &mut Value| {
@@ -60,7 +61,7 @@ pub(super) fn rewrite(
             touch(entry, new);
         }
     };
-    let (edited, dropped) = index::rewrite(index, &documents, subjects, touch)?;
+    let (edited, dropped) = index::rewrite(index, &documents, subjects, touch, orphan)?;
     let edited = edited.edit(|json| match on_index {
         OnIndex::Write(hints) if index.family() == Family::Oci => {
             if let Some(annotations) = map_at(json, "annotations") {

@@ -19,13 +19,16 @@
 //! The same inputs give the same bytes, so that a rebase onto the same base again writes nothing.
 
 mod apply;
+mod attestations;
 mod base;
 mod bases;
 mod hints;
 mod history;
 mod index;
+mod old;
 mod one;
 mod plan;
+mod policy;
 mod rebased;
 mod report;
 mod tree;
@@ -33,8 +36,10 @@ mod tree;
 use palan_core::{Digest, Platform};
 
 pub use apply::{Outcome, apply};
-pub use plan::{Plan, Request, plan};
-pub use report::{Finding, FindingKind, PlatformReport, Report, Verdict};
+pub use attestations::Attestations;
+pub use plan::{OldBase, Plan, Request, plan};
+pub use policy::{Check, ConfigPolicy, OnConflict, Policy};
+pub use report::{BaseReport, Finding, FindingKind, PlatformReport, Report, Verdict};
 
 /// An image does not start with the layers of the base it is said to be built on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -7,6 +7,7 @@ use super::{
     Difference, NotBasedOn, boundary,
     hints::{Hints, NewHints, map_at},
     history::{self, Layers},
+    old::{Old, history_of},
     report::{Finding, FindingKind},
     tree::Node,
 };
@@ -34,10 +35,10 @@ struct Boundary {
 /// The longer of the two bases that fits, so that an image which stands on the new base already is recognised, also
 /// where the new base is the old one with layers added. An image that says by its own manifest that it stands on the
 /// new base is believed, where its layers agree.
-fn find_boundary(app: &Image, old: &Image, new: &Image) -> Result<Boundary, Difference> {
-    let ids = |image: &Image| image.config_view.rootfs.diff_ids.clone();
-    let on_old = boundary(&ids(app), &ids(old));
-    let on_new = boundary(&ids(app), &ids(new)).ok();
+fn find_boundary(app: &Image, old: &Old, new: &Image) -> Result<Boundary, Difference> {
+    let own = &app.config_view.rootfs.diff_ids;
+    let on_old = boundary(own, &old.diff_ids);
+    let on_new = boundary(own, &new.config_view.rootfs.diff_ids).ok();
     let says_so = Hints::of_manifest(app).digest == Some(new.manifest.digest());
     match (on_old, on_new) {
         (_, Some(n)) if says_so => Ok(Boundary { layers: n, already: true }),
@@ -56,7 +57,7 @@ pub(super) fn not_based_on(node: &Node, base: String, difference: Difference) ->
 /// Computes the result; the inner error is that the image was not built on the old base.
 pub(super) fn rebase(
     node: &Node,
-    old: &Image,
+    old: &Old,
     new: &Image,
     hints: &NewHints,
 ) -> Result<Result<Rebased, Difference>, Error> {
@@ -105,18 +106,13 @@ fn found(node: &Node, new: &Image, boundary: Boundary) -> Vec<Finding> {
     findings
 }
 
-fn merge_history(app: &Image, old: &Image, new: &Image, boundary: usize) -> history::Merged {
+fn merge_history(app: &Image, old: &Old, new: &Image, boundary: usize) -> history::Merged {
     let layers = Layers {
         old: boundary,
         image: app.config_view.rootfs.diff_ids.len(),
         new: new.config_view.rootfs.diff_ids.len(),
     };
-    history::merge(&history_of(old), &history_of(app), &history_of(new), layers)
-}
-
-fn history_of(image: &Image) -> Vec<Value> {
-    let object = image.config.object().unwrap_or_default();
-    object.get("history").and_then(Value::as_array).cloned().unwrap_or_default()
+    history::merge(&old.history, &history_of(app), &history_of(new), layers)
 }
 
 /// Windows refuses an image whose version differs from that of its base's kernel interface.

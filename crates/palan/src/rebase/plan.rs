@@ -6,6 +6,7 @@ use palan_core::{Digest, Document, PlatformPattern, Selector};
 
 use super::{
     bases::Bases,
+    policy::Policy,
     rebased::{Rebased, rebase},
     report::{Report, Verdict},
     tree::Tree,
@@ -20,14 +21,49 @@ use crate::{
 pub struct Request {
     /// The image: a single one or an index.
     pub image: Location,
-    /// What it was built on; `None`: what its hints say.
-    pub old_base: Option<Location>,
+    /// What it was built on.
+    pub old_base: OldBase,
     /// What it shall stand on; `None`: what the name in its hints stands for now.
     pub new_base: Option<Location>,
     /// Where the result goes; `None`: where the image is, under the same tag.
     pub target: Option<Location>,
     /// Which platforms of an index; empty: all.
     pub platforms: Vec<PlatformPattern>,
+    /// How to decide where there is a choice.
+    pub policy: Policy,
+}
+
+impl Request {
+    /// Everything as it is by default.
+    pub fn new(image: Location) -> Self {
+        Self {
+            image,
+            old_base: OldBase::Find,
+            new_base: None,
+            target: None,
+            platforms: Vec::new(),
+            policy: Policy::default(),
+        }
+    }
+}
+
+/// Which layers of an image are to be replaced.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum OldBase {
+    /// Those of its base, which is to be found: by what the image says of it.
+    #[default]
+    Find,
+    /// Those of this image.
+    Image(Location),
+}
+
+impl OldBase {
+    fn location(&self) -> Option<&Location> {
+        match self {
+            Self::Image(location) => Some(location),
+            _ => None,
+        }
+    }
 }
 
 /// A rebase, computed and not yet done.
@@ -41,6 +77,8 @@ pub struct Plan {
     pub(super) documents: Vec<Document>,
     /// New configs.
     pub(super) configs: Vec<Document>,
+    /// Manifests that refer to new ones.
+    pub(super) referrers: Vec<Document>,
     pub(super) root: Document,
     pub(super) target: Location,
     pub(super) role: PutAs,
@@ -81,12 +119,12 @@ pub async fn plan(places: &Places, request: &Request) -> Result<Plan, Error> {
     let standing = async { Ok(standing(places, request).await) };
     let (tree, bases, standing) = tokio::try_join!(
         Tree::read(&opened, &request.platforms),
-        Bases::given(places, request.old_base.as_ref(), request.new_base.as_ref()),
+        Bases::given(places, request.old_base.location(), request.new_base.as_ref()),
         standing,
     )?;
     // Now that everything is open that will be read.
     places.check_target(request.target.as_ref().unwrap_or(&request.image))?;
-    let rebased = rebase(tree, &bases).await?;
+    let rebased = rebase(tree, &bases, &request.policy).await?;
     let destination = Destination::of(request, &opened, &rebased).await?;
     Ok(rebased.into_plan(request, opened, destination, standing))
 }
@@ -160,6 +198,7 @@ impl Rebased {
             own_layers: self.own_layers,
             documents: self.documents,
             configs: self.configs,
+            referrers: self.referrers,
             root: self.root,
             target,
             role: destination.role,

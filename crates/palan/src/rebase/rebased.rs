@@ -1,7 +1,7 @@
 //! A tree of images becomes another one: every image is rebased, every index rewritten. Reads bases, writes nothing.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -9,12 +9,14 @@ use futures_util::future::try_join_all;
 use palan_core::{Digest, Document, Reference};
 
 use super::{
+    attestations::{Carried, carry_entries, look_for_referrers},
     base::Base,
     bases::Bases,
     hints::{Hints, NewHints},
     index::{self, OnIndex, Replaced, Replacement},
     one,
-    report::{Finding, FindingKind, PlatformReport},
+    policy::{Check, Policy},
+    report::{BaseReport, Finding, FindingKind, PlatformReport},
     tree::{Node, Tree},
 };
 use crate::{Error, place::Source};
@@ -25,6 +27,8 @@ pub(super) struct Rebased {
     pub(super) root: Document,
     pub(super) documents: Vec<Document>,
     pub(super) configs: Vec<Document>,
+    /// Manifests that refer to new ones.
+    pub(super) referrers: Vec<Document>,
     pub(super) own_layers: HashSet<Digest>,
     pub(super) new_layers: Vec<(Arc<dyn Source>, HashSet<Digest>)>,
     pub(super) platforms: Vec<PlatformReport>,
@@ -41,7 +45,7 @@ struct Part {
 }
 
 /// Rebases every image of a tree, and rewrites its indexes.
-pub(super) async fn rebase(tree: Tree, bases: &Bases<'_>) -> Result<Rebased, Error> {
+pub(super) async fn rebase(tree: Tree, bases: &Bases<'_>, policy: &Policy) -> Result<Rebased, Error> {
     let parts = try_join_all(tree.nodes.iter().map(|node| part(node, bases))).await?;
     let on_index = on_index(&tree, &parts);
     let layers = tree.nodes.iter().flat_map(|node| &node.image.manifest_view.layers);
@@ -50,20 +54,34 @@ pub(super) async fn rebase(tree: Tree, bases: &Bases<'_>) -> Result<Rebased, Err
         root: tree.root.clone(),
         documents: Vec::new(),
         configs: Vec::new(),
+        referrers: Vec::new(),
         own_layers: layers.map(|layer| layer.digest).collect(),
         new_layers: Vec::new(),
         platforms: Vec::new(),
-        findings: tree.findings,
+        findings: tree.findings.clone(),
     };
     let mut replaced = Replaced::new();
     for (node, part) in tree.nodes.iter().zip(parts) {
         out.add(node, part, &mut replaced);
     }
+    let mut carried = Carried::default();
+    carry_entries(tree.source.as_ref(), &tree, &replaced, &policy.attestations, &mut carried).await?;
     for index in &tree.indexes {
-        let (document, findings) = index::rewrite(index, &replaced, &tree.subjects, &on_index)?;
+        let orphan = |entry| policy.attestations.orphan(entry, &carried);
+        let (document, findings) = index::rewrite(index, &replaced, &tree.subjects, &on_index, orphan)?;
         out.findings.extend(findings);
         out.replace(index, document, on_index.clone(), None, &mut replaced);
     }
+    if policy.check != Check::None {
+        let changed = replaced.iter().filter(|(old, new)| new.document.digest() != **old);
+        let changed: BTreeMap<Digest, Document> =
+            changed.map(|(old, new)| (*old, new.document.clone())).collect();
+        look_for_referrers(tree.source.as_ref(), &changed, &policy.attestations, &mut carried).await?;
+    }
+    out.documents.extend(carried.entries.into_values());
+    out.configs.extend(carried.configs);
+    out.referrers = carried.referrers;
+    out.findings.extend(carried.findings);
     if let Some(root) = replaced.remove(&out.old) {
         out.root = root.document;
     }
@@ -103,20 +121,18 @@ impl Rebased {
 }
 
 async fn part(node: &Node, bases: &Bases<'_>) -> Result<Part, Error> {
-    let (old_base, new_base) = bases.of(&node.image.name, &node.hints).await?;
-    let ((old, old_platform), new) =
-        tokio::try_join!(old_base.image(&node.platform), new_base.image_for(&node.platform))?;
+    let new_base = bases.new_base(&node.image.name, &node.hints).await?;
+    let (old, new) = tokio::try_join!(bases.old_base(node, &new_base), new_base.image_for(&node.platform))?;
     let (name, unnamed) = base_name(&new_base, &node.hints);
     let hints = NewHints { name, digest: new.manifest.digest() };
     let rebased = one::rebase(node, &old, &new, &hints)?.map_err(|difference| {
         // Layers in common prove more than what is written on them; without any, that is the likelier mistake.
-        match old_platform.same_machine(&node.platform) {
-            true => one::not_based_on(node, old_base.name(), difference).into(),
-            false => Error::WrongPlatform {
-                image: old_base.name(),
-                wanted: node.platform.to_string(),
-                found: old_platform.clone(),
-            },
+        match old.platform.clone().filter(|found| !found.same_machine(&node.platform)) {
+            None => one::not_based_on(node, old.name.clone(), difference).into(),
+            Some(found) => {
+                let (image, wanted) = (old.name.clone(), node.platform.to_string());
+                Error::WrongPlatform { image, wanted, found }
+            }
         }
     })?;
     let report = PlatformReport {
@@ -125,8 +141,8 @@ async fn part(node: &Node, bases: &Bases<'_>) -> Result<Part, Error> {
         new_digest: rebased.manifest.digest(),
         boundary: rebased.boundary,
         own_layers: node.image.manifest_view.layers.len() - rebased.boundary,
-        old_base: (old_base.name(), old.manifest.digest()),
-        new_base: (new_base.name(), new.manifest.digest()),
+        old_base: old.report(),
+        new_base: BaseReport { name: new_base.name(), digest: Some(new.manifest.digest()), evidence: None },
         new_base_layers: new.manifest_view.layers.iter().map(|l| l.digest).collect(),
     };
     Ok(Part { rebased, report, hints, new: new_base, unnamed })

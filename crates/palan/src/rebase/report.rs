@@ -26,6 +26,10 @@ pub enum FindingKind {
     History,
     /// An attestation was left out of the new index.
     AttestationDropped,
+    /// An attestation or referrer was carried to the new image, as asked.
+    AttestationCarried,
+    /// Signatures, attestations and the like stay with the old image.
+    ReferrersStay,
     /// An entry of the index was carried unchanged.
     EntryKept,
     /// Non-distributable layers.
@@ -76,6 +80,19 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
+/// A base, for one platform.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BaseReport {
+    /// The reference as it was given or found, or what else is known.
+    pub name: String,
+    /// Digest of its manifest; `None`: not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// Why it is believed to be the image's base.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+}
+
 /// A planned rebase of one platform's image.
 #[derive(Clone, Debug, Serialize)]
 pub struct PlatformReport {
@@ -89,10 +106,10 @@ pub struct PlatformReport {
     pub boundary: usize,
     /// How many layers are the image's own: all of them are kept.
     pub own_layers: usize,
-    /// The old base: name, manifest digest.
-    pub old_base: (String, Digest),
-    /// The new base: name, manifest digest.
-    pub new_base: (String, Digest),
+    /// What was replaced.
+    pub old_base: BaseReport,
+    /// What it was replaced by.
+    pub new_base: BaseReport,
     /// Layers of the new base, lowest first, as stored.
     pub new_base_layers: Vec<Digest>,
 }

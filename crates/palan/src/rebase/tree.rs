@@ -18,6 +18,8 @@ use crate::{
 
 /// What was read.
 pub(super) struct Tree {
+    /// Where it was read.
+    pub(super) source: Arc<dyn Source>,
     pub(super) root: Document,
     /// The images to rebase, in the order of the index, each once.
     pub(super) nodes: Vec<Node>,
@@ -55,6 +57,7 @@ impl Tree {
         let source = opened.place.as_ref();
         let root = source.document(opened.chosen()?).await?;
         let tree = Self {
+            source: Arc::clone(&opened.place),
             root: root.clone(),
             nodes: Vec::new(),
             indexes: Vec::new(),

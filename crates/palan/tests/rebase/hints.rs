@@ -290,7 +290,10 @@ async fn each_base_given_is_taken_and_the_other_comes_from_hints() {
     let done = world.rebase("app:v1").old_base("base:1").run().await;
     assert_stacked(&world.image("app:v1").await, &new, &image, 2);
     let report = &done.plan.report().platforms[0];
-    assert_eq!(report.old_base, (world.text("base:1"), old.digest()));
-    assert_eq!(report.new_base, (world.text("base:latest"), new.digest()));
+    assert_eq!((&report.old_base.name, report.old_base.digest), (&world.text("base:1"), Some(old.digest())));
+    assert_eq!(
+        (&report.new_base.name, report.new_base.digest),
+        (&world.text("base:latest"), Some(new.digest()))
+    );
     world.stop().await;
 }

@@ -9,7 +9,7 @@ use palan::{
     files,
     image::Image,
     place::{Location, Memory, PutAs, Source},
-    rebase::{self, FindingKind, Outcome, Plan, Request},
+    rebase::{self, Check, FindingKind, OldBase, Outcome, Plan, Request},
     validate,
 };
 use palan_core::{Digest, Document, Selector, view};
@@ -146,7 +146,9 @@ pub(crate) fn findings(plan: &Plan, kind: FindingKind) -> Vec<&str> {
 
 impl<'a> Rebase<'a> {
     pub(crate) fn of(world: &'a World, image: Location) -> Self {
-        let request = Request { image, old_base: None, new_base: None, target: None, platforms: Vec::new() };
+        let mut request = Request::new(image);
+        // What a check reads would count in the tests of requests; checks have tests of their own.
+        request.policy.check = Check::None;
         Self { world, request }
     }
 
@@ -170,7 +172,7 @@ impl<'a> Rebase<'a> {
     }
 
     pub(crate) fn old_base_at(mut self, location: Location) -> Self {
-        self.request.old_base = Some(location);
+        self.request.old_base = OldBase::Image(location);
         self
     }
 

@@ -9,7 +9,7 @@ use std::{
 
 use palan::{
     Location, Places,
-    rebase::{self, Request},
+    rebase::{self, OldBase, Request},
 };
 use palan_core::{Digest, Reference};
 use palan_server::Registry;
@@ -139,15 +139,14 @@ impl Demo {
     /// old tag, so the new base is given.
     fn request(&self, service: &Service, old: &Base, new: &Base) -> Result<Request> {
         let old_base = match service.hints {
-            Hints::None => Some(Location::Registry(old.reference.clone())),
-            Hints::Annotations | Hints::Labels => None,
+            Hints::None => OldBase::Image(Location::Registry(old.reference.clone())),
+            Hints::Annotations | Hints::Labels => OldBase::Find,
         };
         Ok(Request {
-            image: Location::Registry(self.reference(service.name, "v1")?),
             old_base,
             new_base: Some(Location::Registry(new.reference.clone())),
             target: Some(Location::Registry(self.reference(service.name, "v1-patched")?)),
-            platforms: Vec::new(),
+            ..Request::new(Location::Registry(self.reference(service.name, "v1")?))
         })
     }
 
@@ -183,11 +182,10 @@ impl Demo {
     /// An image that was not built on the base must be refused, and nothing pushed.
     async fn refuses_stranger(&self, old: &Base, new: &Base) -> Result<bool> {
         let request = Request {
-            image: Location::Registry(self.reference(STRANGER, "v1")?),
-            old_base: Some(Location::Registry(old.reference.clone())),
+            old_base: OldBase::Image(Location::Registry(old.reference.clone())),
             new_base: Some(Location::Registry(new.reference.clone())),
             target: Some(Location::Registry(self.reference(STRANGER, "v1-patched")?)),
-            platforms: Vec::new(),
+            ..Request::new(Location::Registry(self.reference(STRANGER, "v1")?))
         };
         let refused = matches!(rebase::plan(&self.places, &request).await, Err(palan::Error::NotBasedOn(_)));
         let tags = self.places.source(&request.image)?.place.tags().await?;

@@ -1,0 +1,61 @@
+//! What an image stands on, as far as that is known.
+
+use palan_core::{Digest, Platform};
+use serde_json::{Map, Value};
+
+use super::{history, report::BaseReport};
+use crate::image::Image;
+
+/// The old base of one image: an image that was read, or less.
+pub(super) struct Old {
+    /// How it is known, for messages.
+    pub(super) name: String,
+    /// Digest of its manifest, where that is known.
+    pub(super) digest: Option<Digest>,
+    /// For which platform it is, where it says so itself.
+    pub(super) platform: Option<Platform>,
+    /// The layers that the image must begin with.
+    pub(super) diff_ids: Vec<Digest>,
+    pub(super) history: Vec<Value>,
+    /// Its config; `None`: not known, and then nothing in the image's config can be told to be inherited.
+    pub(super) config: Option<Map<String, Value>>,
+    /// Why it is believed to be the base.
+    pub(super) evidence: String,
+}
+
+impl Old {
+    pub(super) fn of_image(image: &Image, name: String, platform: Platform, evidence: &str) -> Self {
+        Self {
+            name,
+            digest: Some(image.manifest.digest()),
+            platform: Some(platform),
+            diff_ids: image.config_view.rootfs.diff_ids.clone(),
+            history: history_of(image),
+            config: image.config.object().ok(),
+            evidence: evidence.to_owned(),
+        }
+    }
+
+    /// The lower part of an image, whose config nobody knows any more.
+    pub(super) fn cut(image: &Image, layers: usize, evidence: String) -> Self {
+        let diff_ids = &image.config_view.rootfs.diff_ids;
+        Self {
+            name: format!("the first {layers} of {} layers", diff_ids.len()),
+            digest: None,
+            platform: None,
+            diff_ids: diff_ids.iter().take(layers).copied().collect(),
+            history: history::lower_part(&history_of(image), diff_ids.len(), layers),
+            config: None,
+            evidence,
+        }
+    }
+
+    pub(super) fn report(&self) -> BaseReport {
+        BaseReport { name: self.name.clone(), digest: self.digest, evidence: Some(self.evidence.clone()) }
+    }
+}
+
+pub(super) fn history_of(image: &Image) -> Vec<Value> {
+    let object = image.config.object().unwrap_or_default();
+    object.get("history").and_then(Value::as_array).cloned().unwrap_or_default()
+}

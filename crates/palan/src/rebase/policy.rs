@@ -1,0 +1,100 @@
+//! How a rebase decides where there is a choice.
+
+use std::{fmt, str::FromStr};
+
+use super::attestations::Attestations;
+
+/// The choices of a rebase. The default is what a rebuild would have done, looked at as closely as possible.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// What becomes of the config.
+    pub config: ConfigPolicy,
+    /// Whose value is taken where the application and the new base both changed one.
+    pub on_conflict: OnConflict,
+    /// What becomes of attestations.
+    pub attestations: Attestations,
+    /// How closely the result is looked at.
+    pub check: Check,
+    /// When the result is said to be created, RFC 3339; `None`: when the image was. An image that stands on the new
+    /// base already is not created anew.
+    pub created: Option<String>,
+}
+
+/// A choice among a few words.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)*
+        }
+
+        impl $name {
+            /// Every choice.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The word for it.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                Self::ALL.iter().find(|choice| choice.as_str() == text).copied().ok_or_else(|| {
+                    let words: Vec<&str> = Self::ALL.iter().map(|choice| choice.as_str()).collect();
+                    format!("\"{text}\" is not one of {}", words.join(", "))
+                })
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// What becomes of the config.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    ConfigPolicy {
+        /// What the image inherited from the old base becomes what the new base has; its own values stay.
+        #[default]
+        Merge = "merge",
+        /// The image's config stays as it is.
+        Keep = "keep",
+    }
+}
+
+words! {
+    /// Whose value is taken where the application and the new base both changed one.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    OnConflict {
+        /// The application's.
+        #[default]
+        App = "app",
+        /// The new base's.
+        Base = "base",
+        /// Nobody's: there is no plan then.
+        Fail = "fail",
+    }
+}
+
+words! {
+    /// How closely a planned result is looked at.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    Check {
+        /// Not at all.
+        None = "none",
+        /// Configs, and what refers to the image. No layer is read.
+        Metadata = "metadata",
+        /// The files of all layers too.
+        #[default]
+        Content = "content",
+    }
+}
