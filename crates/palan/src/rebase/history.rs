@@ -5,6 +5,8 @@
 
 use serde_json::{Value, json};
 
+use super::one::Splice;
+
 /// The history of a rebased image.
 #[derive(Debug, PartialEq)]
 pub(super) struct Merged {
@@ -34,6 +36,30 @@ pub(super) fn merge(old: &[Value], image: &[Value], new: &[Value], layers: Layer
     entries.extend(fit(&own_entries, own));
     let note =
         note.or(misfit.then_some("the new base's history does not fit its layers; it was filled up or cut"));
+    Merged { entries: Some(entries), note }
+}
+
+/// The history of an image of which some layers in the middle were replaced.
+pub(super) fn splice(
+    image: &[Value],
+    new: &[Value],
+    at: Splice,
+    image_layers: usize,
+    new_layers: usize,
+) -> Merged {
+    if image.is_empty() && new.is_empty() {
+        return Merged { entries: None, note: None };
+    }
+    let below = lower_part(image, image_layers, at.start);
+    let skipped = lower_part(new, new_layers, at.from).len();
+    let gone = lower_part(image, image_layers, at.end).len();
+    let is_whole = filled(image) == image_layers && filled(new) == new_layers;
+    let mut entries = fit(&below, at.start);
+    let inserted = if filled(new) == new_layers { &new[skipped..] } else { &[] };
+    entries.extend(fit(inserted, new_layers - at.from));
+    let own = if filled(image) == image_layers { &image[gone..] } else { &[] };
+    entries.extend(fit(own, image_layers - at.end));
+    let note = (!is_whole).then_some("a history does not fit its layers; it was left out");
     Merged { entries: Some(entries), note }
 }
 

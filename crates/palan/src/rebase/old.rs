@@ -14,6 +14,8 @@ pub(super) struct Old {
     pub(super) digest: Option<Digest>,
     /// For which platform it is, where it says so itself.
     pub(super) platform: Option<Platform>,
+    /// How many of its layers stay, where only a part is to be replaced.
+    pub(super) below: usize,
     /// The layers that the image must begin with.
     pub(super) diff_ids: Vec<Digest>,
     pub(super) history: Vec<Value>,
@@ -29,6 +31,7 @@ impl Old {
             name,
             digest: Some(image.manifest.digest()),
             platform: Some(platform),
+            below: 0,
             diff_ids: image.config_view.rootfs.diff_ids.clone(),
             history: history_of(image),
             config: image.config.object().ok(),
@@ -37,12 +40,13 @@ impl Old {
     }
 
     /// The lower part of an image, whose config nobody knows any more.
-    pub(super) fn cut(image: &Image, layers: usize, evidence: String) -> Self {
+    pub(super) fn cut(image: &Image, below: usize, layers: usize, evidence: String) -> Self {
         let diff_ids = &image.config_view.rootfs.diff_ids;
         Self {
-            name: format!("the first {layers} of {} layers", diff_ids.len()),
+            name: format!("layers {} to {layers} of {}", below + 1, diff_ids.len()),
             digest: None,
             platform: None,
+            below,
             diff_ids: diff_ids.iter().take(layers).copied().collect(),
             history: history::lower_part(&history_of(image), diff_ids.len(), layers),
             config: None,

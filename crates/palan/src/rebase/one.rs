@@ -17,35 +17,62 @@ use crate::{Error, image::Image};
 pub(super) struct Rebased {
     pub(super) manifest: Document,
     pub(super) config: Document,
-    /// How many layers of the image were its base.
-    pub(super) boundary: usize,
+    pub(super) splice: Splice,
     /// The version of the operating system, where the new base's was taken over.
     pub(super) os_version: Option<String>,
     pub(super) findings: Vec<Finding>,
 }
 
-/// Where an image's base ends.
-#[derive(Clone, Copy)]
-struct Boundary {
-    layers: usize,
+/// Which layers of an image give way to which layers of a new base: `image[start..end]` to `new[from..]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Splice {
+    /// How many layers below stay; 0, but where only a part of what is below the image's own layers is replaced.
+    pub(super) start: usize,
+    /// How many layers of the image are below its own.
+    pub(super) end: usize,
+    /// How many layers of the new base are not taken, being those that stay.
+    pub(super) from: usize,
     /// Whether those are the new base's already: nothing about layers changes, so nothing about history does.
-    already: bool,
+    pub(super) already: bool,
+}
+
+impl Splice {
+    fn base(end: usize, already: bool) -> Self {
+        Self { start: 0, end, from: 0, already }
+    }
+
+    /// Of the layers of a new image that stands on the layers that stay, only what it adds to them is taken.
+    fn range(app: &Image, new: &Image, start: usize, end: usize) -> Self {
+        let kept = &app.config_view.rootfs.diff_ids[..start];
+        let new = &new.config_view.rootfs.diff_ids;
+        let from = if new.starts_with(kept) { start } else { 0 };
+        let already = app.config_view.rootfs.diff_ids[start..end] == new[from..];
+        Self { start, end, from, already }
+    }
+
+    /// The spliced list.
+    pub(super) fn of<T: Clone>(&self, image: &[T], new: &[T]) -> Vec<T> {
+        [&image[..self.start], &new[self.from..], &image[self.end..]].concat()
+    }
 }
 
 /// The longer of the two bases that fits, so that an image which stands on the new base already is recognised, also
 /// where the new base is the old one with layers added. An image that says by its own manifest that it stands on the
 /// new base is believed, where its layers agree.
-fn find_boundary(app: &Image, old: &Old, new: &Image) -> Result<Boundary, Difference> {
+fn find_splice(app: &Image, old: &Old, new: &Image) -> Result<Splice, Difference> {
+    if old.below > 0 {
+        return Ok(Splice::range(app, new, old.below, old.diff_ids.len()));
+    }
     let own = &app.config_view.rootfs.diff_ids;
     let on_old = boundary(own, &old.diff_ids);
     let on_new = boundary(own, &new.config_view.rootfs.diff_ids).ok();
     let says_so = Hints::of_manifest(app).digest == Some(new.manifest.digest());
     match (on_old, on_new) {
-        (_, Some(n)) if says_so => Ok(Boundary { layers: n, already: true }),
-        (Ok(o), Some(n)) if n >= o => Ok(Boundary { layers: n, already: true }),
-        (Ok(o), _) => Ok(Boundary { layers: o, already: false }),
+        (_, Some(n)) if says_so => Ok(Splice::base(n, true)),
+        (Ok(o), Some(n)) if n >= o => Ok(Splice::base(n, true)),
+        (Ok(o), _) => Ok(Splice::base(o, false)),
         // A base without layers fits everything and proves nothing.
-        (Err(_), Some(n)) if n > 0 => Ok(Boundary { layers: n, already: true }),
+        (Err(_), Some(n)) if n > 0 => Ok(Splice::base(n, true)),
         (Err(difference), _) => Err(difference),
     }
 }
@@ -59,42 +86,44 @@ pub(super) fn rebase(
     node: &Node,
     old: &Old,
     new: &Image,
-    hints: &NewHints,
+    hints: Option<&NewHints>,
 ) -> Result<Result<Rebased, Difference>, Error> {
     let app = node.image.as_ref();
-    let boundary = match find_boundary(app, old, new) {
-        Ok(boundary) => boundary,
+    let splice = match find_splice(app, old, new) {
+        Ok(splice) => splice,
         Err(difference) => return Ok(Err(difference)),
     };
-    let mut findings = found(node, new, boundary);
-    let history = (!boundary.already).then(|| merge_history(app, old, new, boundary.layers));
+    let mut findings = found(node, new, splice);
+    let history = (!splice.already).then(|| merge_history(app, old, new, splice));
     if let Some(note) = history.as_ref().and_then(|h| h.note) {
         findings.push(Finding::on(&node.platform, FindingKind::History, note));
     }
     let os_version = os_version(app, new);
     let config = app.config.edit(|json| {
         if let Some(history) = history {
-            edit_layers(json, app, new, boundary.layers, history.entries);
+            edit_layers(json, app, new, splice, history.entries);
         }
         if let Some(version) = &os_version {
             json.insert("os.version".into(), json!(version));
         }
-        hints.refresh(json.get_mut("config").and_then(|c| c.get_mut("Labels")));
+        if let Some(hints) = hints {
+            hints.refresh(json.get_mut("config").and_then(|c| c.get_mut("Labels")));
+        }
     })?;
     let config = config.with_media_type(app.config.media_type().clone());
-    let layers = match boundary.already {
+    let layers = match splice.already {
         true => None,
-        false => Some(stack(app, new, boundary.layers)?),
+        false => Some(stack(app, new, splice)?),
     };
     let manifest = app.manifest.edit(|json| edit_manifest(json, layers, &config, hints))?;
-    Ok(Ok(Rebased { manifest, config, boundary: boundary.layers, os_version, findings }))
+    Ok(Ok(Rebased { manifest, config, splice, os_version, findings }))
 }
 
-fn found(node: &Node, new: &Image, boundary: Boundary) -> Vec<Finding> {
+fn found(node: &Node, new: &Image, splice: Splice) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut find = |kind, text| findings.push(Finding::on(&node.platform, kind, text));
     let is_foreign = |l: &Descriptor| matches!(l.media_type.role(), Role::Layer { foreign: true, .. });
-    if boundary.already {
+    if splice.already {
         find(FindingKind::AlreadyOnNewBase, "the image already stands on the new base");
     } else if new.manifest_view.layers.iter().any(is_foreign) {
         let text = "the new base has non-distributable layers: their descriptors are carried";
@@ -106,13 +135,16 @@ fn found(node: &Node, new: &Image, boundary: Boundary) -> Vec<Finding> {
     findings
 }
 
-fn merge_history(app: &Image, old: &Old, new: &Image, boundary: usize) -> history::Merged {
-    let layers = Layers {
-        old: boundary,
-        image: app.config_view.rootfs.diff_ids.len(),
-        new: new.config_view.rootfs.diff_ids.len(),
-    };
+fn merge_history(app: &Image, old: &Old, new: &Image, splice: Splice) -> history::Merged {
+    if splice.start > 0 {
+        return history::splice(&history_of(app), &history_of(new), splice, layers_in(app), layers_in(new));
+    }
+    let layers = Layers { old: splice.end, image: layers_in(app), new: layers_in(new) };
     history::merge(&old.history, &history_of(app), &history_of(new), layers)
+}
+
+fn layers_in(image: &Image) -> usize {
+    image.config_view.rootfs.diff_ids.len()
 }
 
 /// Windows refuses an image whose version differs from that of its base's kernel interface.
@@ -125,11 +157,10 @@ fn edit_layers(
     json: &mut Map<String, Value>,
     app: &Image,
     new: &Image,
-    boundary: usize,
+    splice: Splice,
     history: Option<Vec<Value>>,
 ) {
-    let own = &app.config_view.rootfs.diff_ids[boundary..];
-    let diff_ids: Vec<&Digest> = new.config_view.rootfs.diff_ids.iter().chain(own).collect();
+    let diff_ids: Vec<Digest> = splice.of(&app.config_view.rootfs.diff_ids, &new.config_view.rootfs.diff_ids);
     if let Some(rootfs) = map_at(json, "rootfs") {
         rootfs.insert("diff_ids".into(), json!(diff_ids));
     }
@@ -140,11 +171,11 @@ fn edit_layers(
     }
 }
 
-/// The new base's layer descriptors as they stand in its manifest, then the image's own, all in the image's family.
-fn stack(app: &Image, new: &Image, boundary: usize) -> Result<Vec<Value>, Error> {
+/// Layer descriptors as they stand in both manifests, all in the image's family.
+fn stack(app: &Image, new: &Image, splice: Splice) -> Result<Vec<Value>, Error> {
     let family = app.manifest.family();
-    let mut out = layers_of(new)?;
-    for (value, layer) in out.iter_mut().zip(&new.manifest_view.layers) {
+    let mut new_layers = layers_of(new)?;
+    for (value, layer) in new_layers.iter_mut().zip(&new.manifest_view.layers).skip(splice.from) {
         let media_type = in_family(layer, family).ok_or_else(|| Error::Family {
             image: app.name.clone(),
             family,
@@ -153,15 +184,14 @@ fn stack(app: &Image, new: &Image, boundary: usize) -> Result<Vec<Value>, Error>
         })?;
         value["mediaType"] = json!(media_type);
     }
-    let own = layers_of(app)?.into_iter().zip(&app.manifest_view.layers).skip(boundary);
-    out.extend(own.map(|(mut value, layer)| {
+    let mut own = layers_of(app)?;
+    for (value, layer) in own.iter_mut().zip(&app.manifest_view.layers) {
         // What the image itself mixes is mended where it can be; what cannot was there before.
         if let Some(media_type) = in_family(layer, family) {
             value["mediaType"] = json!(media_type);
         }
-        value
-    }));
-    Ok(out)
+    }
+    Ok(splice.of(&own, &new_layers))
 }
 
 fn layers_of(image: &Image) -> Result<Vec<Value>, Error> {
@@ -181,7 +211,7 @@ fn edit_manifest(
     json: &mut Map<String, Value>,
     layers: Option<Vec<Value>>,
     config: &Document,
-    hints: &NewHints,
+    hints: Option<&NewHints>,
 ) {
     if let Some(layers) = layers {
         json.insert("layers".into(), Value::Array(layers));
@@ -193,7 +223,9 @@ fn edit_manifest(
         descriptor.insert("digest".into(), json!(config.digest()));
         descriptor.insert("size".into(), json!(config.size()));
     }
-    if let Some(annotations) = map_at(json, "annotations") {
+    if let Some(hints) = hints
+        && let Some(annotations) = map_at(json, "annotations")
+    {
         hints.write(annotations);
     }
 }

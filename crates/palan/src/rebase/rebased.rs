@@ -39,7 +39,8 @@ pub(super) struct Rebased {
 struct Part {
     rebased: one::Rebased,
     report: PlatformReport,
-    hints: NewHints,
+    /// What it says of its base now; `None`: what it said before.
+    hints: Option<NewHints>,
     new: Arc<Base>,
     unnamed: Option<Finding>,
 }
@@ -101,7 +102,7 @@ impl Rebased {
         let layers = part.report.new_base_layers.iter().copied().collect();
         self.new_layers.push((Arc::clone(&part.new.source), layers));
         self.platforms.push(part.report);
-        let hints = OnIndex::Write(part.hints);
+        let hints = part.hints.map_or(OnIndex::Leave, OnIndex::Write);
         self.replace(&node.image.manifest, manifest, hints, os_version, replaced);
     }
 
@@ -125,7 +126,8 @@ async fn part(node: &Node, bases: &Bases<'_>) -> Result<Part, Error> {
     let (old, new) = tokio::try_join!(bases.old_base(node, &new_base), new_base.image_for(&node.platform))?;
     let (name, unnamed) = base_name(&new_base, &node.hints);
     let hints = NewHints { name, digest: new.manifest.digest() };
-    let rebased = one::rebase(node, &old, &new, &hints)?.map_err(|difference| {
+    let is_base = old.below == 0;
+    let rebased = one::rebase(node, &old, &new, Some(&hints).filter(|_| is_base))?.map_err(|difference| {
         // Layers in common prove more than what is written on them; without any, that is the likelier mistake.
         match old.platform.clone().filter(|found| !found.same_machine(&node.platform)) {
             None => one::not_based_on(node, old.name.clone(), difference).into(),
@@ -139,12 +141,21 @@ async fn part(node: &Node, bases: &Bases<'_>) -> Result<Part, Error> {
         platform: node.platform.to_string(),
         digest: node.image.manifest.digest(),
         new_digest: rebased.manifest.digest(),
-        boundary: rebased.boundary,
-        own_layers: node.image.manifest_view.layers.len() - rebased.boundary,
+        boundary: rebased.splice.end,
+        below: rebased.splice.start,
+        own_layers: node.image.manifest_view.layers.len() - rebased.splice.end,
         old_base: old.report(),
         new_base: BaseReport { name: new_base.name(), digest: Some(new.manifest.digest()), evidence: None },
-        new_base_layers: new.manifest_view.layers.iter().map(|l| l.digest).collect(),
+        new_base_layers: new
+            .manifest_view
+            .layers
+            .iter()
+            .skip(rebased.splice.from)
+            .map(|l| l.digest)
+            .collect(),
     };
+    let hints = is_base.then_some(hints);
+    let unnamed = unnamed.filter(|_| is_base);
     Ok(Part { rebased, report, hints, new: new_base, unnamed })
 }
 
@@ -169,11 +180,14 @@ fn base_name(new: &Base, hints: &Hints) -> (Option<String>, Option<Finding>) {
 
 /// What the indexes will say of their images' base.
 fn on_index(tree: &Tree, parts: &[Part]) -> OnIndex {
-    let hints = |part: &Part| NewHints { name: part.hints.name.clone(), digest: part.new.root.digest() };
-    let all: HashMap<Digest, NewHints> = parts.iter().map(hints).map(|h| (h.digest, h)).collect();
+    let hints = |part: &Part| {
+        let name = part.hints.as_ref()?.name.clone();
+        Some(NewHints { name, digest: part.new.root.digest() })
+    };
+    let all: HashMap<Digest, NewHints> = parts.iter().filter_map(hints).map(|h| (h.digest, h)).collect();
     match (tree.partial, all.len()) {
-        (true, _) => OnIndex::Leave,
-        (false, 1) => parts.first().map(hints).map_or(OnIndex::Leave, OnIndex::Write),
+        (true, _) | (_, 0) => OnIndex::Leave,
+        (false, 1) => parts.first().and_then(hints).map_or(OnIndex::Leave, OnIndex::Write),
         _ => OnIndex::Clear,
     }
 }

@@ -104,6 +104,8 @@ pub struct PlatformReport {
     pub new_digest: Digest,
     /// How many of the image's layers are its base's; of the new base's, where the image stands on that already.
     pub boundary: usize,
+    /// How many of those stay, where only some layers in the middle were replaced.
+    pub below: usize,
     /// How many layers are the image's own: all of them are kept.
     pub own_layers: usize,
     /// What was replaced.
