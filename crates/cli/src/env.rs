@@ -42,6 +42,18 @@ pub(crate) const VARIABLES: &[Variable] = &[
     variable("NO_PROXY", "Hosts that are reached without a proxy (also `no_proxy`)."),
     variable("SSL_CERT_FILE", "A file of certificate authorities to trust instead of the system's."),
     variable("SSL_CERT_DIR", "A folder of certificate authorities to trust instead of the system's."),
+    variable(
+        "PALAN_CACHE",
+        "Folder of what was learned about layers, which may be deleted at any time. Default: `palan` in the user's \
+         cache folder (`$XDG_CACHE_HOME`, else `$HOME/.cache`; `$HOME/Library/Caches` on macOS, `%LOCALAPPDATA%` on \
+         Windows). `off`: nothing is kept.",
+    ),
+    variable("XDG_CACHE_HOME", "See `PALAN_CACHE`."),
+    variable("LOCALAPPDATA", "See `PALAN_CACHE`; Windows only."),
+    variable(
+        "SOURCE_DATE_EPOCH",
+        "Seconds since 1970: when what is made is said to be created. Default: when the image that it is made from was.",
+    ),
     variable("PORT", "Port of `registry serve` when `--port` is not given. Default: a free one."),
     variable("NO_COLOR", "Set and not empty: no colours."),
     variable("TERM", "`dumb`: no colours and no progress bars."),
@@ -95,6 +107,28 @@ impl Env {
         self.get("DOCKER_AUTH_CONFIG")?.to_str()
     }
 
+    /// Where to keep what was learned about layers.
+    pub(crate) fn cache_folder(&self) -> Option<PathBuf> {
+        match self.get("PALAN_CACHE") {
+            Some(off) if off == "off" => None,
+            Some(folder) => Some(PathBuf::from(folder)),
+            None => Some(self.user_cache_folder()?.join("palan")),
+        }
+    }
+
+    fn user_cache_folder(&self) -> Option<PathBuf> {
+        if cfg!(windows) {
+            return self.path("LOCALAPPDATA");
+        }
+        let own = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
+        self.path("XDG_CACHE_HOME").or_else(|| Some(self.home()?.join(own)))
+    }
+
+    /// `SOURCE_DATE_EPOCH`, as the text that it is.
+    pub(crate) fn source_date_epoch(&self) -> Option<&OsStr> {
+        self.get("SOURCE_DATE_EPOCH")
+    }
+
     pub(crate) fn port(&self) -> Option<&OsStr> {
         self.get("PORT")
     }
@@ -131,6 +165,20 @@ mod tests {
         let expected = ["/h/.docker/config.json", "/h/.config/containers/auth.json"];
         assert_eq!(home.credential_files(), expected.map(PathBuf::from));
         assert!(env(&[]).credential_files().is_empty());
+    }
+
+    #[test]
+    fn the_cache_can_be_moved_and_turned_off() {
+        let folder = |values: &[(&'static str, &str)]| env(values).cache_folder();
+        assert_eq!(folder(&[("PALAN_CACHE", "/p"), ("HOME", "/h")]), Some("/p".into()));
+        assert_eq!(folder(&[("PALAN_CACHE", "off"), ("HOME", "/h")]), None);
+        if cfg!(unix) {
+            assert_eq!(folder(&[("XDG_CACHE_HOME", "/x"), ("HOME", "/h")]), Some("/x/palan".into()));
+        }
+        if cfg!(target_os = "linux") {
+            assert_eq!(folder(&[("HOME", "/h")]), Some("/h/.cache/palan".into()));
+        }
+        assert_eq!(folder(&[]), None);
     }
 
     #[test]

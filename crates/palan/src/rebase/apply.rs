@@ -50,6 +50,9 @@ fn overlay(plan: &Plan, target: &dyn Target) -> Overlay {
     for document in plan.documents.iter().chain(&plan.referrers) {
         new.add_document(document);
     }
+    for (media_type, blob) in &plan.blobs {
+        new.add_blob(media_type.clone(), blob.clone());
+    }
     for config in &plan.configs {
         new.add_document_blob(config);
     }

@@ -31,6 +31,7 @@ mod plan;
 mod policy;
 mod rebased;
 mod report;
+mod statement;
 mod tree;
 
 use palan_core::{Digest, Platform};
@@ -40,6 +41,7 @@ pub use attestations::Attestations;
 pub use plan::{OldBase, Plan, Request, plan};
 pub use policy::{Check, ConfigPolicy, OnConflict, Policy};
 pub use report::{BaseReport, Finding, FindingKind, PlatformReport, Report, Verdict};
+pub use statement::PREDICATE_TYPE;
 
 /// An image does not start with the layers of the base it is said to be built on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

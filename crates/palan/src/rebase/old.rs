@@ -1,6 +1,6 @@
 //! What an image stands on, as far as that is known.
 
-use palan_core::{Digest, Platform};
+use palan_core::{Digest, Platform, chain_ids};
 use serde_json::{Map, Value};
 
 use super::{history, report::BaseReport};
@@ -55,7 +55,12 @@ impl Old {
     }
 
     pub(super) fn report(&self) -> BaseReport {
-        BaseReport { name: self.name.clone(), digest: self.digest, evidence: Some(self.evidence.clone()) }
+        BaseReport {
+            name: self.name.clone(),
+            digest: self.digest,
+            chain_id: chain_ids(&self.diff_ids).pop(),
+            evidence: Some(self.evidence.clone()),
+        }
     }
 }
 

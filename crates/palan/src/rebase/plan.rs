@@ -2,13 +2,14 @@
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
-use palan_core::{Digest, Document, PlatformPattern, Selector};
+use palan_core::{Bytes, Digest, Document, MediaType, PlatformPattern, Selector};
 
 use super::{
     bases::Bases,
     policy::Policy,
     rebased::{Rebased, rebase},
     report::{Report, Verdict},
+    statement,
     tree::Tree,
 };
 use crate::{
@@ -31,6 +32,8 @@ pub struct Request {
     pub platforms: Vec<PlatformPattern>,
     /// How to decide where there is a choice.
     pub policy: Policy,
+    /// Attach a statement about the rebase to the result, as a referrer.
+    pub attest: bool,
 }
 
 impl Request {
@@ -43,6 +46,7 @@ impl Request {
             target: None,
             platforms: Vec::new(),
             policy: Policy::default(),
+            attest: false,
         }
     }
 }
@@ -77,8 +81,9 @@ pub struct Plan {
     pub(super) documents: Vec<Document>,
     /// New configs.
     pub(super) configs: Vec<Document>,
-    /// Manifests that refer to new ones.
+    /// Manifests that refer to new ones, and what they need that is new.
     pub(super) referrers: Vec<Document>,
+    pub(super) blobs: Vec<(MediaType, Bytes)>,
     pub(super) root: Document,
     pub(super) target: Location,
     pub(super) role: PutAs,
@@ -99,6 +104,21 @@ impl Plan {
     /// Digest of the result.
     pub fn digest(&self) -> Digest {
         self.root.digest()
+    }
+
+    /// What is done, as an in-toto statement (JSON, Statement v1) of the type [`PREDICATE_TYPE`]: what to sign.
+    ///
+    /// [`PREDICATE_TYPE`]: super::PREDICATE_TYPE
+    pub fn statement(&self) -> String {
+        statement::statement(&self.report).to_string()
+    }
+
+    /// Attaches the statement to the result, as a referrer that is written after it.
+    fn attest(&mut self) -> Result<(), Error> {
+        let (referrer, blobs) = statement::referrer(&self.report, &self.root)?;
+        self.referrers.push(referrer);
+        self.blobs.extend(blobs);
+        Ok(())
     }
 
     /// Where the result goes.
@@ -126,7 +146,11 @@ pub async fn plan(places: &Places, request: &Request) -> Result<Plan, Error> {
     places.check_target(request.target.as_ref().unwrap_or(&request.image))?;
     let rebased = rebase(tree, &bases, &request.policy).await?;
     let destination = Destination::of(request, &opened, &rebased).await?;
-    Ok(rebased.into_plan(request, opened, destination, standing))
+    let mut plan = rebased.into_plan(request, opened, destination, standing);
+    if request.attest {
+        plan.attest()?;
+    }
+    Ok(plan)
 }
 
 /// What stands at a target that is not the image itself, where that is easy to tell.
@@ -199,6 +223,7 @@ impl Rebased {
             documents: self.documents,
             configs: self.configs,
             referrers: self.referrers,
+            blobs: Vec::new(),
             root: self.root,
             target,
             role: destination.role,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::future::try_join_all;
-use palan_core::{Digest, Document, Reference};
+use palan_core::{Digest, Document, Reference, chain_ids};
 
 use super::{
     attestations::{Carried, carry_entries, look_for_referrers},
@@ -145,7 +145,12 @@ async fn part(node: &Node, bases: &Bases<'_>) -> Result<Part, Error> {
         below: rebased.splice.start,
         own_layers: node.image.manifest_view.layers.len() - rebased.splice.end,
         old_base: old.report(),
-        new_base: BaseReport { name: new_base.name(), digest: Some(new.manifest.digest()), evidence: None },
+        new_base: BaseReport {
+            name: new_base.name(),
+            digest: Some(new.manifest.digest()),
+            chain_id: chain_ids(&new.config_view.rootfs.diff_ids).pop(),
+            evidence: None,
+        },
         new_base_layers: new
             .manifest_view
             .layers

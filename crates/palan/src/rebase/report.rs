@@ -88,6 +88,9 @@ pub struct BaseReport {
     /// Digest of its manifest; `None`: not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
+    /// Chain ID of its layers (image-spec `config.md`); `None`: it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chain_id: Option<Digest>,
     /// Why it is believed to be the image's base.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
