@@ -18,6 +18,7 @@ pub mod place;
 pub mod rebase;
 pub mod tree;
 pub mod validate;
+pub mod verdict;
 
 pub use error::Error;
 pub use event::{Event, Observer, Transfer};
