@@ -13,8 +13,8 @@ use std::{
 use palan_core::{Algorithm, Digest};
 
 use crate::{
-    Limits, Result,
-    elf::Elf,
+    Error, Limits, Result,
+    elf::{Elf, Probe},
     tar::{Archive, Entry, Kind, OPAQUE, WHITEOUT},
     tree::{Inode, NodeKind, normalize},
 };
@@ -35,6 +35,11 @@ impl Interest {
     pub const NAMES: Self = Self { digests: false, programs: false, keep: |_| false };
     /// Digests of files as well.
     pub const DIGESTS: Self = Self { digests: true, ..Self::NAMES };
+
+    /// Everything there is to learn, with the content of the files that `keep` names.
+    pub const fn everything(keep: fn(&[u8]) -> bool) -> Self {
+        Self { digests: true, programs: true, keep }
+    }
 }
 
 /// The changes that a layer makes, in the order of its archive.
@@ -52,6 +57,8 @@ pub struct Listing {
     pub(crate) bookkeeping: HashMap<Box<[u8]>, Arc<Inode>>,
     /// Entries in the archive.
     pub entries: u64,
+    /// About how much memory the facts take, while they are read.
+    learned: u64,
 }
 
 /// What one entry asks for.
@@ -74,8 +81,13 @@ pub enum Change {
 pub enum Facts {
     /// A program or library.
     Elf(Box<Elf>),
-    /// A text that names its interpreter in the first line: the path, without arguments.
-    Script(Box<[u8]>),
+    /// A text that names its interpreter in the first line.
+    Script {
+        /// The path.
+        interpreter: Box<[u8]>,
+        /// What follows the path, where something does: `python3` after `/usr/bin/env`.
+        argument: Option<Box<[u8]>>,
+    },
     /// The content itself, of files that were to be kept.
     Content(Arc<[u8]>),
 }
@@ -89,6 +101,7 @@ impl Listing {
             listing.add(entry, interest)?;
         }
         listing.entries = archive.entries();
+        listing.learned = 0;
         archive.finish()?;
         Ok(listing)
     }
@@ -164,6 +177,7 @@ impl Listing {
             return Ok(None);
         }
         let mut kept = ((interest.keep)(path) && entry.size <= MAX_KEPT).then(Vec::new);
+        let mut probe = interest.programs.then(Probe::new);
         let mut hasher = Algorithm::Sha256.hasher();
         loop {
             let bytes = entry.fill_buf()?;
@@ -174,19 +188,72 @@ impl Listing {
             if let Some(kept) = &mut kept {
                 kept.extend_from_slice(bytes);
             }
+            if let Some(probe) = &mut probe {
+                probe.update(bytes).map_err(|e| spilling(&e))?;
+            }
             let n = bytes.len();
             entry.consume(n);
         }
         let digest = hasher.finish();
-        if let Some(kept) = kept {
-            self.facts.insert(digest, Facts::Content(kept.into()));
+        let program = probe.map_or(Ok(None), Probe::finish).map_err(|e| spilling(&e))?;
+        let facts = kept.map(|kept| Facts::Content(kept.into())).or(program);
+        if let Some(facts) = facts {
+            self.learn(digest, facts)?;
         }
         Ok(Some(digest))
     }
+
+    /// What was kept of one name of a file is not lost to what was learned of another.
+    fn learn(&mut self, digest: Digest, facts: Facts) -> Result<()> {
+        let known = self.facts.get(&digest);
+        if known.is_none_or(|known| matches!(facts, Facts::Content(_)) && *known != facts) {
+            self.learned += facts.weight();
+            if self.learned > MAX_LEARNED {
+                return Err(Error::Limit {
+                    what: "bytes of facts about files",
+                    limit: MAX_LEARNED,
+                    after: None,
+                });
+            }
+            self.facts.insert(digest, facts);
+        }
+        Ok(())
+    }
+}
+
+impl Facts {
+    /// About how much memory it takes.
+    fn weight(&self) -> u64 {
+        let strings = |all: &[Box<str>]| all.iter().map(|s| s.len() + 16).sum::<usize>();
+        let bytes = match self {
+            Self::Content(bytes) => bytes.len(),
+            Self::Script { interpreter, argument } => {
+                interpreter.len() + argument.as_ref().map_or(0, |a| a.len())
+            }
+            Self::Elf(elf) => {
+                let needed = elf
+                    .versions_needed
+                    .iter()
+                    .map(|(library, version, _)| library.len() + version.len() + 40);
+                let lists = [&elf.needed, &elf.rpath, &elf.runpath, &elf.versions_provided];
+                needed.sum::<usize>()
+                    + lists.iter().map(|list| strings(list)).sum::<usize>()
+                    + size_of::<Elf>()
+            }
+        };
+        bytes as u64 + 64
+    }
+}
+
+fn spilling(error: &std::io::Error) -> Error {
+    let text = format!("a program cannot be kept in a temporary file: {error}");
+    Error::Io(std::io::Error::new(error.kind(), text))
 }
 
 /// Files that are larger are not kept, whoever asks: package databases of real images stay far below.
 const MAX_KEPT: u64 = 32 << 20;
+/// All facts of a layer together. Those of a Debian with a Java runtime take less than 2 MiB.
+const MAX_LEARNED: u64 = 256 << 20;
 
 /// Whether this is aufs's own: a doubly prefixed name that is no opaque whiteout, or anything below such a name.
 fn is_bookkeeping(path: &[u8]) -> bool {
