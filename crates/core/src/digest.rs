@@ -112,6 +112,14 @@ impl Digest {
         format!("{}:{}", self.algorithm(), &self.hex()[..12])
     }
 
+    /// The digest with this raw value; `None` if it does not have the algorithm's length.
+    pub fn from_bytes(algorithm: Algorithm, value: &[u8]) -> Option<Self> {
+        Some(Self(match algorithm {
+            Algorithm::Sha256 => Value::Sha256(value.try_into().ok()?),
+            Algorithm::Sha512 => Value::Sha512(value.try_into().ok()?),
+        }))
+    }
+
     /// The raw value.
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
@@ -364,6 +372,8 @@ mod tests {
         let long = Algorithm::Sha512.digest(b"x");
         assert_eq!(long.to_string().parse::<Digest>().unwrap(), long);
         assert_eq!(long.referrers_tag().len(), "sha512-".len() + 64);
+        assert_eq!(Digest::from_bytes(Algorithm::Sha512, long.as_bytes()), Some(long));
+        assert_eq!(Digest::from_bytes(Algorithm::Sha256, long.as_bytes()), None);
     }
 
     #[test]

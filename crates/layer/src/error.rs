@@ -157,6 +157,9 @@ pub enum Error {
         /// The entry before.
         after: Option<EntryPath>,
     },
+    /// A [`Listing`](crate::Listing) that was kept is damaged, or of another version.
+    #[error("the kept listing {0}")]
+    KeptListing(&'static str),
     /// An entry that cannot be written.
     #[error("cannot write tar entry {path}: {reason}")]
     Unwritable {

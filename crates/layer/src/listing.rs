@@ -4,6 +4,8 @@
 //! names its listing for ever. [`Tree::apply_listing`](crate::tree::Tree::apply_listing) stacks listings as
 //! [`Tree::apply`](crate::tree::Tree::apply) stacks layers.
 
+mod stored;
+
 use std::{
     collections::{BTreeMap, HashMap},
     io::{BufRead as _, Read},
@@ -261,3 +263,6 @@ fn is_bookkeeping(path: &[u8]) -> bool {
     let own = |c: &[u8]| c.strip_prefix(WHITEOUT).is_some_and(|rest| rest.starts_with(WHITEOUT));
     components.next_back().is_some_and(|name| own(name) && name != OPAQUE) || components.any(own)
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,7 +67,7 @@ fn names(text: &str, title: &str) -> Vec<String> {
 }
 
 fn strings(all: &[Box<str>]) -> Vec<String> {
-    all.iter().map(|s| s.to_string()).collect()
+    all.iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -341,7 +341,8 @@ fn languages_are_recognised_in_pieces_of_any_size() {
 #[test]
 fn scripts_name_their_interpreter() {
     let long = [b"#!/".as_slice(), &[b'x'; 1000]].concat();
-    let cases: [(&[u8], Option<(&[u8], Option<&[u8]>)>); 8] = [
+    type Line<'a> = Option<(&'a [u8], Option<&'a [u8]>)>;
+    let cases: [(&[u8], Line<'_>); 8] = [
         (b"#!/bin/sh\nexit 0\n", Some((b"/bin/sh", None))),
         (b"#!/bin/sh", Some((b"/bin/sh", None))),
         (b"#! /usr/bin/env  python3 -u \r\nimport x", Some((b"/usr/bin/env", Some(b"python3 -u")))),
