@@ -137,6 +137,32 @@ pub enum Error {
         /// Where was looked.
         reason: String,
     },
+    /// Nobody was to prevail where an image and its new base both changed a value of the config.
+    #[error("{image} ({platform}) and its new base disagree: {conflicts}", conflicts = conflicts.join("; "))]
+    ConfigConflict {
+        /// The image.
+        image: String,
+        /// For which platform.
+        platform: Platform,
+        /// Every value, one sentence each.
+        conflicts: Vec<String>,
+    },
+    /// The result of a rebase is worth too little.
+    #[error("the rebase of {image} is refused: the result would be {verdict}")]
+    Refused {
+        /// The image.
+        image: String,
+        /// What it would be.
+        verdict: String,
+    },
+    /// Layers do not make a file system together.
+    #[error("the layers of {image} or of its bases do not fit together")]
+    NoFileSystem {
+        /// The image.
+        image: String,
+        /// Why.
+        source: palan_layer::Error,
+    },
     /// The manifest's family cannot hold a layer.
     #[error("{image} is a {family} image and cannot hold the layer {layer} of type {media_type}")]
     Family {

@@ -24,12 +24,17 @@ pub struct Outcome {
 
 /// Writes a plan's result: new base layers are adopted, then configs, manifests, indexes, and last the tag.
 ///
-/// Fails with [`Error::Moved`], the tag untouched, when the image's own tag was to be replaced and is not what the plan
+/// Fails with [`Error::Refused`], nothing written, when the verdict is one that the request refuses, and
+/// with [`Error::Moved`], the tag untouched, when the image's own tag was to be replaced and is not what the plan
 /// was made for any more.
 pub async fn apply(places: &Places, plan: &Plan, options: &Options) -> Result<Outcome, Error> {
     let digest = plan.digest();
     if plan.is_noop() {
         return Ok(Outcome { digest, pushed: false, summary: Summary::default() });
+    }
+    if plan.is_refused() {
+        let (image, verdict) = (plan.report().image.clone(), plan.report().verdict.to_string());
+        return Err(Error::Refused { image, verdict });
     }
     let target = places.target(&plan.target)?.place;
     let overlay: Arc<dyn Source> = Arc::new(overlay(plan, target.as_ref()));

@@ -22,6 +22,8 @@ mod apply;
 mod attestations;
 mod base;
 mod bases;
+mod config;
+mod content;
 mod hints;
 mod history;
 mod index;
@@ -38,8 +40,9 @@ use palan_core::{Digest, Platform};
 
 pub use apply::{Outcome, apply};
 pub use attestations::Attestations;
-pub use plan::{OldBase, Plan, Request, plan};
-pub use policy::{Check, ConfigPolicy, OnConflict, Policy};
+pub use plan::{Knowledge, OldBase, Plan, Request, plan};
+pub use config::{Change, Choice, ConfigPolicy, Merged, Note, OnConflict, Reason};
+pub use policy::{Check, Policy, Refuse};
 pub use report::{BaseReport, Finding, FindingKind, PlatformReport, Report, Verdict};
 pub use statement::PREDICATE_TYPE;
 

@@ -5,9 +5,11 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Difference, NotBasedOn, boundary,
+    config::{self, Merged},
     hints::{Hints, NewHints, map_at},
     history::{self, Layers},
     old::{Old, history_of},
+    policy::Policy,
     report::{Finding, FindingKind},
     tree::Node,
 };
@@ -18,6 +20,8 @@ pub(super) struct Rebased {
     pub(super) manifest: Document,
     pub(super) config: Document,
     pub(super) splice: Splice,
+    /// What became of the config's values.
+    pub(super) merged: Merged,
     /// The version of the operating system, where the new base's was taken over.
     pub(super) os_version: Option<String>,
     pub(super) findings: Vec<Finding>,
@@ -66,7 +70,7 @@ fn find_splice(app: &Image, old: &Old, new: &Image) -> Result<Splice, Difference
     let own = &app.config_view.rootfs.diff_ids;
     let on_old = boundary(own, &old.diff_ids);
     let on_new = boundary(own, &new.config_view.rootfs.diff_ids).ok();
-    let says_so = Hints::of_manifest(app).digest == Some(new.manifest.digest());
+    let says_so = is_settled(app, new);
     match (on_old, on_new) {
         (_, Some(n)) if says_so => Ok(Splice::base(n, true)),
         (Ok(o), Some(n)) if n >= o => Ok(Splice::base(n, true)),
@@ -75,6 +79,12 @@ fn find_splice(app: &Image, old: &Old, new: &Image) -> Result<Splice, Difference
         (Err(_), Some(n)) if n > 0 => Ok(Splice::base(n, true)),
         (Err(difference), _) => Err(difference),
     }
+}
+
+/// Whether an image says by its own manifest that it stands on the new base: then its config was merged when it came
+/// there.
+fn is_settled(app: &Image, new: &Image) -> bool {
+    Hints::of_manifest(app).digest == Some(new.manifest.digest())
 }
 
 pub(super) fn not_based_on(node: &Node, base: String, difference: Difference) -> Box<NotBasedOn> {
@@ -87,6 +97,7 @@ pub(super) fn rebase(
     old: &Old,
     new: &Image,
     hints: Option<&NewHints>,
+    policy: &Policy,
 ) -> Result<Result<Rebased, Difference>, Error> {
     let app = node.image.as_ref();
     let splice = match find_splice(app, old, new) {
@@ -99,15 +110,24 @@ pub(super) fn rebase(
         findings.push(Finding::on(&node.platform, FindingKind::History, note));
     }
     let os_version = os_version(app, new);
+    let new_config = new.config.object()?;
+    let mut merged = Merged::default();
+    let before = app.config.object()?;
     let config = app.config.edit(|json| {
         if let Some(history) = history {
             edit_layers(json, app, new, splice, history.entries);
+        }
+        if splice.start == 0 && !is_settled(app, new) {
+            merged = config::merge(json, old.config.as_ref(), &new_config, policy.config, policy.on_conflict);
         }
         if let Some(version) = &os_version {
             json.insert("os.version".into(), json!(version));
         }
         if let Some(hints) = hints {
             hints.refresh(json.get_mut("config").and_then(|c| c.get_mut("Labels")));
+        }
+        if let Some(created) = policy.created.as_deref().filter(|_| *json != before) {
+            json.insert("created".into(), json!(created));
         }
     })?;
     let config = config.with_media_type(app.config.media_type().clone());
@@ -116,7 +136,7 @@ pub(super) fn rebase(
         false => Some(stack(app, new, splice)?),
     };
     let manifest = app.manifest.edit(|json| edit_manifest(json, layers, &config, hints))?;
-    Ok(Ok(Rebased { manifest, config, splice, os_version, findings }))
+    Ok(Ok(Rebased { manifest, config, splice, merged, os_version, findings }))
 }
 
 fn found(node: &Node, new: &Image, splice: Splice) -> Vec<Finding> {

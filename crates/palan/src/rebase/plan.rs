@@ -6,7 +6,7 @@ use palan_core::{Bytes, Digest, Document, MediaType, PlatformPattern, Selector};
 
 use super::{
     bases::Bases,
-    policy::Policy,
+    policy::{Policy, Refuse},
     rebased::{Rebased, rebase},
     report::{Report, Verdict},
     statement,
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     Error,
+    listings::Listings,
     place::{Location, Opened, Places, PutAs, Source},
 };
 
@@ -34,6 +35,15 @@ pub struct Request {
     pub policy: Policy,
     /// Attach a statement about the rebase to the result, as a referrer.
     pub attest: bool,
+    /// What is known already; shared by requests, it is read once for all of them.
+    pub knowledge: Knowledge,
+}
+
+/// What is known before a rebase is planned, and is learned while it is.
+#[derive(Clone, Debug, Default)]
+pub struct Knowledge {
+    /// What layers hold.
+    pub listings: Arc<Listings>,
 }
 
 impl Request {
@@ -47,6 +57,7 @@ impl Request {
             platforms: Vec::new(),
             policy: Policy::default(),
             attest: false,
+            knowledge: Knowledge::default(),
         }
     }
 }
@@ -87,6 +98,7 @@ pub struct Plan {
     pub(super) root: Document,
     pub(super) target: Location,
     pub(super) role: PutAs,
+    refuse: Refuse,
     report: Report,
 }
 
@@ -99,6 +111,11 @@ impl Plan {
     /// Whether nothing would change: the result stands at the target already.
     pub fn is_noop(&self) -> bool {
         self.report.noop
+    }
+
+    /// Whether the result is worth so little that [`apply`](super::apply()) will not write it.
+    pub fn is_refused(&self) -> bool {
+        !self.report.noop && self.refuse.concerns(self.report.verdict)
     }
 
     /// Digest of the result.
@@ -144,7 +161,7 @@ pub async fn plan(places: &Places, request: &Request) -> Result<Plan, Error> {
     )?;
     // Now that everything is open that will be read.
     places.check_target(request.target.as_ref().unwrap_or(&request.image))?;
-    let rebased = rebase(tree, &bases, &request.policy).await?;
+    let rebased = rebase(tree, &bases, request).await?;
     let destination = Destination::of(request, &opened, &rebased).await?;
     let mut plan = rebased.into_plan(request, opened, destination, standing);
     if request.attest {
@@ -212,7 +229,7 @@ impl Rebased {
             target: target.to_string(),
             new_digest: self.root.digest(),
             noop: standing == Some(self.root.digest()),
-            verdict: Verdict::NotAssessed,
+            verdict: Verdict::of_all(self.platforms.iter().map(|p| p.verdict)),
             platforms: self.platforms,
             findings: self.findings,
         };
@@ -227,6 +244,7 @@ impl Rebased {
             root: self.root,
             target,
             role: destination.role,
+            refuse: request.policy.refuse,
             report,
         }
     }

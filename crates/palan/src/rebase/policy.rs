@@ -2,7 +2,12 @@
 
 use std::{fmt, str::FromStr};
 
-use super::attestations::Attestations;
+use super::{
+    attestations::Attestations,
+    config::{ConfigPolicy, OnConflict},
+    report::Verdict,
+};
+use crate::verdict::Grade;
 
 /// The choices of a rebase. The default is what a rebuild would have done, looked at as closely as possible.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,9 +20,28 @@ pub struct Policy {
     pub attestations: Attestations,
     /// How closely the result is looked at.
     pub check: Check,
+    /// When a plan is not applied.
+    pub refuse: Refuse,
     /// When the result is said to be created, RFC 3339; `None`: when the image was. An image that stands on the new
     /// base already is not created anew.
     pub created: Option<String>,
+}
+
+/// From which grade on a plan is not applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refuse(pub Option<Grade>);
+
+impl Default for Refuse {
+    fn default() -> Self {
+        Self(Some(Grade::Broken))
+    }
+}
+
+impl Refuse {
+    /// Whether a verdict is bad enough. What nobody looked at is not refused.
+    pub fn concerns(self, verdict: Verdict) -> bool {
+        matches!((self.0, verdict), (Some(from), Verdict::Assessed(grade)) if grade >= from)
+    }
 }
 
 /// A choice among a few words.
@@ -57,32 +81,6 @@ macro_rules! words {
             }
         }
     };
-}
-
-words! {
-    /// What becomes of the config.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    ConfigPolicy {
-        /// What the image inherited from the old base becomes what the new base has; its own values stay.
-        #[default]
-        Merge = "merge",
-        /// The image's config stays as it is.
-        Keep = "keep",
-    }
-}
-
-words! {
-    /// Whose value is taken where the application and the new base both changed one.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    OnConflict {
-        /// The application's.
-        #[default]
-        App = "app",
-        /// The new base's.
-        Base = "base",
-        /// Nobody's: there is no plan then.
-        Fail = "fail",
-    }
 }
 
 words! {

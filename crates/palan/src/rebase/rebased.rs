@@ -12,11 +12,14 @@ use super::{
     attestations::{Carried, carry_entries, look_for_referrers},
     base::Base,
     bases::Bases,
+    config::OnConflict,
+    content::{self, Subject},
     hints::{Hints, NewHints},
     index::{self, OnIndex, Replaced, Replacement},
     one,
+    plan::Request,
     policy::{Check, Policy},
-    report::{BaseReport, Finding, FindingKind, PlatformReport},
+    report::{BaseReport, Finding, FindingKind, PlatformReport, Verdict},
     tree::{Node, Tree},
 };
 use crate::{Error, place::Source};
@@ -46,8 +49,9 @@ struct Part {
 }
 
 /// Rebases every image of a tree, and rewrites its indexes.
-pub(super) async fn rebase(tree: Tree, bases: &Bases<'_>, policy: &Policy) -> Result<Rebased, Error> {
-    let parts = try_join_all(tree.nodes.iter().map(|node| part(node, bases))).await?;
+pub(super) async fn rebase(tree: Tree, bases: &Bases<'_>, request: &Request) -> Result<Rebased, Error> {
+    let policy = &request.policy;
+    let parts = try_join_all(tree.nodes.iter().map(|node| part(&tree, node, bases, request))).await?;
     let on_index = on_index(&tree, &parts);
     let layers = tree.nodes.iter().flat_map(|node| &node.image.manifest_view.layers);
     let mut out = Rebased {
@@ -121,13 +125,14 @@ impl Rebased {
     }
 }
 
-async fn part(node: &Node, bases: &Bases<'_>) -> Result<Part, Error> {
+async fn part(tree: &Tree, node: &Node, bases: &Bases<'_>, request: &Request) -> Result<Part, Error> {
+    let policy = &request.policy;
     let new_base = bases.new_base(&node.image.name, &node.hints).await?;
     let (old, new) = tokio::try_join!(bases.old_base(node, &new_base), new_base.image_for(&node.platform))?;
     let (name, unnamed) = base_name(&new_base, &node.hints);
     let hints = NewHints { name, digest: new.manifest.digest() };
     let is_base = old.below == 0;
-    let rebased = one::rebase(node, &old, &new, Some(&hints).filter(|_| is_base))?.map_err(|difference| {
+    let rebased = one::rebase(node, &old, &new, Some(&hints).filter(|_| is_base), policy)?.map_err(|difference| {
         // Layers in common prove more than what is written on them; without any, that is the likelier mistake.
         match old.platform.clone().filter(|found| !found.same_machine(&node.platform)) {
             None => one::not_based_on(node, old.name.clone(), difference).into(),
@@ -137,7 +142,27 @@ async fn part(node: &Node, bases: &Bases<'_>) -> Result<Part, Error> {
             }
         }
     })?;
+    check_conflicts(node, &rebased, policy)?;
+    let assessment = match policy.check == Check::Content && !rebased.splice.already {
+        false => None,
+        true => {
+            let subject = Subject {
+                source: tree.source.as_ref(),
+                node,
+                old: &old,
+                new_source: new_base.source.as_ref(),
+                new: &new,
+                splice: rebased.splice,
+                config: &rebased.config,
+            };
+            Some(content::look(subject, &request.knowledge.listings).await?)
+        }
+    };
+    let verdict = assessment.as_ref().map_or(Verdict::NotAssessed, |a| Verdict::Assessed(a.grade));
     let report = PlatformReport {
+        verdict: verdict.at_least(rebased.merged.grade()),
+        config: rebased.merged.clone(),
+        assessment,
         platform: node.platform.to_string(),
         digest: node.image.manifest.digest(),
         new_digest: rebased.manifest.digest(),
@@ -162,6 +187,19 @@ async fn part(node: &Node, bases: &Bases<'_>) -> Result<Part, Error> {
     let hints = is_base.then_some(hints);
     let unnamed = unnamed.filter(|_| is_base);
     Ok(Part { rebased, report, hints, new: new_base, unnamed })
+}
+
+/// With [`OnConflict::Fail`], what image and new base disagree about is an error.
+fn check_conflicts(node: &Node, rebased: &one::Rebased, policy: &Policy) -> Result<(), Error> {
+    let conflicts = &rebased.merged.conflicts;
+    if policy.on_conflict != OnConflict::Fail || conflicts.is_empty() {
+        return Ok(());
+    }
+    Err(Error::ConfigConflict {
+        image: node.image.name.clone(),
+        platform: node.platform.clone(),
+        conflicts: conflicts.iter().map(ToString::to_string).collect(),
+    })
 }
 
 /// The name that a result will give for its base.

@@ -1,7 +1,12 @@
 //! What a planned rebase says about itself, for people and machines.
 
+use std::fmt;
+
 use palan_core::{Digest, Platform};
 use serde::Serialize;
+
+use super::config::Merged;
+use crate::verdict::{Assessment, Grade};
 
 /// Something worth knowing about a planned rebase.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -50,13 +55,54 @@ impl Finding {
     }
 }
 
-/// Whether the image can be expected to work on its new base.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[non_exhaustive]
+/// How much of a rebuild a result is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// Nobody looked: the content of the layers was not compared.
-    #[serde(rename = "not assessed")]
     NotAssessed,
+    /// The worst of what was found.
+    Assessed(Grade),
+}
+
+impl Verdict {
+    /// Of several images: the worst, but what was not assessed is not called good because others are.
+    pub(super) fn of_all(verdicts: impl IntoIterator<Item = Self>) -> Self {
+        let (mut worst, mut whole) = (None, true);
+        for verdict in verdicts {
+            match verdict {
+                Self::NotAssessed => whole = false,
+                Self::Assessed(grade) => worst = worst.max(Some(grade)),
+            }
+        }
+        match worst {
+            Some(grade) if whole || grade > Grade::Clean => Self::Assessed(grade),
+            _ => Self::NotAssessed,
+        }
+    }
+
+    /// Adds what else is known.
+    #[must_use]
+    pub(super) fn at_least(self, grade: Grade) -> Self {
+        match self {
+            Self::Assessed(found) => Self::Assessed(found.max(grade)),
+            Self::NotAssessed => self,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAssessed => f.pad("not assessed"),
+            Self::Assessed(grade) => f.pad(grade.as_str()),
+        }
+    }
+}
+
+impl Serialize for Verdict {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// A plan as data, for people and machines. Field names are part of palan's interface.
@@ -115,6 +161,13 @@ pub struct PlatformReport {
     pub old_base: BaseReport,
     /// What it was replaced by.
     pub new_base: BaseReport,
-    /// Layers of the new base, lowest first, as stored.
+    /// Layers of the new base that are taken, lowest first, as stored.
     pub new_base_layers: Vec<Digest>,
+    /// How much of a rebuild the result is.
+    pub verdict: Verdict,
+    /// What became of the config.
+    pub config: Merged,
+    /// What a look at the files found; `None`: nobody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assessment: Option<Assessment>,
 }
