@@ -2,11 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{
-    attestations::Attestations,
-    config::{ConfigPolicy, OnConflict},
-    report::Verdict,
-};
+use super::{attestations::Attestations, report::Verdict};
 use crate::verdict::Grade;
 
 /// The choices of a rebase. The default is what a rebuild would have done, looked at as closely as possible.
@@ -81,6 +77,32 @@ macro_rules! words {
             }
         }
     };
+}
+
+words! {
+    /// What becomes of an image's config when its base is replaced.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    ConfigPolicy {
+        /// Values that the image inherited follow the base.
+        #[default]
+        Merge = "merge",
+        /// The image's config stays as it is.
+        Keep = "keep",
+    }
+}
+
+words! {
+    /// Whose value is taken where the image and the new base both changed one.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    OnConflict {
+        /// The image's.
+        #[default]
+        App = "app",
+        /// The new base's.
+        Base = "base",
+        /// Nobody's: there is no plan then, and all conflicts are listed.
+        Fail = "fail",
+    }
 }
 
 words! {
