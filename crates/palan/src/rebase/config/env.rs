@@ -122,7 +122,7 @@ fn one(merger: &mut Merger, name: &str, sides: [&Variables<'_>; 3]) -> Step {
         path::Merge::Inherited(path) => merger.combine(&field, three, path.into(), Reason::Inherited),
         path::Merge::Replaced(path) => merger.combine(&field, three, path.into(), Reason::PathOfBase),
         path::Merge::InPieces(path) => {
-            merger.conflict(&field, three, Some(path.into()), Reason::PathInPieces)
+            merger.conflict(&field, three, Some(&path.into()), Reason::PathInPieces)
         }
     }
 }

@@ -60,10 +60,10 @@ impl Merger {
         &mut self,
         field: &str,
         three: Three<'_>,
-        proposed: Option<Value>,
+        proposed: Option<&Value>,
         reason: Reason,
     ) -> Step {
-        let (step, result, choice) = match (self.on_conflict, &proposed) {
+        let (step, result, choice) = match (self.on_conflict, proposed) {
             (OnConflict::Base, _) => (three.new.into(), three.new, Choice::Base),
             (OnConflict::App, Some(value)) => (Step::Set(value.clone()), Some(value), Choice::Merged),
             _ => (Step::Keep, three.app, Choice::App),
