@@ -8,6 +8,8 @@ use std::{
     path::PathBuf,
 };
 
+use crate::exit::{Failure, Result};
+
 /// One environment variable.
 pub(crate) struct Variable {
     pub(crate) name: &'static str,
@@ -124,9 +126,17 @@ impl Env {
         self.path("XDG_CACHE_HOME").or_else(|| Some(self.home()?.join(own)))
     }
 
-    /// `SOURCE_DATE_EPOCH`, as the text that it is.
-    pub(crate) fn source_date_epoch(&self) -> Option<&OsStr> {
-        self.get("SOURCE_DATE_EPOCH")
+    /// When what is made is said to be created, RFC 3339.
+    pub(crate) fn created(&self) -> Result<Option<String>> {
+        let Some(text) = self.get("SOURCE_DATE_EPOCH") else { return Ok(None) };
+        let time = text.to_str().and_then(|text| text.parse().ok()).map(jiff::Timestamp::from_second);
+        match time {
+            Some(Ok(time)) => Ok(Some(time.to_string())),
+            _ => Err(Failure::usage(format!(
+                "SOURCE_DATE_EPOCH is {}, which is no number of seconds since 1970",
+                text.display()
+            ))),
+        }
     }
 
     pub(crate) fn port(&self) -> Option<&OsStr> {

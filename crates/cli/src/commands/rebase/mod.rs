@@ -1,0 +1,216 @@
+mod report;
+
+use std::sync::Arc;
+
+use palan::{
+    listings::{DirectoryCache, Listings},
+    place::{Location, Places},
+    rebase::{
+        self, Attestations, Check, ConfigPolicy, Knowledge, OldBase, OnConflict, Outcome, Plan, Policy,
+        Refuse, Report, Request,
+    },
+    verdict::Grade,
+};
+use palan_core::Digest;
+use serde::Serialize;
+
+use crate::{
+    args::ReportFormat,
+    exit::{Failure, Result},
+    session::Session,
+    ui::{Progress, text},
+};
+
+/// Replace the base layers of an image by those of another base, without rebuilding it
+///
+/// Works on single images and on every platform of an index; with --platform, on that image inside the index. An image
+/// that was not built on the old base is refused. Bases that are not given are taken from the image's annotations or
+/// labels (org.opencontainers.image.base.name and .digest). Prints the full reference of the result, by digest.
+///
+/// What the image inherited from the old base's config becomes what the new base has, as in a rebuild. Before anything
+/// is written the files of all layers are compared, and the result gets a verdict: clean (what a rebuild would give),
+/// shadowed (something of the new base stays hidden, or a rebuild may differ), db-shadowed (the package database is the
+/// old one: rebuild) or broken, which is refused.
+///
+/// Inside one registry no layer is moved. What the verdict needs of layers is read once and kept in the cache.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The image
+    #[arg(value_name = "IMAGE", required_unless_present = "original")]
+    image: Option<Location>,
+
+    /// The base that the image was built on
+    #[arg(long, visible_alias = "old_base", value_name = "BASE")]
+    old_base: Option<Location>,
+
+    /// The base to put it on; default: what the image's base name stands for now
+    #[arg(long, visible_alias = "new_base", value_name = "BASE")]
+    new_base: Option<Location>,
+
+    /// Where to put the result; default: the image's own tag
+    #[arg(short, long, alias = "rebased", value_name = "IMAGE")]
+    tag: Option<Location>,
+
+    /// Say what would be done, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Say what would be done and everything that was found, and write nothing
+    #[arg(long)]
+    explain: bool,
+
+    /// How closely to look at the result: none, metadata (configs, attestations) or content (the files of all layers)
+    #[arg(long, value_name = "DEPTH", default_value_t)]
+    check: Check,
+
+    /// Write the result although its verdict is this bad: shadowed, db-shadowed or broken
+    #[arg(long, value_name = "VERDICT", conflicts_with = "fail_on")]
+    accept: Option<Grade>,
+
+    /// Write nothing and fail when the verdict is this bad or worse: shadowed, db-shadowed or broken
+    #[arg(long, value_name = "VERDICT")]
+    fail_on: Option<Grade>,
+
+    /// What becomes of the config: merge (as a rebuild would) or keep (the image's own)
+    #[arg(long, value_name = "HOW", default_value_t)]
+    config: ConfigPolicy,
+
+    /// Whose value is taken where the image and the new base both changed one: app, base, or fail
+    #[arg(long, value_name = "WHOSE", default_value_t)]
+    on_conflict: OnConflict,
+
+    /// What becomes of attestations of the old image: drop (it keeps its own), keep-old, carry=TYPE[,TYPE…]
+    #[arg(long, value_name = "HOW", default_value_t)]
+    attestations: Attestations,
+
+    /// Attach a statement about the rebase (in-toto) to the result, as a referrer
+    #[arg(long)]
+    attest: bool,
+
+    /// The form of the report
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    format: ReportFormat,
+
+    /// Other name of the image argument
+    #[arg(long, hide = true, value_name = "IMAGE", conflicts_with = "image")]
+    original: Option<Location>,
+}
+
+impl Args {
+    fn request(&self, image: Location, knowledge: Knowledge, session: &Session) -> Result<Request> {
+        if self.fail_on.is_some() && self.check != Check::Content {
+            return Err(Failure::usage("--fail-on needs --check content: without it there is no verdict"));
+        }
+        Ok(Request {
+            old_base: self.old_base.clone().map_or(OldBase::Find, OldBase::Image),
+            new_base: self.new_base.clone(),
+            target: self.tag.clone(),
+            platforms: session.global.platforms(),
+            policy: Policy {
+                config: self.config,
+                on_conflict: self.on_conflict,
+                attestations: self.attestations.clone(),
+                check: self.check,
+                refuse: self.refuse(),
+                created: session.env.created()?,
+            },
+            attest: self.attest,
+            knowledge,
+            ..Request::new(image)
+        })
+    }
+
+    fn refuse(&self) -> Refuse {
+        match (self.accept, self.fail_on) {
+            (Some(accepted), _) => Refuse(Grade::ALL.into_iter().find(|grade| *grade > accepted)),
+            (None, Some(grade)) => Refuse(Some(grade)),
+            (None, None) => Refuse::default(),
+        }
+    }
+}
+
+pub(super) async fn run(args: &Args, session: &Session) -> Result {
+    let Some(image) = args.image.clone().or_else(|| args.original.clone()) else { return Ok(()) };
+    let progress = session.ui.progress();
+    let request = args.request(image, knowledge(&progress, session), session)?;
+    let places = session.places()?;
+    let plan = rebase::plan(&places, &request).await?;
+    drop(progress);
+    let listed = request.knowledge.listings.read();
+    if listed.layers + listed.cached > 0 {
+        session.ui.say(format!(
+            "read {} ({}), knew {}",
+            text::count(usize::try_from(listed.layers).unwrap_or(usize::MAX), "layer"),
+            text::bytes(listed.bytes),
+            listed.cached
+        ));
+    }
+    match (args.dry_run || args.explain, args.format) {
+        (true, ReportFormat::Json) => session.ui.json(plan.report())?,
+        (true, ReportFormat::Text) => session.ui.line(report::describe(plan.report(), args.explain))?,
+        (false, format) => return apply(&places, &plan, format, session).await,
+    }
+    refuse(&plan)
+}
+
+/// What may be kept from run to run.
+fn knowledge(progress: &Progress, session: &Session) -> Knowledge {
+    let listings = match session.env.cache_folder() {
+        Some(folder) => Listings::cached(Arc::new(DirectoryCache::new(folder.join("layers")))),
+        None => Listings::default(),
+    };
+    Knowledge { listings: Arc::new(listings.with_observer(progress.observer())) }
+}
+
+/// A dry run ends as the real one would.
+fn refuse(plan: &Plan) -> Result {
+    if !plan.is_refused() {
+        return Ok(());
+    }
+    let (image, verdict) = (plan.report().image.clone(), plan.report().verdict.to_string());
+    Err(palan::Error::Refused { image, verdict }.into())
+}
+
+/// A report of what was done: the plan and its outcome.
+#[derive(Serialize)]
+struct Done<'a> {
+    reference: String,
+    #[serde(flatten)]
+    report: &'a Report,
+    outcome: Outcome,
+}
+
+async fn apply(places: &Places, plan: &Plan, format: ReportFormat, session: &Session) -> Result {
+    let report = plan.report();
+    report::notes(report, session);
+    let progress = session.ui.progress();
+    let outcome = rebase::apply(places, plan, &session.copy_options(&progress)).await?;
+    drop(progress);
+    let reference = reference(plan.target(), outcome.digest);
+    match outcome.pushed {
+        true => session.ui.say(format!(
+            "rebased {} for {}: {}",
+            report.image,
+            text::count(report.platforms.len(), "platform"),
+            super::write::summary(&outcome.summary)
+        )),
+        false => session.ui.say(format!("nothing to do: {} stands on the new base already", report.image)),
+    }
+    match format {
+        ReportFormat::Text => session.ui.line(reference),
+        ReportFormat::Json => session.ui.json(&Done { reference, report, outcome }),
+    }
+}
+
+fn reference(target: &Location, digest: Digest) -> String {
+    match target {
+        Location::Registry(reference) => reference.repository().with_digest(digest).to_string(),
+        Location::Layout { path, .. } => {
+            Location::Layout { path: path.clone(), selector: Some(digest.into()) }.to_string()
+        }
+        Location::Archive { path, format, .. } => {
+            Location::Archive { path: path.clone(), format: *format, selector: Some(digest.into()) }
+                .to_string()
+        }
+    }
+}
