@@ -38,7 +38,7 @@ pub use error::{EntryPath, Error, Result};
 pub use hash::{HashingReader, HashingWriter, verify};
 pub use limits::Limits;
 pub use listing::Listing;
-pub use pass::{Packed, Packing, Scan, pack_layer, scan, scan_expecting};
+pub use pass::{Packed, Packing, Scan, list_expecting, pack_layer, scan, scan_expecting};
 
 /// Size of the buffers between the stages of a pass, in bytes.
 pub(crate) const BUFFER: usize = 128 * 1024;

@@ -17,7 +17,7 @@ use palan_core::{Algorithm, Digest};
 use crate::{
     Error, Limits, Result,
     elf::{Elf, Probe},
-    tar::{Archive, Entry, Kind, OPAQUE, WHITEOUT},
+    tar::{Archive, Ending, Entry, Kind, OPAQUE, WHITEOUT},
     tree::{Inode, NodeKind, normalize},
 };
 
@@ -97,6 +97,14 @@ pub enum Facts {
 impl Listing {
     /// Reads an *uncompressed* archive to its end.
     pub fn read(raw: impl Read, interest: &Interest, limits: &Limits) -> Result<Self> {
+        Ok(Self::read_to_end(raw, interest, limits)?.0)
+    }
+
+    pub(crate) fn read_to_end(
+        raw: impl Read,
+        interest: &Interest,
+        limits: &Limits,
+    ) -> Result<(Self, Ending)> {
         let mut listing = Self::default();
         let mut archive = Archive::with_limits(raw, limits);
         while let Some(entry) = archive.next_entry()? {
@@ -104,8 +112,7 @@ impl Listing {
         }
         listing.entries = archive.entries();
         listing.learned = 0;
-        archive.finish()?;
-        Ok(listing)
+        Ok((listing, archive.finish()?))
     }
 
     fn add<R: Read>(&mut self, mut entry: Entry<'_, R>, interest: &Interest) -> Result<()> {

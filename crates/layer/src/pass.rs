@@ -11,6 +11,7 @@ use crate::{
     Decoder, Encoder, Error, HashingReader, HashingWriter, Level, Limits, Result,
     codec::{self, Sniffed},
     hash::{RawReader, TeeReader, VerifyingReader, drain},
+    listing::{Interest, Listing},
     tar::{Archive, Ending},
 };
 
@@ -47,7 +48,7 @@ impl Scan {
 /// for damage.
 pub fn scan(reader: impl Read, limits: &Limits) -> Result<Scan> {
     let mut blob = HashingReader::new(reader, Algorithm::Sha256);
-    let inner = scan_raw(&mut blob, Algorithm::Sha256, limits)?;
+    let (inner, ()) = scan_raw(&mut blob, Algorithm::Sha256, limits, walk)?;
     let (digest, size, _) = blob.finish();
     Ok(inner.into_scan(digest, size))
 }
@@ -58,11 +59,36 @@ pub fn scan(reader: impl Read, limits: &Limits) -> Result<Scan> {
 /// Does not compare the compression with the media type (see [`codec::check`]) nor the diff ID
 /// (see [`Scan::check_diff_id`]).
 pub fn scan_expecting(reader: impl Read, expected: &Descriptor, limits: &Limits) -> Result<Scan> {
+    Ok(expecting(reader, expected, limits, walk)?.0)
+}
+
+/// As [`scan_expecting`], and checks the diff ID too; reads the [`Listing`] in the same pass.
+pub fn list_expecting(
+    reader: impl Read,
+    expected: &Descriptor,
+    diff_id: Digest,
+    interest: &Interest,
+    limits: &Limits,
+) -> Result<(Scan, Listing)> {
+    let (scan, listing) = expecting(reader, expected, limits, |raw, limits| {
+        let (listing, ending) = Listing::read_to_end(raw, interest, limits)?;
+        Ok((listing.entries, ending, listing))
+    })?;
+    scan.check_diff_id(diff_id)?;
+    Ok((scan, listing))
+}
+
+fn expecting<T>(
+    reader: impl Read,
+    expected: &Descriptor,
+    limits: &Limits,
+    read: impl FnOnce(&mut dyn Read, &Limits) -> Result<(u64, Ending, T)>,
+) -> Result<(Scan, T)> {
     let mut blob = VerifyingReader::new(reader, expected);
-    match scan_raw(&mut blob, expected.digest.algorithm(), limits) {
-        Ok(inner) => {
+    match scan_raw(&mut blob, expected.digest.algorithm(), limits, read) {
+        Ok((inner, read)) => {
             blob.finish()?;
-            Ok(inner.into_scan(expected.digest, expected.size))
+            Ok((inner.into_scan(expected.digest, expected.size), read))
         }
         Err(error @ (Error::Io(_) | Error::Content(_) | Error::Limit { .. })) => Err(error),
         Err(error) => {
@@ -98,26 +124,32 @@ impl Inside {
     }
 }
 
-/// `algorithm` is the one that the blob itself is hashed with: a plain archive need not be hashed twice.
-fn scan_raw(blob: &mut impl Read, algorithm: Algorithm, limits: &Limits) -> Result<Inside> {
+/// `algorithm` is the one that the blob itself is hashed with: a plain archive need not be hashed twice. `read` reads
+/// the archive to its end; it tells how many entries there are.
+fn scan_raw<T>(
+    blob: &mut impl Read,
+    algorithm: Algorithm,
+    limits: &Limits,
+    read: impl FnOnce(&mut dyn Read, &Limits) -> Result<(u64, Ending, T)>,
+) -> Result<(Inside, T)> {
     let decoder = Decoder::with_limits(&mut *blob, limits)?;
     let compression = decoder.compression();
     let is_blob = compression == Compression::None && algorithm == Algorithm::Sha256;
     let mut raw = RawReader::new(decoder, is_blob);
-    let (entries, ending) = walk(&mut raw, limits)?;
+    let (entries, ending, read) = read(&mut raw, limits)?;
     let (diff_id, raw_size, decoder) = raw.finish();
     let padding = decoder.padding();
     drop(decoder);
     drain(blob)?;
-    Ok(Inside { diff_id, raw_size, compression, entries, ending, padding })
+    Ok((Inside { diff_id, raw_size, compression, entries, ending, padding }, read))
 }
 
 /// Reads an uncompressed archive to its end.
-fn walk(raw: &mut impl Read, limits: &Limits) -> Result<(u64, Ending)> {
+fn walk(raw: &mut dyn Read, limits: &Limits) -> Result<(u64, Ending, ())> {
     let mut archive = Archive::with_limits(raw, limits);
     while archive.next_entry()?.is_some() {}
     let entries = archive.entries();
-    Ok((entries, archive.finish()?))
+    Ok((entries, archive.finish()?, ()))
 }
 
 /// How to make a layer's blob.
@@ -200,7 +232,7 @@ fn store<R: Read, W: Write>(
     sink: HashingWriter<W>,
 ) -> Result<Packed> {
     let mut tee = TeeReader { reader, writer: sink };
-    let inside = scan_raw(&mut tee, Algorithm::Sha256, &packing.limits)?;
+    let (inside, ()) = scan_raw(&mut tee, Algorithm::Sha256, &packing.limits, walk)?;
     tee.writer.flush()?;
     let (digest, size, _) = tee.writer.finish();
     Ok(inside.into_packed(digest, size, found))
@@ -215,7 +247,7 @@ fn compress<R: Read, W: Write>(
     let encoder = Encoder::with_threads(sink, packing.compression, packing.level, packing.threads)?;
     let tee = TeeReader { reader: decoder, writer: encoder };
     let mut raw = RawReader::new(tee, false);
-    let (entries, ending) = walk(&mut raw, &packing.limits)?;
+    let (entries, ending, ()) = walk(&mut raw, &packing.limits)?;
     let (diff_id, raw_size, tee) = raw.finish();
     let mut sink = tee.writer.finish()?;
     sink.flush()?;

@@ -29,6 +29,14 @@ pub enum Error {
         /// Why.
         source: palan_layer::Error,
     },
+    /// A non-distributable layer whose blob is elsewhere.
+    #[error("layer {digest} is not distributable and its content is not in {place}")]
+    NotHere {
+        /// Digest of the layer as stored.
+        digest: Digest,
+        /// Where it was looked for.
+        place: String,
+    },
     /// A layer to append is not usable.
     #[error("the layer {name} cannot be appended")]
     Append {

@@ -14,6 +14,8 @@ mod files;
 pub mod image;
 mod index;
 pub mod inspect;
+pub mod listings;
+mod once;
 pub mod place;
 pub mod rebase;
 pub mod tree;

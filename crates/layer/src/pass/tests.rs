@@ -162,3 +162,22 @@ fn not_a_layer_at_all() {
         }
     }
 }
+
+#[test]
+fn a_listing_is_read_in_the_pass_that_checks_the_blob() {
+    for compression in ALL {
+        let (packed, blob) = packed(compression);
+        let expected = packed.descriptor(Family::Oci).unwrap();
+        let list = |blob: &[u8], diff_id| {
+            list_expecting(blob, &expected, diff_id, &Interest::everything(|_| true), &Limits::default())
+        };
+        let (found, listing) = list(&blob, packed.diff_id).unwrap();
+        assert_eq!(found, scan_expecting(blob.as_slice(), &expected, &Limits::default()).unwrap());
+        let read = Listing::read(archive().as_slice(), &Interest::everything(|_| true), &Limits::default());
+        assert_eq!((listing.entries, listing), (5, read.unwrap()));
+        assert!(matches!(list(&blob, Digest::sha256(b"")), Err(Error::DiffId { .. })));
+        let mut damaged = blob.clone();
+        *damaged.last_mut().unwrap() ^= 1;
+        assert!(matches!(list(&damaged, packed.diff_id), Err(Error::Content(_))), "{compression}");
+    }
+}

@@ -1,10 +1,6 @@
 //! The bases of a rebase: read once, resolved for the platforms that are needed, and no others.
 
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, try_join_all};
 use palan_core::{Descriptor, Digest, Document, Kind, Platform, Reference, Role, Selector, view};
@@ -13,33 +9,9 @@ use tokio::sync::OnceCell;
 use crate::{
     Error,
     image::{Image, entry_platform, parsed},
+    once::Once,
     place::{Opened, Source},
 };
-
-/// What was read, by key: each once, however many ask for it at the same time.
-pub(super) struct Once<K, V>(Mutex<Cells<K, V>>);
-
-type Cells<K, V> = HashMap<K, Arc<OnceCell<Arc<V>>>>;
-
-impl<K, V> Default for Once<K, V> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
-
-impl<K: Hash + Eq, V> Once<K, V> {
-    pub(super) async fn get<F: Future<Output = Result<V, Error>>>(
-        &self,
-        key: K,
-        read: impl FnOnce() -> F,
-    ) -> Result<Arc<V>, Error> {
-        let cell = {
-            let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(cells.entry(key).or_default())
-        };
-        cell.get_or_try_init(|| async { read().await.map(Arc::new) }).await.cloned()
-    }
-}
 
 /// Images that were read, by manifest digest; shared by all bases of a rebase.
 pub(super) type Images = Arc<Once<Digest, Image>>;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use palan_core::{Digest, Reference};
 
 use super::{
-    base::{Base, Images, Once},
+    base::{Base, Images},
     hints::Hints,
     old::Old,
     tree::Node,
 };
 use crate::{
     Error,
+    once::Once,
     place::{Location, Places},
 };
 
