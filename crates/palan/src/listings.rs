@@ -64,6 +64,12 @@ pub struct ListingsRead {
     pub cached: u64,
 }
 
+impl Default for Listings {
+    fn default() -> Self {
+        Self::new(None, Observer::default())
+    }
+}
+
 impl Listings {
     /// No listings yet. As many layers are read at once as there are cores, but not more than four.
     pub fn new(cache: Option<Arc<dyn ListingCache>>, observer: Observer) -> Self {

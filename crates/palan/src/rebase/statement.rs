@@ -13,7 +13,7 @@ use crate::Error;
 /// The predicate type of a rebase.
 pub const PREDICATE_TYPE: &str = "https://github.com/palan-rs/palan/rebase/v1";
 /// Media type of in-toto statements, also the artifact type of what carries one.
-pub const IN_TOTO: &str = "application/vnd.in-toto+json";
+pub(super) const IN_TOTO: &str = "application/vnd.in-toto+json";
 
 /// The statement about a rebase, as in-toto's JSON.
 pub(super) fn statement(report: &Report) -> Value {

@@ -3,7 +3,7 @@ mod report;
 use std::sync::Arc;
 
 use palan::{
-    listings::{DirectoryCache, Listings},
+    listings::{DirectoryCache, ListingCache, Listings},
     place::{Location, Places},
     rebase::{
         self, Attestations, Check, ConfigPolicy, Knowledge, OldBase, OnConflict, Outcome, Plan, Policy,
@@ -141,7 +141,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         session.ui.say(format!(
             "read {} ({}), knew {}",
             text::count(usize::try_from(listed.layers).unwrap_or(usize::MAX), "layer"),
-            text::bytes(listed.bytes),
+            text::size(listed.bytes),
             listed.cached
         ));
     }
@@ -155,11 +155,10 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
 
 /// What may be kept from run to run.
 fn knowledge(progress: &Progress, session: &Session) -> Knowledge {
-    let listings = match session.env.cache_folder() {
-        Some(folder) => Listings::cached(Arc::new(DirectoryCache::new(folder.join("layers")))),
-        None => Listings::default(),
-    };
-    Knowledge { listings: Arc::new(listings.with_observer(progress.observer())) }
+    let cache = session.env.cache_folder().map(|folder| -> Arc<dyn ListingCache> {
+        Arc::new(DirectoryCache::new(folder.join("layers")))
+    });
+    Knowledge { listings: Arc::new(Listings::new(cache, progress.observer())) }
 }
 
 /// A dry run ends as the real one would.
