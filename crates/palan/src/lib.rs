@@ -1,12 +1,13 @@
 //! palan, the library: copy, inspect, validate, append to and rebase OCI images, wherever they are.
 //!
 //! *Places* ([`place`]) are where images are: registries, OCI layouts, archives, memory. *Operations* take any place:
-//! [`copy`](mod@copy) moves graphs of content, [`rebase`] replaces an image's base, [`append`] adds layers,
-//! [`inspect`] and [`tree`] look, [`validate`] checks every byte.
+//! [`copy`](mod@copy) moves graphs of content, [`rebase`] replaces an image's base, [`base`] finds out what that is,
+//! [`append`] adds layers, [`inspect`] and [`tree`] look, [`validate`] checks every byte.
 //!
 //! Nothing here prints, reads the environment or knows a home directory; operations tell an [`Observer`] what happens.
 
 pub mod append;
+pub mod base;
 pub mod copy;
 mod error;
 mod event;

@@ -262,7 +262,7 @@ fn read_bounded(path: &Path) -> Result<Bytes, Error> {
     Ok(fs::read(path).map_err(Error::io("read", path))?.into())
 }
 
-fn publish(file: tempfile::NamedTempFile, path: &Path) -> Result<(), Error> {
+pub(crate) fn publish(file: tempfile::NamedTempFile, path: &Path) -> Result<(), Error> {
     make_readable(&file, path)?;
     file.persist(path).map_err(|e| Error::io("write", path)(e.error))?;
     Ok(())

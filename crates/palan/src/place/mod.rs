@@ -26,6 +26,7 @@ use palan_core::{Descriptor, Digest, Document, Repository, Selector};
 pub use archive::{Archive, Format};
 pub use archive_writer::ArchiveWriter;
 pub use layout::Layout;
+pub(crate) use layout::publish;
 pub use location::{Location, LocationError, Opened, Places};
 pub use memory::Memory;
 pub use overlay::Overlay;

@@ -14,20 +14,20 @@ use crate::{
 };
 
 /// Images that were read, by manifest digest; shared by all bases of a rebase.
-pub(super) type Images = Arc<Once<Digest, Image>>;
+pub(crate) type Images = Arc<Once<Digest, Image>>;
 
 /// A base image or index, read.
-pub(super) struct Base {
-    pub(super) source: Arc<dyn Source>,
+pub(crate) struct Base {
+    pub(crate) source: Arc<dyn Source>,
     /// Its name, when it is in a registry.
-    pub(super) reference: Option<Reference>,
-    pub(super) root: Document,
+    pub(crate) reference: Option<Reference>,
+    pub(crate) root: Document,
     entries: OnceCell<Vec<(Descriptor, Platform)>>,
     images: Images,
 }
 
 impl Base {
-    pub(super) async fn read(
+    pub(crate) async fn read(
         opened: &Opened<dyn Source>,
         reference: Option<Reference>,
         images: Images,
@@ -43,7 +43,7 @@ impl Base {
     }
 
     /// The reference as it was given, or `place@digest`, for messages.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match &self.reference {
             Some(reference) => reference.to_string(),
             None => format!("{}@{}", self.source.name(), self.root.digest()),
@@ -54,7 +54,7 @@ impl Base {
     ///
     /// Of an index, the entry for the same machine: what the entry says counts, as it does for whoever pulls. A single
     /// image is taken as it is.
-    pub(super) async fn image(&self, wanted: &Platform) -> Result<(Arc<Image>, Platform), Error> {
+    pub(crate) async fn image(&self, wanted: &Platform) -> Result<(Arc<Image>, Platform), Error> {
         if self.root.kind() != Kind::Index {
             let image = self.load(self.root.digest()).await?;
             let platform = image.platform();
@@ -70,12 +70,42 @@ impl Base {
     }
 
     /// As [`Base::image`]; a single image must be for the same machine.
-    pub(super) async fn image_for(&self, wanted: &Platform) -> Result<Arc<Image>, Error> {
+    pub(crate) async fn image_for(&self, wanted: &Platform) -> Result<Arc<Image>, Error> {
         let (image, found) = self.image(wanted).await?;
         if !found.same_machine(wanted) {
             return Err(Error::WrongPlatform { image: self.name(), wanted: wanted.to_string(), found });
         }
         Ok(image)
+    }
+
+    /// One of its images, if there is any: enough to know when it was made.
+    pub(crate) async fn first(&self) -> Result<Option<Arc<Image>>, Error> {
+        if self.root.kind() != Kind::Index {
+            return self.load(self.root.digest()).await.map(Some);
+        }
+        let entries = self.entries.get_or_try_init(|| listed(self.source.as_ref(), &self.root)).await?;
+        match entries.first() {
+            Some((entry, _)) => self.load(entry.digest).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// All its images that are there, in order, with their platforms.
+    pub(crate) async fn all(&self) -> Result<Vec<(Arc<Image>, Platform)>, Error> {
+        if self.root.kind() != Kind::Index {
+            let image = self.load(self.root.digest()).await?;
+            let platform = image.platform();
+            return Ok(vec![(image, platform)]);
+        }
+        let entries = self.entries.get_or_try_init(|| listed(self.source.as_ref(), &self.root)).await?;
+        let images = entries.iter().map(|(entry, platform)| async move {
+            match self.load(entry.digest).await {
+                // Mirrors may hold some platforms of an index only.
+                Err(e) if e.is_not_found() => Ok(None),
+                image => image.map(|image| Some((image, platform.clone()))),
+            }
+        });
+        Ok(try_join_all(images).await?.into_iter().flatten().collect())
     }
 
     async fn load(&self, digest: Digest) -> Result<Arc<Image>, Error> {

@@ -7,14 +7,14 @@ use crate::image::Image;
 
 /// What an image says of its base, read from the places where tools write it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Hints {
-    pub(super) name: Option<String>,
-    pub(super) digest: Option<Digest>,
+pub(crate) struct Hints {
+    pub(crate) name: Option<String>,
+    pub(crate) digest: Option<Digest>,
 }
 
 impl Hints {
     /// From something that looks up a key.
-    pub(super) fn read<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Self {
+    pub(crate) fn read<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Self {
         Self {
             name: get(annotation::BASE_NAME).filter(|n| !n.is_empty()).map(str::to_owned),
             digest: get(annotation::BASE_DIGEST).and_then(|d| d.parse().ok()),
@@ -22,12 +22,12 @@ impl Hints {
     }
 
     /// From an image's manifest.
-    pub(super) fn of_manifest(image: &Image) -> Self {
+    pub(crate) fn of_manifest(image: &Image) -> Self {
         Self::read(|key| image.manifest_view.annotations.get(key).map(String::as_str))
     }
 
     /// From an image's labels.
-    pub(super) fn of_labels(image: &Image) -> Self {
+    pub(crate) fn of_labels(image: &Image) -> Self {
         let labels = image.config_view.config.as_ref().and_then(|c| c.labels.as_ref());
         Self::read(|key| labels?.get(key).map(String::as_str))
     }
@@ -35,7 +35,7 @@ impl Hints {
     /// Fills what is missing from a less trusted place, unless that speaks of another base: labels are inherited, so
     /// those of an image may tell what its base was built on.
     #[must_use]
-    pub(super) fn or(self, other: Self) -> Self {
+    pub(crate) fn or(self, other: Self) -> Self {
         if self.contradicts(&other) {
             return self;
         }
@@ -51,23 +51,23 @@ impl Hints {
     }
 
     /// The reference that the name is; images built on nothing say `scratch`.
-    pub(super) fn reference(&self) -> Option<Reference> {
+    pub(crate) fn reference(&self) -> Option<Reference> {
         self.name.as_deref().filter(|n| *n != "scratch").and_then(|n| n.parse().ok())
     }
 }
 
 /// What a rebased image will say of its base.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct NewHints {
+pub(crate) struct NewHints {
     /// Fully qualified, with a tag, never with a digest: a frozen name would make the next rebase by hints do nothing.
     /// `None`: the new base has no name (it was given by digest only, or is a file); an old name is removed then.
-    pub(super) name: Option<String>,
-    pub(super) digest: Digest,
+    pub(crate) name: Option<String>,
+    pub(crate) digest: Digest,
 }
 
 impl NewHints {
     /// Writes both keys into a map of annotations or labels.
-    pub(super) fn write(&self, map: &mut Map<String, Value>) {
+    pub(crate) fn write(&self, map: &mut Map<String, Value>) {
         match &self.name {
             Some(name) => drop(map.insert(annotation::BASE_NAME.into(), json!(name))),
             None => drop(map.shift_remove(annotation::BASE_NAME)),
@@ -76,7 +76,7 @@ impl NewHints {
     }
 
     /// Writes only where hints were before.
-    pub(super) fn refresh(&self, map: Option<&mut Value>) {
+    pub(crate) fn refresh(&self, map: Option<&mut Value>) {
         let Some(map) = map.and_then(Value::as_object_mut) else { return };
         if map.contains_key(annotation::BASE_NAME) || map.contains_key(annotation::BASE_DIGEST) {
             self.write(map);
@@ -85,14 +85,14 @@ impl NewHints {
 }
 
 /// Removes hints.
-pub(super) fn clear(map: Option<&mut Value>) {
+pub(crate) fn clear(map: Option<&mut Value>) {
     let Some(map) = map.and_then(Value::as_object_mut) else { return };
     map.shift_remove(annotation::BASE_NAME);
     map.shift_remove(annotation::BASE_DIGEST);
 }
 
 /// The map under `key`, made if it is missing.
-pub(super) fn map_at<'a>(json: &'a mut Map<String, Value>, key: &str) -> Option<&'a mut Map<String, Value>> {
+pub(crate) fn map_at<'a>(json: &'a mut Map<String, Value>, key: &str) -> Option<&'a mut Map<String, Value>> {
     let value = json.entry(key).or_insert_with(|| json!({}));
     if value.is_null() {
         *value = json!({});

@@ -20,11 +20,11 @@
 
 mod apply;
 mod attestations;
-mod base;
+pub(crate) mod base;
 mod bases;
 mod config;
 mod content;
-mod hints;
+pub(crate) mod hints;
 mod history;
 mod index;
 mod old;

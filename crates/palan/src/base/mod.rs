@@ -1,0 +1,5 @@
+//! x
+pub mod known;
+mod pattern;
+mod version;
+pub use pattern::Pattern;
