@@ -36,7 +36,13 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "XDG_CONFIG_HOME",
         "`$XDG_CONFIG_HOME/containers/auth.json` is read last. Default: `$HOME/.config`.",
     ),
-    variable("HOME", "Where the two defaults above lie."),
+    variable(
+        "XDG_DATA_HOME",
+        "`$XDG_DATA_HOME/palan/bases.jsonl` is the index of known bases. Default: `$HOME/.local/share`, on macOS \
+         `$HOME/Library/Application Support`, on Windows `%LOCALAPPDATA%`.",
+    ),
+    variable("LOCALAPPDATA", "See `XDG_DATA_HOME` and `PALAN_CACHE`; Windows only."),
+    variable("HOME", "Where the defaults above lie."),
     variable("PATH", "Where credential helpers (`docker-credential-NAME`) are looked for."),
     variable("HTTP_PROXY", "Proxy for http (also `http_proxy`)."),
     variable("HTTPS_PROXY", "Proxy for https (also `https_proxy`); `socks5://` works too."),
@@ -51,7 +57,6 @@ pub(crate) const VARIABLES: &[Variable] = &[
          Windows). `off`: nothing is kept.",
     ),
     variable("XDG_CACHE_HOME", "See `PALAN_CACHE`."),
-    variable("LOCALAPPDATA", "See `PALAN_CACHE`; Windows only."),
     variable(
         "SOURCE_DATE_EPOCH",
         "Seconds since 1970: when what is made is said to be created. Default: when the image that it is made from was.",
@@ -102,6 +107,17 @@ impl Env {
         .into_iter()
         .flatten()
         .collect()
+    }
+
+    /// The index of known bases, whether it exists or not.
+    pub(crate) fn known_bases_file(&self) -> Option<PathBuf> {
+        let system = || match std::env::consts::OS {
+            "windows" => self.path("LOCALAPPDATA"),
+            "macos" => Some(self.home()?.join("Library").join("Application Support")),
+            _ => Some(self.home()?.join(".local").join("share")),
+        };
+        let folder = self.path("XDG_DATA_HOME").or_else(system)?;
+        Some(folder.join("palan").join("bases.jsonl"))
     }
 
     /// Credentials given as text.
@@ -189,6 +205,15 @@ mod tests {
             assert_eq!(folder(&[("HOME", "/h")]), Some("/h/.cache/palan".into()));
         }
         assert_eq!(folder(&[]), None);
+    }
+
+    #[test]
+    fn known_bases_are_data_of_the_user() {
+        let xdg = env(&[("HOME", "/h"), ("XDG_DATA_HOME", "/d")]);
+        assert_eq!(xdg.known_bases_file(), Some(PathBuf::from("/d/palan/bases.jsonl")));
+        let home = env(&[("HOME", "/h"), ("LOCALAPPDATA", "/h/local")]).known_bases_file().unwrap();
+        assert!(home.starts_with("/h") && home.ends_with("palan/bases.jsonl"), "{}", home.display());
+        assert_eq!(env(&[]).known_bases_file(), None);
     }
 
     #[test]

@@ -18,12 +18,13 @@ pub(crate) enum Code {
     Damaged = 7,
     Conflict = 8,
     Unavailable = 9,
+    Stale = 10,
     Interrupted = 130,
     BrokenPipe = 141,
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Ok,
         Self::Failure,
         Self::Usage,
@@ -34,6 +35,7 @@ impl Code {
         Self::Damaged,
         Self::Conflict,
         Self::Unavailable,
+        Self::Stale,
         Self::Interrupted,
         Self::BrokenPipe,
     ];
@@ -47,7 +49,9 @@ impl Code {
             Self::NotFound => "an image, tag, blob, repository or file that was named does not exist",
             Self::Denied => "the registry wants other credentials, or refuses these",
             Self::NotBasedOn => "rebase: the image was not built on the old base; nothing was written",
-            Self::BaseUnknown => "rebase: a base was neither given nor found; nothing was written",
+            Self::BaseUnknown => {
+                "a base was neither given nor found (`rebase`: nothing was written; also `base detect`, `base stale`)"
+            }
             Self::Damaged => {
                 "content is not what its digest, size or media type promises (also `validate`: FAIL)"
             }
@@ -55,6 +59,9 @@ impl Code {
                 "a tag was moved by somebody else meanwhile, or exists and must not be replaced"
             }
             Self::Unavailable => "the registry could not be reached or kept failing; trying later may help",
+            Self::Stale => {
+                "base stale: an image does not stand on what its base's tag stands for now, or newer tags exist"
+            }
             Self::Interrupted => "interrupted by Ctrl-C; nothing is left half-written",
             Self::BrokenPipe => "the reader of the output went away",
         }

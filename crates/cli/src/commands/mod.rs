@@ -4,6 +4,7 @@
 
 mod append;
 mod auth;
+mod base;
 mod blob;
 mod catalog;
 mod completion;
@@ -35,6 +36,7 @@ use crate::{exit::Result, session::Session};
 pub(crate) enum Command {
     Append(append::Args),
     Auth(auth::Args),
+    Base(base::Args),
     Blob(blob::Args),
     Catalog(catalog::Args),
     Completion(completion::Args),
@@ -66,6 +68,7 @@ pub(crate) fn run(command: Command, session: &Session) -> Result {
         Command::Docs(args) => docs::run(&args, session),
         Command::Append(args) => session.block_on(append::run(&args, session)),
         Command::Auth(args) => session.block_on(auth::run(&args, session)),
+        Command::Base(args) => session.block_on(base::run(&args, session)),
         Command::Blob(args) => session.block_on(blob::run(&args, session)),
         Command::Catalog(args) => session.block_on(catalog::run(&args, session)),
         Command::Config(args) => session.block_on(config::run(&args, session)),

@@ -26,6 +26,7 @@ pub struct Entry {
     /// When it was first seen, RFC 3339.
     pub seen: String,
     /// What a three-way merge of configs needs of its config: `created`, `config`, `history`, `rootfs`.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub config: Map<String, Value>,
 }
 

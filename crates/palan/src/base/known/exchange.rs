@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Artifact type of an index of known bases.
-pub const ARTIFACT_TYPE: &str = "application/vnd.palan.bases.v1";
+const ARTIFACT_TYPE: &str = "application/vnd.palan.bases.v1";
 /// Media type of the file inside.
 const FILE_TYPE: &str = "application/vnd.palan.bases.v1+jsonl";
 

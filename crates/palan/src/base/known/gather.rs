@@ -1,5 +1,7 @@
 //! Reading bases from registries: a manifest and a config for each of their platforms, no layers.
 
+use std::time::SystemTime;
+
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use palan_core::{PlatformPattern, Reference, Selector};
 
@@ -22,8 +24,8 @@ pub struct Gathered {
     pub skipped: Vec<(Reference, String)>,
 }
 
-/// Reads the bases that are to be kept: `jobs` tags at the same time, of the platforms asked for (none: all). `seen` is
-/// the time, RFC 3339, to note. Attestations and tags that stand for digests (`sha256-…`) are passed over.
+/// Reads the bases that are to be kept: `jobs` tags at the same time, of the platforms asked for (none: all). `now` is
+/// noted as the time when they were first seen, to the second. Attestations and tags that stand for digests (`sha256-…`) are passed over.
 ///
 /// A single tag that does not exist is an error; a pattern that no tag matches gives nothing.
 pub async fn gather(
@@ -31,8 +33,9 @@ pub async fn gather(
     watch: &Watch,
     platforms: &[PlatformPattern],
     jobs: usize,
-    seen: &str,
+    now: SystemTime,
 ) -> Result<Gathered, Error> {
+    let seen = &rfc3339(now);
     let reader = Reader { places, images: Images::default(), jobs: jobs.max(1) };
     let mut tags = reader.tags(watch).await?;
     let mut out = Gathered::default();
@@ -56,6 +59,13 @@ pub async fn gather(
     let entries = stream::iter(bases).map(|base| base.entries(platforms, seen)).buffered(reader.jobs);
     out.entries = entries.try_concat().await?;
     Ok(out)
+}
+
+/// Times before 1970 and after 9999 do not happen to clocks that are right.
+fn rfc3339(time: SystemTime) -> String {
+    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map(|d| d.as_secs()).unwrap_or_default();
+    let seconds = i64::try_from(seconds).unwrap_or_default();
+    jiff::Timestamp::from_second(seconds).unwrap_or_default().to_string()
 }
 
 struct Reader<'a> {
