@@ -5,6 +5,7 @@
 
 mod auth;
 mod bad_input;
+mod base;
 mod context;
 mod demo;
 mod fixture;

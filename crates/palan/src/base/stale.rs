@@ -175,8 +175,12 @@ impl Detector<'_> {
         if !wanted || !name.tag().is_some_and(|tag| tag.contains(|c: char| c.is_ascii_digit())) {
             return Ok(Vec::new());
         }
-        let tags = self.all_tags(name).await?;
-        Ok(tags.to_vec())
+        match self.all_tags(name).await {
+            Ok(tags) => Ok(tags.to_vec()),
+            // The repository is gone: the tag is, and that is said.
+            Err(e) if e.is_not_found() => Ok(Vec::new()),
+            Err(e) => Err(e),
+        }
     }
 }
 
