@@ -19,6 +19,7 @@ pub mod listings;
 mod once;
 pub mod place;
 pub mod rebase;
+pub mod source;
 pub mod tree;
 pub mod validate;
 pub mod verdict;

@@ -2,6 +2,7 @@
 
 mod detect;
 mod index;
+mod patch_source;
 mod stale;
 
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use crate::{
     session::Session,
 };
 
-/// Know the bases of images: find them, keep an index of them, see which have moved on
+/// Know the bases of images: find them, keep an index of them, see which have moved on, patch the sources
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -26,6 +27,7 @@ pub(crate) struct Args {
 enum Command {
     Detect(detect::Args),
     Index(index::Args),
+    PatchSource(patch_source::Args),
     Stale(stale::Args),
 }
 
@@ -33,6 +35,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     match &args.command {
         Command::Detect(args) => detect::run(args, session).await,
         Command::Index(args) => index::run(args, session).await,
+        Command::PatchSource(args) => patch_source::run(args, session).await,
         Command::Stale(args) => stale::run(args, session).await,
     }
 }
