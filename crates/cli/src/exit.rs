@@ -19,12 +19,13 @@ pub(crate) enum Code {
     Conflict = 8,
     Unavailable = 9,
     Stale = 10,
+    Refused = 11,
     Interrupted = 130,
     BrokenPipe = 141,
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Ok,
         Self::Failure,
         Self::Usage,
@@ -36,6 +37,7 @@ impl Code {
         Self::Conflict,
         Self::Unavailable,
         Self::Stale,
+        Self::Refused,
         Self::Interrupted,
         Self::BrokenPipe,
     ];
@@ -59,6 +61,7 @@ impl Code {
                 "a tag was moved by somebody else meanwhile, or exists and must not be replaced"
             }
             Self::Unavailable => "the registry could not be reached or kept failing; trying later may help",
+            Self::Refused => "rebase: the result would be worth too little; nothing was written",
             Self::Stale => {
                 "base stale: an image does not stand on what its base's tag stands for now, or newer tags exist"
             }

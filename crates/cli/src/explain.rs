@@ -57,6 +57,9 @@ fn of_palan(error: &palan::Error) -> Code {
         E::NotBasedOn(_) => Code::NotBasedOn,
         E::BaseUnknown { .. } => Code::BaseUnknown,
         E::Moved { .. } => Code::Conflict,
+        E::Refused { .. } | E::ConfigConflict { .. } => Code::Refused,
+        E::NoFileSystem { .. } => Code::Damaged,
+        E::NotHere { .. } => Code::NotFound,
         E::OtherDigest { .. } => Code::Usage,
         _ => Code::Failure,
     }
@@ -95,6 +98,11 @@ fn hint_for_palan(error: &palan::Error) -> Option<String> {
                 .to_owned(),
         ),
         E::BaseUnknown { which, .. } => Some(format!("name it with --{which}-base")),
+        E::Refused { verdict, .. } => {
+            Some(format!("--explain tells why; --accept {verdict} does it all the same"))
+        }
+        E::ConfigConflict { .. } => Some("choose with --on-conflict app or --on-conflict base".to_owned()),
+        E::NotHere { .. } => Some("--check metadata does without the layers, and without a verdict".to_owned()),
         E::Moved { .. } => Some("look at what it is now, and run the command again".to_owned()),
         _ => None,
     }

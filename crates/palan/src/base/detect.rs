@@ -14,9 +14,10 @@ use super::{
 use crate::{
     Error,
     image::platforms,
+    once::Once,
     place::{Location, Places, Source},
     rebase::{
-        base::{Base, Images, Once},
+        base::{Base, Images},
         boundary,
     },
 };

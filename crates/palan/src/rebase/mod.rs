@@ -40,8 +40,8 @@ use palan_core::{Digest, Platform};
 
 pub use apply::{Outcome, apply};
 pub use attestations::Attestations;
-pub use plan::{Knowledge, OldBase, Plan, Request, plan};
 pub use config::{Change, Choice, Merged, Note, Reason};
+pub use plan::{Knowledge, OldBase, Plan, Request, plan};
 pub use policy::{Check, ConfigPolicy, OnConflict, Policy, Refuse};
 pub use report::{BaseReport, Finding, FindingKind, PlatformReport, Report, Verdict};
 pub use statement::PREDICATE_TYPE;

@@ -131,16 +131,17 @@ async fn part(tree: &Tree, node: &Node, bases: &Bases<'_>, request: &Request) ->
     let (name, unnamed) = base_name(&new_base, &node.hints);
     let hints = NewHints { name, digest: new.manifest.digest() };
     let is_base = old.below == 0;
-    let rebased = one::rebase(node, &old, &new, Some(&hints).filter(|_| is_base), policy)?.map_err(|difference| {
-        // Layers in common prove more than what is written on them; without any, that is the likelier mistake.
-        match old.platform.clone().filter(|found| !found.same_machine(&node.platform)) {
-            None => one::not_based_on(node, old.name.clone(), difference).into(),
-            Some(found) => {
-                let (image, wanted) = (old.name.clone(), node.platform.to_string());
-                Error::WrongPlatform { image, wanted, found }
+    let rebased =
+        one::rebase(node, &old, &new, Some(&hints).filter(|_| is_base), policy)?.map_err(|difference| {
+            // Layers in common prove more than what is written on them; without any, that is the likelier mistake.
+            match old.platform.clone().filter(|found| !found.same_machine(&node.platform)) {
+                None => one::not_based_on(node, old.name.clone(), difference).into(),
+                Some(found) => {
+                    let (image, wanted) = (old.name.clone(), node.platform.to_string());
+                    Error::WrongPlatform { image, wanted, found }
+                }
             }
-        }
-    })?;
+        })?;
     check_conflicts(node, &rebased, policy)?;
     let assessment = match policy.check == Check::Content && !rebased.splice.already {
         false => None,

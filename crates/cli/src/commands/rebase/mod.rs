@@ -155,9 +155,10 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
 
 /// What may be kept from run to run.
 fn knowledge(progress: &Progress, session: &Session) -> Knowledge {
-    let cache = session.env.cache_folder().map(|folder| -> Arc<dyn ListingCache> {
-        Arc::new(DirectoryCache::new(folder.join("layers")))
-    });
+    let cache = session
+        .env
+        .cache_folder()
+        .map(|folder| -> Arc<dyn ListingCache> { Arc::new(DirectoryCache::new(folder.join("layers"))) });
     Knowledge { listings: Arc::new(Listings::new(cache, progress.observer())) }
 }
 
