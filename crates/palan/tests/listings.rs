@@ -21,6 +21,7 @@ use palan::{
 };
 use palan_core::{Compression, Descriptor, Digest, Family, MediaType};
 use palan_layer::listing::Facts;
+use palan_server::RequestKind;
 use palan_testkit::image::{Graph, Image, ImageSpec, Layer, LayerSpec, layer};
 
 fn os() -> Layer {
@@ -75,7 +76,7 @@ async fn each_layer_is_read_once_from_any_place() {
         assert_eq!(cost(&listings), read(3, size, 0), "{kind:?}");
         if kind == Kind::Registry {
             let sent = server.registry().stats().since(&before);
-            assert_eq!((sent.blob_bytes_out, sent.of(RequestKind::GetBlob)), (size, 3));
+            assert_eq!((sent.blob_bytes_out, sent.of(RequestKind::BlobGet)), (size, 3));
         }
     }
 }
