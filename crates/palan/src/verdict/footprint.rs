@@ -53,14 +53,15 @@ impl<'a> Footprint<'a> {
         found
     }
 
-    /// Whether something at `path` or below it is touched.
-    pub(super) fn touches(&self, path: &[u8]) -> bool {
-        self.all.binary_search(&path).is_ok() || self.touches_below(path)
+    /// Whether `path` is touched.
+    pub(super) fn has(&self, path: &[u8]) -> bool {
+        self.all.binary_search(&path).is_ok()
     }
 
-    /// Whether something below the directory `path` is touched.
-    pub(super) fn touches_below(&self, path: &[u8]) -> bool {
-        !range_below(path, |probe| self.all.partition_point(|path| *path < probe)).is_empty()
+    /// Whether `path` or something below it is touched.
+    pub(super) fn touches(&self, path: &[u8]) -> bool {
+        let below = range_below(path, |probe| self.all.partition_point(|path| *path < probe));
+        self.has(path) || !below.is_empty()
     }
 }
 

@@ -36,8 +36,11 @@
 //! Source of the classes: image-spec `layer.md` for what layers do, `ld.so(8)` for how libraries are found.
 
 mod footprint;
+mod reach;
+mod resolve;
 mod shadow;
 mod special;
+mod stale;
 mod trees;
 
 use std::{fmt, str::FromStr, sync::Arc};
@@ -153,6 +156,8 @@ pub struct Gate {
 pub enum GateName {
     /// Whether own paths hide what the new base changed.
     Shadow,
+    /// Whether build steps depend on what the new base changed at other paths.
+    Reach,
     /// Whether the application holds copies of old base files.
     StaleCopies,
 }
@@ -161,6 +166,7 @@ impl fmt::Display for GateName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Shadow => "shadow",
+            Self::Reach => "reach",
             Self::StaleCopies => "stale-copies",
         })
     }
@@ -291,6 +297,8 @@ pub fn assess(input: &Input<'_>) -> palan_layer::Result<Assessment> {
     let delta = trees.delta();
     let mut report = Collector::default();
     shadow::check(&trees, &delta, &mut report);
+    reach::check(&trees, &delta, &mut report);
+    stale::check(&trees, &delta, &mut report);
     Ok(report.finish())
 }
 

@@ -76,6 +76,13 @@ pub(super) fn is_trust_store(path: &[u8]) -> bool {
         || file_name(path) == b"cacerts"
 }
 
+/// Whether a path is a file that many certificates are put together in.
+pub(super) fn is_trust_bundle(path: &[u8]) -> bool {
+    const NAMES: [&[u8]; 5] =
+        [b"ca-certificates.crt", b"cacerts", b"cert.pem", b"ca-bundle.crt", b"tls-ca-bundle.pem"];
+    NAMES.contains(&file_name(path))
+}
+
 fn is_language_tree(path: &[u8]) -> bool {
     const NAMES: [&[u8]; 8] = [
         b"site-packages",

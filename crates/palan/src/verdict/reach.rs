@@ -1,0 +1,222 @@
+//! What build steps reach beyond the paths that they leave in layers: links that they follow, directories that they go
+//! through as a whole, files from which they make others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use palan_layer::tree::{Node, NodeKind};
+
+use super::{
+    Class, Collector, Finding, GateName, Grade,
+    footprint::parent,
+    resolve::{destination, resolve},
+    shown, special,
+    trees::{Differences, Trees, is_own, range_below, same, same_metadata},
+};
+
+/// Adds findings and the gate.
+pub(super) fn check(trees: &Trees<'_>, delta: &Differences<'_>, report: &mut Collector) {
+    let mark = report.findings.len();
+    moved_links(trees, delta, report);
+    dangling_links(trees, report);
+    derived(trees, delta, report);
+    Sweep { trees, delta, paths: trees.old.iter().map(|(path, _)| path).collect(), known: BTreeMap::new() }
+        .check(report);
+    report.gate_since(mark, GateName::Reach, "no build step depends on what the new base changed elsewhere");
+}
+
+/// A build writes through links: layers show only where that led on the old base.
+fn moved_links(trees: &Trees<'_>, delta: &Differences<'_>, report: &mut Collector) {
+    for change in delta.iter() {
+        if !change.old.is_some_and(|old| matches!(old.kind, NodeKind::Symlink(_))) {
+            continue;
+        }
+        let Some(was) = destination(&trees.old, change.path) else { continue };
+        let is = change.new.and_then(|_| destination(&trees.new, change.path));
+        if Some(&was) == is.as_ref() || !trees.footprint.touches(&was) {
+            continue;
+        }
+        let now = match &is {
+            Some(is) => format!("leads to {} in the new base", shown(is)),
+            None => "is gone in the new base".to_owned(),
+        };
+        let text = format!(
+            "the application has paths in {}, which the build may have reached through {}: that {now}",
+            shown(&was),
+            shown(change.path)
+        );
+        let finding = Finding::new(Grade::Shadowed, Class::Symlink, change.path, text);
+        report.add(finding.relating([shown(&was)]));
+    }
+}
+
+fn dangling_links(trees: &Trees<'_>, report: &mut Collector) {
+    for (path, node) in trees.result.iter().filter(|(_, node)| is_own(node)) {
+        let NodeKind::Symlink(target) = &node.kind else { continue };
+        if resolve(&trees.app, path).is_some() && resolve(&trees.result, path).is_none() {
+            let target = String::from_utf8_lossy(target).into_owned();
+            let text = format!("{} is a link to {target:?}, which the new base does not have", shown(path));
+            report.add(Finding::new(Grade::Broken, Class::Symlink, path, text).relating([target]));
+        }
+    }
+}
+
+/// Files that are made from others, where the base changed these others only.
+fn derived(trees: &Trees<'_>, delta: &Differences<'_>, report: &mut Collector) {
+    let lists_differ = |wanted: fn(&[u8]) -> bool| {
+        let differs = |change: &&super::trees::Delta<'_>| change.old.is_none() || change.new.is_none();
+        delta.iter().filter(differs).map(|change| change.path).find(|path| wanted(path))
+    };
+    for (path, node) in trees.result.iter().filter(|(_, node)| is_own(node) && !node.is_dir()) {
+        if delta.get(path).is_some() || !matches!(node.kind, NodeKind::File { .. }) {
+            continue;
+        }
+        let (class, source) = if special::is_loader_cache(path) {
+            (Class::LoaderCache, lists_differ(special::is_library).map(<[u8]>::to_vec))
+        } else if special::is_trust_bundle(path) {
+            (
+                Class::TrustStore,
+                delta
+                    .iter()
+                    .map(|change| change.path)
+                    .find(|path| special::is_trust_store(path))
+                    .map(<[u8]>::to_vec),
+            )
+        } else {
+            (Class::LanguageTree, special::python_source(path).filter(|source| delta.get(source).is_some()))
+        };
+        if let Some(source) = source {
+            let text = format!(
+                "{} was made from files of the old base, like {}, that the new base changed",
+                shown(path),
+                shown(&source)
+            );
+            report.add(Finding::new(Grade::Shadowed, class, path, text).relating([shown(&source)]));
+        }
+    }
+}
+
+/// How a step changed the metadata of a base file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Step {
+    uid: Option<u64>,
+    gid: Option<u64>,
+    owner: (u64, u64),
+    mode: Option<(u32, u32)>,
+}
+
+impl Step {
+    /// `None`: nothing was changed.
+    fn of(old: &Node, own: &Node) -> Option<Self> {
+        let changed = |old, own| (old != own).then_some(own);
+        let step = Self {
+            uid: changed(old.uid, own.uid),
+            gid: changed(old.gid, own.gid),
+            owner: (own.uid, own.gid),
+            mode: (old.mode != own.mode).then_some((old.mode, own.mode)),
+        };
+        (step.changes_owner() || step.mode.is_some() || !same_metadata(old, own)).then_some(step)
+    }
+
+    fn changes_owner(&self) -> bool {
+        self.uid.is_some() || self.gid.is_some()
+    }
+
+    /// Whether the step may have been applied to `node` and changed nothing.
+    fn may_have_passed(&self, node: &Node) -> bool {
+        let owner = self.changes_owner()
+            && self.uid.is_none_or(|uid| uid == node.uid)
+            && self.gid.is_none_or(|gid| gid == node.gid);
+        let mode = self.mode.is_some_and(|(old, own)| {
+            let (set, cleared) = (own & !old, old & !own);
+            node.mode & set == set && node.mode & cleared == 0
+        });
+        let attributes = !self.changes_owner() && self.mode.is_none();
+        owner || mode || attributes || matches!(node.kind, NodeKind::Symlink(_))
+    }
+
+    /// Whether the step would change `node`.
+    fn would_change(&self, node: &Node) -> bool {
+        // Changing an owner clears these bits even where the owner stays.
+        const SET_ID: u32 = 0o6000;
+        let owner = self.changes_owner() && (self.owner != (node.uid, node.gid) || node.mode & SET_ID != 0);
+        let is_link = matches!(node.kind, NodeKind::Symlink(_));
+        owner
+            || self.mode.is_some_and(|(_, own)| own != node.mode && !is_link)
+            || (!self.changes_owner() && self.mode.is_none())
+    }
+}
+
+/// Looks for steps like `chown -R` that would have changed files that only the new base has.
+struct Sweep<'t> {
+    trees: &'t Trees<'t>,
+    delta: &'t Differences<'t>,
+    paths: Vec<&'t [u8]>,
+    known: BTreeMap<(&'t [u8], Step), bool>,
+}
+
+impl<'t> Sweep<'t> {
+    fn check(mut self, report: &mut Collector) {
+        let mut found: BTreeMap<&[u8], BTreeSet<&[u8]>> = BTreeMap::new();
+        for path in self.trees.footprint.puts.keys().copied() {
+            let Some((step, is_dir)) = self.step(path) else { continue };
+            let mut dir = if is_dir { path } else { parent(path).unwrap_or_default() };
+            if !is_dir {
+                let beside = |new: &&[u8]| parent(new).unwrap_or_default() == dir;
+                found.entry(dir).or_default().extend(self.missed(dir, step).into_iter().filter(beside));
+            }
+            while self.is_whole(dir, step) {
+                found.entry(dir).or_default().extend(self.missed(dir, step));
+                if dir.is_empty() {
+                    break;
+                }
+                dir = parent(dir).unwrap_or_default();
+            }
+        }
+        for (dir, new) in found {
+            let Some(first) = new.first() else { continue };
+            let text = format!(
+                "the application changes mode or owner of files in {}, where the new base has further ones like {}: \
+                 a rebuild may change them too",
+                shown(dir),
+                shown(first)
+            );
+            let related = new.iter().map(|path| shown(path));
+            report.add(Finding::new(Grade::Shadowed, Class::Directory, dir, text).relating(related));
+        }
+    }
+
+    /// What was done to a base file that both bases have alike, where only its metadata was changed.
+    fn step(&self, path: &[u8]) -> Option<(Step, bool)> {
+        let (old, new) = (self.trees.old.get(path)?, self.trees.new.get(path)?);
+        let own = self.trees.app.get(path).filter(|node| is_own(node))?;
+        let same_content = match (&old.kind, &own.kind) {
+            (NodeKind::Dir { .. }, NodeKind::Dir { .. }) => true,
+            (old, own) => old == own,
+        };
+        if !same_content || (!same(old, new) && !old.is_dir()) {
+            return None;
+        }
+        Some((Step::of(old, own)?, old.is_dir()))
+    }
+
+    /// What only the new base has below a directory, and the step would change.
+    fn missed(&self, dir: &[u8], step: Step) -> Vec<&'t [u8]> {
+        let new = self.delta.below(dir).iter().filter(|change| change.old.is_none());
+        new.filter(|change| change.new.is_some_and(|new| step.would_change(new)))
+            .map(|change| change.path)
+            .collect()
+    }
+
+    /// Whether the step may have been applied to all that the old base has below a directory.
+    fn is_whole(&mut self, dir: &'t [u8], step: Step) -> bool {
+        if let Some(known) = self.known.get(&(dir, step)) {
+            return *known;
+        }
+        let range = range_below(dir, |probe| self.paths.partition_point(|path| *path < probe));
+        let passed = |path: &&[u8]| self.trees.old.get(path).is_some_and(|node| step.may_have_passed(node));
+        let touched = |path: &&[u8]| self.trees.footprint.has(path);
+        let whole = self.paths[range].iter().all(|path| touched(path) || passed(path));
+        self.known.insert((dir, step), whole);
+        whole
+    }
+}
