@@ -38,8 +38,24 @@ fn narrow(ran: &Ran) -> String {
 fn a_base_is_found_with_evidence() {
     let context = context();
     hinted(&context);
-    assert_snapshot!(narrow(&context.run(&["base", "detect", "@@hinted:1"])), @"");
-    assert_snapshot!(narrow(&context.run(&["base", "detect", "@@app:1", "@@hinted:1"])), @"");
+    assert_snapshot!(narrow(&context.run(&["base", "detect", "@@hinted:1"])), @"
+    exit: 0
+    --- stdout
+    IMAGE PLATFORM BASE LAYERS CONFIDENCE EVIDENCE DIGEST
+    [HOST]/hinted:1 linux/amd64 [HOST]/base:1 2 of 3 verified manifest-annotation [OLD linux/amd64]
+
+    --- stderr
+    ");
+    assert_snapshot!(narrow(&context.run(&["base", "detect", "@@app:1", "@@hinted:1"])), @"
+    exit: 6
+    --- stdout
+    IMAGE PLATFORM BASE LAYERS CONFIDENCE EVIDENCE DIGEST
+    [HOST]/app:1 linux/amd64 unknown 0 of 3
+    [HOST]/app:1 linux/arm64 unknown 0 of 3
+    [HOST]/hinted:1 linux/amd64 [HOST]/base:1 2 of 3 verified manifest-annotation [OLD linux/amd64]
+
+    --- stderr
+    ");
     let ran = context.run(&["base", "detect", "@@hinted:1", "--format", "json"]).ok();
     let json: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
     let base = &json[0]["platforms"][0]["base"];
@@ -55,17 +71,45 @@ fn a_base_is_found_with_evidence() {
 fn what_fails_does_not_end_the_others() {
     let context = context();
     hinted(&context);
-    assert_snapshot!(narrow(&context.run(&["base", "detect", "@@gone:1", "@@hinted:1"])), @"");
+    assert_snapshot!(narrow(&context.run(&["base", "detect", "@@gone:1", "@@hinted:1"])), @"
+    exit: 3
+    --- stdout
+    IMAGE PLATFORM BASE LAYERS CONFIDENCE EVIDENCE DIGEST
+    [HOST]/hinted:1 linux/amd64 [HOST]/base:1 2 of 3 verified manifest-annotation [OLD linux/amd64]
+
+    --- stderr
+    warning: [HOST]/gone:1: 1 was not found in [HOST]/gone
+    ");
 }
 
 #[test]
 fn an_index_of_known_bases_is_kept() {
     let context = context();
-    assert_snapshot!(context.run(&["base", "index", "add", "@@base:?"]), @"");
+    assert_snapshot!(context.run(&["base", "index", "add", "@@base:?"]), @"
+    exit: 0
+    --- stdout
+
+    --- stderr
+    read 1 tag: 2 bases new, 2 known in home/.local/share/palan/bases.jsonl
+    ");
     assert!(context.home(".local/share/palan/bases.jsonl").exists() || cfg!(not(target_os = "linux")));
-    assert_snapshot!(narrow(&context.run(&["base", "detect", "@@app:1"])), @"");
+    assert_snapshot!(narrow(&context.run(&["base", "detect", "@@app:1"])), @"
+    exit: 0
+    --- stdout
+    IMAGE PLATFORM BASE LAYERS CONFIDENCE EVIDENCE DIGEST
+    [HOST]/app:1 linux/amd64 [HOST]/base:1 2 of 3 verified known-base [OLD linux/amd64]
+    [HOST]/app:1 linux/arm64 [HOST]/base:1 2 of 3 verified known-base [OLD linux/arm64]
+
+    --- stderr
+    ");
     context.push("base:1", &families().new.graph());
-    assert_snapshot!(context.run(&["base", "index", "update"]), @"");
+    assert_snapshot!(context.run(&["base", "index", "update"]), @"
+    exit: 0
+    --- stdout
+
+    --- stderr
+    read 1 tag: 2 bases new, 4 known in home/.local/share/palan/bases.jsonl
+    ");
     let ls = context.run(&["base", "index", "ls", "--format", "json"]).ok();
     let listed: serde_json::Value = serde_json::from_slice(&ls.stdout).unwrap();
     assert_eq!(listed.as_array().unwrap().len(), 4);
@@ -73,9 +117,21 @@ fn an_index_of_known_bases_is_kept() {
     let ls = context.run(&["base", "index", "ls", "@@base:1"]).ok();
     assert_eq!(ls.text().lines().count(), 5, "{ls}");
     context.run(&["base", "index", "push", "@@team/bases:1"]).ok();
-    assert_snapshot!(context.run(&["base", "index", "rm", "@@base"]), @"");
+    assert_snapshot!(context.run(&["base", "index", "rm", "@@base"]), @"
+    exit: 0
+    --- stdout
+
+    --- stderr
+    forgot 4 bases, 0 known in home/.local/share/palan/bases.jsonl
+    ");
     assert_eq!(context.run(&["base", "index", "ls"]).ok().text(), "");
-    assert_snapshot!(context.run(&["base", "index", "pull", "@@team/bases:1", "--known", "pulled"]), @"");
+    assert_snapshot!(context.run(&["base", "index", "pull", "@@team/bases:1", "--known", "pulled"]), @"
+    exit: 0
+    --- stdout
+
+    --- stderr
+    pulled is now what [HOST]/team/bases:1 holds
+    ");
     context.run(&["base", "detect", "@@app:1", "--known", "pulled"]).ok();
     assert_eq!(context.run(&["base", "detect", "@@app:1"]).code, Some(6));
     assert_eq!(context.left(), ["pulled"]);
@@ -84,12 +140,46 @@ fn an_index_of_known_bases_is_kept() {
 #[test]
 fn an_index_that_is_not_there_or_is_something_else() {
     let context = context();
-    assert_snapshot!(context.run(&["base", "detect", "@@app:1", "--known", "none"]), @"");
+    assert_snapshot!(context.run(&["base", "detect", "@@app:1", "--known", "none"]), @"
+    exit: 3
+    --- stdout
+
+    --- stderr
+    error: cannot read none
+      caused by: No such file or directory (os error 2)
+    ");
     context.write("other", "something else\n");
-    assert_snapshot!(context.run(&["base", "detect", "@@app:1", "--known", "other"]), @"");
-    assert_snapshot!(context.run(&["base", "index", "update", "--known", "none"]), @"");
-    assert_snapshot!(context.run(&["base", "index", "add", "Not A Name"]), @"");
-    assert_snapshot!(context.run(&["base", "index", "add", "@@base:9", "--known", "none"]), @"");
+    assert_snapshot!(context.run(&["base", "detect", "@@app:1", "--known", "other"]), @"
+    exit: 7
+    --- stdout
+
+    --- stderr
+    error: other: it is not an index of known bases: the first line: expected value at line 1 column 1
+    ");
+    assert_snapshot!(context.run(&["base", "index", "update", "--known", "none"]), @"
+    exit: 3
+    --- stdout
+
+    --- stderr
+    error: cannot read none
+      caused by: No such file or directory (os error 2)
+    ");
+    assert_snapshot!(context.run(&["base", "index", "add", "Not A Name"]), @r#"
+    exit: 2
+    --- stdout
+
+    --- stderr
+    error: invalid value 'Not A Name' for '<REPO[:TAG-PATTERN]>...': invalid reference "Not A Name": repository (at position 0): 'N' is upper case, repository names are lower case
+
+    For more information, try '--help'.
+    "#);
+    assert_snapshot!(context.run(&["base", "index", "add", "@@base:9", "--known", "none"]), @"
+    exit: 3
+    --- stdout
+
+    --- stderr
+    error: 9 was not found in [HOST]/base
+    ");
     assert_eq!(context.left(), ["other"]);
 }
 
@@ -97,18 +187,52 @@ fn an_index_that_is_not_there_or_is_something_else() {
 fn stale_bases_end_with_a_code_of_their_own() {
     let context = context();
     hinted(&context);
-    assert_snapshot!(narrow(&context.run(&["base", "stale", "@@hinted:1"])), @"");
+    assert_snapshot!(narrow(&context.run(&["base", "stale", "@@hinted:1"])), @"
+    exit: 0
+    --- stdout
+    IMAGE PLATFORM STATUS BASE NEWER TAGS NOW
+    [HOST]/hinted:1 linux/amd64 current [HOST]/base:1
+
+    --- stderr
+    ");
     let list = format!("# ours\n\n{}/hinted:1 # one\n", context.host());
     context.write("list", &list);
     context.run(&["base", "stale", "--from", "list"]).ok();
     context.push("base:2", &families().new.graph());
-    assert_snapshot!(narrow(&context.run(&["base", "stale", "--from", "list"])), @"");
+    assert_snapshot!(narrow(&context.run(&["base", "stale", "--from", "list"])), @"
+    exit: 10
+    --- stdout
+    IMAGE PLATFORM STATUS BASE NEWER TAGS NOW
+    [HOST]/hinted:1 linux/amd64 newer-tag [HOST]/base:1 2
+
+    --- stderr
+    ");
     context.run(&["base", "stale", "--from", "list", "--same-tag"]).ok();
     context.push("base:1", &families().new.graph());
-    assert_snapshot!(narrow(&context.run_input(&["base", "stale", "--from", "-", "@@app:1"], list.as_bytes())), @"");
+    assert_snapshot!(narrow(&context.run_input(&["base", "stale", "--from", "-", "@@app:1"], list.as_bytes())), @"
+    exit: 10
+    --- stdout
+    IMAGE PLATFORM STATUS BASE NEWER TAGS NOW
+    [HOST]/app:1 linux/amd64 unknown
+    [HOST]/app:1 linux/arm64 unknown
+    [HOST]/hinted:1 linux/amd64 moved [HOST]/base:1 2 [NEW linux/amd64]
+
+    --- stderr
+    ");
     assert_eq!(context.run(&["base", "stale", "@@app:1"]).code, Some(6));
     let ran = context.run(&["base", "stale", "@@hinted:1", "--format", "json"]);
     let json: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
     assert_eq!((ran.code, json[0]["platforms"][0]["status"].as_str()), (Some(10), Some("moved")));
-    assert_snapshot!(context.run(&["base", "stale"]), @"");
+    assert_snapshot!(context.run(&["base", "stale"]), @"
+    exit: 2
+    --- stdout
+
+    --- stderr
+    error: the following required arguments were not provided:
+      <IMAGE>...
+
+    Usage: palan base stale <IMAGE>...
+
+    For more information, try '--help'.
+    ");
 }

@@ -65,14 +65,18 @@ fn show(found: &[Detection], session: &Session) -> Result {
             session.ui.note(format!("{} ({}): {note}", detection.image, platform.platform));
         }
     }
+    if found.iter().any(Detection::is_unknown) {
+        let text = "images that say nothing are recognised by the bases that palan knows";
+        session.ui.note(format!("{text}: palan base index add REPO"));
+    }
     Ok(())
 }
 
 fn row(image: &str, platform: &PlatformBase) -> [String; 7] {
     let (image, name) = (image.to_owned(), platform.platform.clone());
     let Some(base) = &platform.base else {
-        let base = if platform.scratch { "scratch" } else { "unknown" };
-        let layers = format!("0 of {}", platform.layers);
+        let (base, boundary) = if platform.scratch { ("scratch", "0") } else { ("unknown", "?") };
+        let layers = format!("{boundary} of {}", platform.layers);
         return [image, name, base.to_owned(), layers, String::new(), String::new(), String::new()];
     };
     let boundary = base.boundary.map_or_else(|| "?".to_owned(), |n| n.to_string());

@@ -2,9 +2,9 @@
 
 use std::{
     fs::File,
-    io::{Read as _, Seek as _, SeekFrom},
+    io::{self, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use super::malformed;
@@ -14,6 +14,8 @@ use crate::Error;
 pub(super) const MAX_LINE: usize = 16 << 20;
 /// How much is read at once.
 const PIECE: usize = 4 << 10;
+/// How many bytes of a line hold its key, whatever the digest's algorithm.
+const HEAD: usize = 160;
 /// How every line but the first begins.
 const START: &[u8] = br#"{"chain":""#;
 
@@ -21,7 +23,7 @@ const START: &[u8] = br#"{"chain":""#;
 #[derive(Debug)]
 pub(super) struct Lines {
     path: PathBuf,
-    file: Mutex<File>,
+    input: Mutex<Input>,
     /// Where the sorted lines begin and end.
     begin: u64,
     end: u64,
@@ -31,101 +33,133 @@ impl Lines {
     /// The first line, and the others.
     pub(super) fn open(path: &Path, file: File) -> Result<(Vec<u8>, Self), Error> {
         let end = file.metadata().map_err(Error::io("read", path))?.len();
-        let mut lines = Self { path: path.to_owned(), file: Mutex::new(file), begin: 0, end };
-        let first = lines.line_at(0)?;
+        let input = Mutex::new(Input { file, at: 0, piece: Vec::new() });
+        let mut lines = Self { path: path.to_owned(), input, begin: 0, end };
+        let first = lines.search().line_at(0)?;
         lines.begin = (first.len() as u64 + 1).min(end);
         Ok((first, lines))
     }
 
     /// The lines with this key, without their line breaks.
     pub(super) fn with_key(&self, key: &str) -> Result<Vec<Vec<u8>>, Error> {
-        let mut at = self.lower_bound(key)?;
+        let mut search = self.search();
+        let mut at = search.lower_bound(key)?;
         let mut found = Vec::new();
-        while at < self.end && self.key_at(at)? == key {
-            let line = self.line_at(at)?;
+        while at < self.end && search.key_at(at)? == key {
+            let line = search.line_at(at)?;
             at += line.len() as u64 + 1;
             found.push(line);
         }
         Ok(found)
     }
 
+    fn search(&self) -> Search<'_> {
+        Search { lines: self, input: self.input.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
+}
+
+/// The file, and the piece that was read last.
+#[derive(Debug)]
+struct Input {
+    file: File,
+    at: u64,
+    piece: Vec<u8>,
+}
+
+impl Input {
+    /// What there is from `at` on: as many bytes as are needed, if the file has them, or more.
+    fn get(&mut self, at: u64, needed: usize) -> io::Result<&[u8]> {
+        let inside = at.checked_sub(self.at).and_then(|n| usize::try_from(n).ok());
+        let start = match inside.filter(|n| n + needed <= self.piece.len()) {
+            Some(start) => start,
+            None => {
+                self.piece.clear();
+                self.at = at;
+                self.file.seek(SeekFrom::Start(at))?;
+                (&mut self.file).take(PIECE.max(needed) as u64).read_to_end(&mut self.piece)?;
+                0
+            }
+        };
+        Ok(&self.piece[start..])
+    }
+}
+
+struct Search<'a> {
+    lines: &'a Lines,
+    input: MutexGuard<'a, Input>,
+}
+
+impl Search<'_> {
     /// Where the first line starts whose key is not below `key`; the end, if there is none.
-    fn lower_bound(&self, key: &str) -> Result<u64, Error> {
+    fn lower_bound(&mut self, key: &str) -> Result<u64, Error> {
         // Lines that start before `low` are below the key, those that start at `high` or after it are not.
-        let (mut low, mut high) = (self.begin, self.end);
-        while low < high {
+        let (mut low, mut high) = (self.lines.begin, self.lines.end);
+        while high - low > PIECE as u64 {
             let middle = low + (high - low) / 2;
-            let (start, found) = self.first_from(middle, high)?;
-            match found {
-                Some(found) if found.as_str() < key => low = start + 1,
-                _ => high = middle,
+            let start = self.start_from(middle)?;
+            match start < high && self.key_at(start)?.as_str() < key {
+                true => low = start + 1,
+                false => high = middle,
             }
         }
-        self.start_from(low)
-    }
-
-    /// The first line that starts at `offset` or after it, and its key if it starts before `before`.
-    fn first_from(&self, offset: u64, before: u64) -> Result<(u64, Option<String>), Error> {
-        let start = self.start_from(offset)?;
-        let key = if start < before { Some(self.key_at(start)?) } else { None };
-        Ok((start, key))
+        let mut at = self.start_from(low)?;
+        while at < high && self.key_at(at)?.as_str() < key {
+            at = self.start_from(at + 1)?;
+        }
+        Ok(at)
     }
 
     /// Where the first line starts that starts at `offset` or after it.
-    fn start_from(&self, offset: u64) -> Result<u64, Error> {
-        if offset <= self.begin || offset >= self.end {
-            return Ok(offset.clamp(self.begin, self.end));
+    fn start_from(&mut self, offset: u64) -> Result<u64, Error> {
+        let (begin, end) = (self.lines.begin, self.lines.end);
+        if offset <= begin || offset >= end {
+            return Ok(offset.clamp(begin, end));
         }
         // A line starts where the byte before is a line break.
         let mut at = offset - 1;
-        while at < self.end {
-            let piece = self.read(at, PIECE)?;
-            if let Some(n) = piece.iter().position(|b| *b == b'\n') {
-                return Ok(at + n as u64 + 1);
+        while at < end {
+            match self.line_break(at, at + 1 - offset)? {
+                (n, true) => return Ok(at + n as u64 + 1),
+                (n, false) => at += n as u64,
             }
-            at += self.progress(at - offset.min(at), &piece)?;
         }
-        Ok(self.end)
+        Ok(end)
     }
 
-    fn line_at(&self, start: u64) -> Result<Vec<u8>, Error> {
+    fn line_at(&mut self, start: u64) -> Result<Vec<u8>, Error> {
         let mut line = Vec::new();
-        while start + (line.len() as u64) < self.end {
-            let piece = self.read(start + line.len() as u64, PIECE)?;
-            if let Some(n) = piece.iter().position(|b| *b == b'\n') {
-                line.extend_from_slice(&piece[..n]);
-                break;
-            }
-            self.progress(line.len() as u64, &piece)?;
-            line.extend_from_slice(&piece);
+        let mut done = false;
+        while !done && start + (line.len() as u64) < self.lines.end {
+            let at = start + line.len() as u64;
+            let (n, found) = self.line_break(at, line.len() as u64)?;
+            line.extend_from_slice(&self.get(at, n)?[..n]);
+            done = found;
         }
         Ok(line)
     }
 
-    /// How far a piece without a line break leads, of a line of which `before` bytes were read.
-    fn progress(&self, before: u64, piece: &[u8]) -> Result<u64, Error> {
-        if piece.is_empty() || before > MAX_LINE as u64 {
-            return Err(malformed(&self.path, "a line is too long, or the file became shorter meanwhile"));
+    /// How many bytes there are before a line break, and whether it is there or more has to be read; `before` bytes of
+    /// the line were read already.
+    fn line_break(&mut self, at: u64, before: u64) -> Result<(usize, bool), Error> {
+        let piece = self.get(at, 1)?;
+        let (length, found) = (piece.len(), piece.iter().position(|b| *b == b'\n'));
+        if length == 0 || before > MAX_LINE as u64 {
+            let reason = "a line is too long, or the file became shorter meanwhile";
+            return Err(malformed(&self.lines.path, reason));
         }
-        Ok(piece.len() as u64)
+        Ok((found.unwrap_or(length), found.is_some()))
     }
 
-    fn key_at(&self, start: u64) -> Result<String, Error> {
-        let head = self.read(start, 160)?;
+    fn key_at(&mut self, start: u64) -> Result<String, Error> {
+        let head = self.get(start, HEAD)?;
         let key = head.strip_prefix(START).and_then(|rest| rest.split(|b| *b == b'"').next());
         let key = key.and_then(|key| String::from_utf8(key.to_vec()).ok());
-        key.ok_or_else(|| {
-            malformed(&self.path, &format!("the line at byte {start} does not begin with a chain ID"))
-        })
+        let reason = || format!("the line at byte {start} does not begin with a chain ID");
+        key.ok_or_else(|| malformed(&self.lines.path, &reason()))
     }
 
-    fn read(&self, at: u64, wanted: usize) -> Result<Vec<u8>, Error> {
-        let mut out = Vec::with_capacity(wanted);
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.seek(SeekFrom::Start(at))
-            .and_then(|_| file.by_ref().take(wanted as u64).read_to_end(&mut out))
-            .map_err(Error::io("read", &self.path))?;
-        Ok(out)
+    fn get(&mut self, at: u64, needed: usize) -> Result<&[u8], Error> {
+        self.input.get(at, needed).map_err(Error::io("read", &self.lines.path))
     }
 }
 
@@ -148,6 +182,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
         #[test]
         fn a_search_finds_what_reading_everything_finds(
             mut keys in prop::collection::vec(("[a-d]{1,3}", prop_oneof![0..40usize, 4000..9000usize]), 0..40),
