@@ -50,11 +50,12 @@ fn a_base_is_found_with_evidence() {
     exit: 6
     --- stdout
     IMAGE PLATFORM BASE LAYERS CONFIDENCE EVIDENCE DIGEST
-    [HOST]/app:1 linux/amd64 unknown 0 of 3
-    [HOST]/app:1 linux/arm64 unknown 0 of 3
+    [HOST]/app:1 linux/amd64 unknown ? of 3
+    [HOST]/app:1 linux/arm64 unknown ? of 3
     [HOST]/hinted:1 linux/amd64 [HOST]/base:1 2 of 3 verified manifest-annotation [OLD linux/amd64]
 
     --- stderr
+    note: images that say nothing are recognised by the bases that palan knows: palan base index add REPO
     ");
     let ran = context.run(&["base", "detect", "@@hinted:1", "--format", "json"]).ok();
     let json: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
