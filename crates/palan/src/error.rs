@@ -171,6 +171,9 @@ pub enum Error {
         /// Why.
         source: palan_layer::Error,
     },
+    /// The layers that were named cannot be told.
+    #[error(transparent)]
+    Unresolved(#[from] crate::select::Unresolved),
     /// The manifest's family cannot hold a layer.
     #[error("{image} is a {family} image and cannot hold the layer {layer} of type {media_type}")]
     Family {

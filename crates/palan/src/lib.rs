@@ -20,6 +20,7 @@ mod once;
 pub mod place;
 pub mod rebase;
 pub mod source;
+pub mod select;
 pub mod tree;
 pub mod validate;
 pub mod verdict;

@@ -3,6 +3,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Choice, ConfigPolicy, Merged, Note, OnConflict, Reason, merge};
 
+#[allow(clippy::needless_pass_by_value)]
 fn document(config: Value) -> Map<String, Value> {
     let value = json!({"architecture": "amd64", "os": "linux", "config": config});
     value.as_object().cloned().unwrap_or_default()
@@ -145,7 +146,8 @@ fn the_search_path_is_merged_token_by_token() {
     const DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let app_first = format!("/app:{DEFAULT}");
     // Old base, image, new base, result, whether it is a conflict.
-    let rows: &[(Option<&str>, Option<&str>, Option<&str>, Option<&str>, bool)] = &[
+    type Path<'a> = Option<&'a str>;
+    let rows: &[(Path<'_>, Path<'_>, Path<'_>, Path<'_>, bool)] = &[
         (Some("/a:/b"), Some("/a:/b"), Some("/j:/a:/b"), Some("/j:/a:/b"), false),
         (Some("/a:/b"), Some("/app:/a:/b"), Some("/j:/a:/b"), Some("/app:/j:/a:/b"), false),
         (Some("/a:/b"), Some("/a:/b:/app"), Some("/a"), Some("/a:/app"), false),
@@ -204,7 +206,8 @@ fn windows_has_its_own_names_and_separators() {
 #[test]
 fn variables_keep_a_builders_order_and_else_the_images() {
     let env = |vars: &[&str]| json!({"Env": vars});
-    let rows: [(&[&str], &[&str], &[&str], &[&str]); 4] = [
+    type Variables = &'static [&'static str];
+    let rows: [(Variables, Variables, Variables, Variables); 4] = [
         // As a builder writes them: what the base adds stands where a rebuild has it.
         (&["P=1", "Q=1"], &["P=1", "Q=1", "A=1"], &["Q=1", "N=1", "P=1"], &["Q=1", "N=1", "P=1", "A=1"]),
         (&["P=1"], &["P=2", "A=1"], &["P=1", "N=1"], &["P=2", "N=1", "A=1"]),
