@@ -49,6 +49,7 @@ fn of_palan(error: &palan::Error) -> Code {
         E::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Code::NotFound,
         E::Client(error) => of_client(error),
         E::NoPlatform { .. } | E::WrongPlatform { .. } => Code::NotFound,
+        E::Unresolved(error) => of_selection(&error.reason),
         E::Damaged { .. }
         | E::Document { .. }
         | E::Malformed { .. }
@@ -62,6 +63,14 @@ fn of_palan(error: &palan::Error) -> Code {
         E::NotHere { .. } => Code::NotFound,
         E::OtherDigest { .. } => Code::Usage,
         _ => Code::Failure,
+    }
+}
+
+fn of_selection(reason: &palan::select::Reason) -> Code {
+    use palan::select::Reason as R;
+    match reason {
+        R::Ambiguous { .. } | R::Several(_) | R::Twice(_) => Code::Usage,
+        _ => Code::NotFound,
     }
 }
 
@@ -97,6 +106,10 @@ fn hint_for_palan(error: &palan::Error) -> Option<String> {
             "give the base that the image was really built on with --old-base, by digest if its tag has moved since"
                 .to_owned(),
         ),
+        E::Unresolved(error) => match &error.reason {
+            palan::select::Reason::Twice(_) => None,
+            _ => Some(format!("palan inspect {} shows the layers; they are counted from 1", error.image)),
+        },
         E::BaseUnknown { which, .. } => Some(format!("name it with --{which}-base")),
         E::Refused { verdict, .. } => {
             Some(format!("--explain tells why; --accept {verdict} does it all the same"))

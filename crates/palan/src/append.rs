@@ -7,18 +7,17 @@ use std::{
     sync::Arc,
 };
 
-use palan_core::{
-    Compression, Digest, Document, Family, Kind, MediaType, Platform, PlatformPattern, annotation, view,
-};
+use async_trait::async_trait;
+use palan_core::{Compression, Digest, Document, Family, MediaType, Platform, PlatformPattern, annotation};
 use palan_layer::{Packing, pack_layer};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Error, Observer,
+    Error,
     copy::{self, Options, Summary},
-    image::{self, Image},
-    index::{self, Replaced},
-    place::{Layout, Location, Memory, Overlay, Places, PutAs, Source},
+    grow::{self, Grown, Layers, Top},
+    image::Image,
+    place::{Layout, Location, Overlay, Places, PutAs, Source},
 };
 
 /// What to append, and to what.
@@ -89,26 +88,21 @@ pub async fn append(places: &Places, request: Request, options: &Options) -> Res
     for layer in request.layers {
         layers.push(pack(Arc::clone(&spool), layer, family, request.compression).await?);
     }
-    let new = Memory::new();
-    let mut work = Work {
-        layers: &layers,
-        new: &new,
-        hints: None,
-        platforms: &request.platforms,
-        observer: &options.observer,
-    };
-    let (root, rest): (Document, Arc<dyn Source>) = match base {
+    let mut work = Work { layers: &layers, hints: None };
+    let (grown, rest): (Grown, Arc<dyn Source>) = match base {
         None => (work.empty(&request.empty_platform)?, spool.clone()),
         Some((source, root, location)) => {
             work.hints = request
                 .base_annotations
                 .then(|| location.reference().and_then(palan_core::Reference::base_name));
-            (work.append(source.as_ref(), root).await?, source)
+            (grow::grow(source.as_ref(), root, &request.platforms, &work).await?, source)
         }
     };
-    let mut overlay = Overlay::new(new, rest);
+    grown.notes.iter().for_each(|note| options.observer.note(note.clone()));
+    let mut overlay = Overlay::new(grown.memory(), rest);
     overlay.route(layers.iter().map(|l| l.packed.digest), spool);
     let overlay: Arc<dyn Source> = Arc::new(overlay);
+    let root = grown.root;
     let digest = root.digest();
     let role = PutAs::at(&request.target, digest)?;
     let target = places.target(&request.target)?.place;
@@ -150,16 +144,13 @@ async fn pack(
 
 struct Work<'a> {
     layers: &'a [Packed],
-    new: &'a Memory,
     /// Write base hints; the base's name, where it has one.
     hints: Option<Option<String>>,
-    platforms: &'a [PlatformPattern],
-    observer: &'a Observer,
 }
 
 impl Work<'_> {
     /// An image of nothing but the layers.
-    fn empty(&self, platform: &Platform) -> Result<Document, Error> {
+    fn empty(&self, platform: &Platform) -> Result<Grown, Error> {
         let mut config = json!({"architecture": platform.architecture, "os": platform.os});
         if let Some(variant) = &platform.variant {
             config["variant"] = json!(variant);
@@ -167,95 +158,27 @@ impl Work<'_> {
         config["config"] = json!({});
         config["rootfs"] = json!({"type": "layers", "diff_ids": []});
         config["history"] = json!([]);
+        let tops = self.tops("an empty image", Family::Oci)?;
         let config = Document::from_value(&config, MediaType::OCI_CONFIG)?;
-        let config = config.edit(|json| self.edit_config(json, true))?.with_media_type(MediaType::OCI_CONFIG);
-        self.new.add_document_blob(&config);
+        let config = config.edit(|json| grow::edit_config(json, &tops, true))?;
+        let config = config.with_media_type(MediaType::OCI_CONFIG);
+        let layers: Vec<Value> = tops.into_iter().map(|top| top.descriptor).collect();
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": MediaType::OCI_MANIFEST,
             "config": config.descriptor(),
-            "layers": self.descriptors("an empty image", Family::Oci)?,
+            "layers": layers,
         });
-        let manifest = Document::from_value(&manifest, MediaType::OCI_MANIFEST)?;
-        self.new.add_document(&manifest);
-        Ok(manifest)
-    }
-
-    async fn append(&self, source: &dyn Source, root: Document) -> Result<Document, Error> {
-        if root.kind() != Kind::Index {
-            return self.single(source, root).await;
-        }
-        let index: view::Index = image::parsed(source, &root)?;
-        let mut replaced = Replaced::new();
-        for (entry, platform) in image::platforms(source, &root).await? {
-            if self.platforms.is_empty() || self.platforms.iter().any(|p| p.matches(&platform)) {
-                let child = source.document(&entry.digest.into()).await?;
-                replaced.insert(entry.digest, self.image(source, child).await?);
-            }
-        }
-        let subjects = index::subjects(source, &index).await?;
-        if replaced.is_empty() {
-            let found = index.manifests.into_iter().filter_map(|e| e.platform).collect();
-            let image = format!("{}@{}", source.name(), root.digest());
-            return Err(Error::NoPlatform { image, wanted: self.wanted(), found });
-        }
-        let (edited, notes) =
-            index::rewrite(&root, &replaced, &subjects, |_, _| {}, |_| index::Orphan::Drop)?;
-        notes.into_iter().for_each(|note| self.observer.note(note));
-        self.new.add_document(&edited);
-        Ok(edited)
-    }
-
-    async fn single(&self, source: &dyn Source, manifest: Document) -> Result<Document, Error> {
-        let image = Image::load(source, manifest.clone()).await?;
-        let found = image.platform();
-        if self.platforms.is_empty() || self.platforms.iter().any(|p| p.matches(&found)) {
-            return self.image(source, manifest).await;
-        }
-        Err(Error::WrongPlatform { image: image.name, wanted: self.wanted(), found })
-    }
-
-    fn wanted(&self) -> String {
-        self.platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-    }
-
-    async fn image(&self, source: &dyn Source, manifest: Document) -> Result<Document, Error> {
-        let image = Image::load(source, manifest).await?;
-        let layers = self.descriptors(&image.name, image.manifest.family())?;
-        let steps = image.config_view.history.iter().filter(|h| !h.empty_layer).count();
-        let whole = steps == image.manifest_view.layers.len();
-        let config = image.config.edit(|json| self.edit_config(json, whole))?;
-        let config = config.with_media_type(image.config.media_type().clone());
-        let edited = image.manifest.edit(|json| {
-            json["config"]["digest"] = json!(config.digest());
-            json["config"]["size"] = json!(config.size());
-            if let Some(config) = json.get_mut("config").and_then(Value::as_object_mut) {
-                config.shift_remove("data");
-            }
-            match json.get_mut("layers").and_then(Value::as_array_mut) {
-                Some(all) => all.extend(layers),
-                None => drop(json.insert("layers".into(), layers.into())),
-            }
-            if let Some(name) = &self.hints {
-                if !json.get("annotations").is_some_and(Value::is_object) {
-                    json.insert("annotations".into(), json!({}));
-                }
-                if let Some(name) = name {
-                    json["annotations"][annotation::BASE_NAME] = json!(name);
-                }
-                json["annotations"][annotation::BASE_DIGEST] = json!(image.manifest.digest());
-            }
-        })?;
-        self.new.add_document_blob(&config);
-        self.new.add_document(&edited);
-        Ok(edited)
+        let root = Document::from_value(&manifest, MediaType::OCI_MANIFEST)?;
+        let (documents, configs) = (vec![root.clone()], vec![config]);
+        Ok(Grown { root, documents, configs, images: Vec::new(), notes: Vec::new() })
     }
 
     /// Fails where the family has no media type for a layer: an OCI index may list Docker images, and layers are packed
     /// for the index's family.
-    fn descriptors(&self, image: &str, family: Family) -> Result<Vec<Value>, Error> {
-        let describe = |layer: &Packed| {
-            let Packed { packed, .. } = layer;
+    fn tops(&self, image: &str, family: Family) -> Result<Vec<Top>, Error> {
+        let top = |layer: &Packed| {
+            let Packed { packed, name } = layer;
             let described = packed.descriptor(family).ok_or_else(|| Error::Family {
                 image: image.to_owned(),
                 family,
@@ -264,28 +187,27 @@ impl Work<'_> {
                     .descriptor(Family::Oci)
                     .map_or_else(|| packed.compression.to_string(), |d| d.media_type.to_string()),
             })?;
-            Ok(json!(described))
+            let history = json!({"created_by": format!("palan append {name}")});
+            Ok(Top { descriptor: json!(described), diff_id: packed.diff_id, history })
         };
-        self.layers.iter().map(describe).collect()
+        self.layers.iter().map(top).collect()
+    }
+}
+
+#[async_trait]
+impl Layers for Work<'_> {
+    async fn on(&self, image: &Image, _platform: &Platform) -> Result<Vec<Top>, Error> {
+        self.tops(&image.name, image.manifest.family())
     }
 
-    /// Adds diff IDs and, where the history is complete so far, an entry for each layer.
-    fn edit_config(&self, json: &mut Map<String, Value>, history_is_whole: bool) {
-        let ids = self.layers.iter().map(|l| json!(l.packed.diff_id));
-        // Images of no layers come without diff IDs at all.
-        let rootfs = json.get_mut("rootfs").and_then(Value::as_object_mut);
-        match rootfs.map(|rootfs| rootfs.entry("diff_ids").or_insert(Value::Null)) {
-            Some(Value::Array(all)) => all.extend(ids),
-            Some(none) => *none = ids.collect(),
-            None => {}
+    fn touch(&self, image: &Image, manifest: &mut Map<String, Value>) {
+        let Some(name) = &self.hints else { return };
+        if !manifest.get("annotations").is_some_and(Value::is_object) {
+            manifest.insert("annotations".into(), json!({}));
         }
-        let entries = self.layers.iter().map(|l| json!({"created_by": format!("palan append {}", l.name)}));
-        if !history_is_whole {
-            return;
+        if let Some(name) = name {
+            manifest["annotations"][annotation::BASE_NAME] = json!(name);
         }
-        match json.get_mut("history") {
-            Some(Value::Array(history)) => history.extend(entries),
-            _ => drop(json.insert("history".into(), entries.collect())),
-        }
+        manifest["annotations"][annotation::BASE_DIGEST] = json!(image.manifest.digest());
     }
 }

@@ -3,6 +3,9 @@
 //! *Places* ([`place`]) are where images are: registries, OCI layouts, archives, memory. *Operations* take any place:
 //! [`copy`](mod@copy) moves graphs of content, [`rebase`] replaces an image's base, [`base`] finds out what that is,
 //! [`append`] adds layers, [`inspect`] and [`tree`] look, [`validate`] checks every byte.
+//! [`copy`](mod@copy) moves graphs of content, [`rebase`] replaces an image's base, [`append`] adds layers,
+//! [`pick`] copies them from another image,
+//! [`inspect`] and [`tree`] look, [`validate`] checks every byte.
 //!
 //! Nothing here prints, reads the environment or knows a home directory; operations tell an [`Observer`] what happens.
 
@@ -12,11 +15,13 @@ pub mod copy;
 mod error;
 mod event;
 mod files;
+mod grow;
 pub mod image;
 mod index;
 pub mod inspect;
 pub mod listings;
 mod once;
+pub mod pick;
 pub mod place;
 pub mod rebase;
 pub mod source;

@@ -1,6 +1,6 @@
 //! Which layers of an image are meant: by number, digest, diff ID or history.
 
-use std::{fmt, ops::Range, str::FromStr};
+use std::{collections::HashSet, fmt, ops::Range, str::FromStr};
 
 use palan_core::Digest;
 
@@ -88,6 +88,24 @@ pub enum Reason {
     /// One layer is needed, and several were named.
     #[error("\"{0}\" is several layers, one is needed")]
     Several(LayerSelector),
+    /// A layer was named more than once.
+    #[error("layer {0} is named twice")]
+    Twice(usize),
+}
+
+/// The layers that several selectors mean, counted from 0, in the order of the selectors: each once, or it is an error.
+pub fn resolve_all(selectors: &[LayerSelector], image: &Image) -> Result<Vec<usize>, Unresolved> {
+    let mut out = Vec::new();
+    let mut seen = HashSet::new();
+    for selector in selectors {
+        for layer in selector.resolve(image)? {
+            if !seen.insert(layer) {
+                return Err(Unresolved { image: image.name.clone(), reason: Reason::Twice(layer + 1) });
+            }
+            out.push(layer);
+        }
+    }
+    Ok(out)
 }
 
 impl LayerSelector {

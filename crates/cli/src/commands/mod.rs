@@ -15,6 +15,7 @@ mod digest;
 mod docs;
 mod dry;
 mod inspect;
+mod layers;
 mod ls;
 mod manifest;
 mod pull;
@@ -48,6 +49,7 @@ pub(crate) enum Command {
     #[command(hide = true)]
     Docs(docs::Args),
     Inspect(inspect::Args),
+    Layers(layers::Args),
     Ls(ls::Args),
     Manifest(manifest::Args),
     Pull(pull::Args),
@@ -76,6 +78,7 @@ pub(crate) fn run(command: Command, session: &Session) -> Result {
         Command::Demo(args) => session.block_on(demo::run(&args, session)),
         Command::Digest(args) => session.block_on(digest::run(&args, session)),
         Command::Inspect(args) => session.block_on(inspect::run(&args, session)),
+        Command::Layers(args) => session.block_on(layers::run(&args, session)),
         Command::Ls(args) => session.block_on(ls::run(&args, session)),
         Command::Manifest(args) => session.block_on(manifest::run(&args, session)),
         Command::Pull(args) => session.block_on(pull::run(&args, session)),

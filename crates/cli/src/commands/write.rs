@@ -1,6 +1,7 @@
 //! What the writing verbs share.
 
-use palan::copy::Summary;
+use palan::{copy::Summary, place::Location};
+use palan_core::Digest;
 
 use crate::ui::text;
 
@@ -20,5 +21,19 @@ pub(super) fn summary(summary: &Summary) -> String {
     match parts.is_empty() {
         true => "everything was there".to_owned(),
         false => parts.join(", "),
+    }
+}
+
+/// What a script goes on with: the full reference of a result, by digest.
+pub(super) fn reference(target: &Location, digest: Digest) -> String {
+    match target {
+        Location::Registry(reference) => reference.repository().with_digest(digest).to_string(),
+        Location::Layout { path, .. } => {
+            Location::Layout { path: path.clone(), selector: Some(digest.into()) }.to_string()
+        }
+        Location::Archive { path, format, .. } => {
+            Location::Archive { path: path.clone(), format: *format, selector: Some(digest.into()) }
+                .to_string()
+        }
     }
 }

@@ -43,6 +43,10 @@ pub enum FindingKind {
     Subject,
     /// The new base has no name that could be written as a hint.
     BaseUnnamed,
+    /// A layer was made for another platform.
+    OtherPlatform,
+    /// The image has the layer already.
+    LayerRepeated,
 }
 
 impl Finding {

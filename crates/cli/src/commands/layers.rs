@@ -1,0 +1,153 @@
+use clap::Subcommand;
+use palan::{
+    pick::{self, Outcome, PlatformReport, Report, Request},
+    place::Location,
+    rebase::Finding,
+    select::LayerSelector,
+};
+use serde::Serialize;
+
+use crate::{args::ReportFormat, exit::Result, session::Session, ui::text};
+
+/// Work with single layers
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Pick(Box<Pick>),
+}
+
+/// Copy chosen layers of an image, with their history, on top of another image
+///
+/// A layer is named by its number, the lowest being 1, a range (2..4 is three layers), its digest, its diff ID, or a
+/// part of its history that no other layer has. The layer that is named first comes lowest. Every platform of an index
+/// gets the layers of the source's image for that platform, or those that --platform chooses, inside the index. What a
+/// layer needs beneath it does not come along. Prints the full reference of the result, by digest.
+///
+/// Inside one registry no layer is downloaded.
+#[derive(clap::Args)]
+struct Pick {
+    /// The image that has the layers
+    #[arg(value_name = "SRC")]
+    source: Location,
+
+    /// A layer, or a range of layers
+    #[arg(value_name = "LAYER", required = true)]
+    layers: Vec<LayerSelector>,
+
+    /// The image to put them on
+    #[arg(long, value_name = "IMAGE")]
+    onto: Location,
+
+    /// Where to put the result
+    #[arg(short = 't', long = "tag", value_name = "IMAGE")]
+    tag: Location,
+
+    /// Take the layers of a single image for every platform: right for layers without programs only
+    #[arg(long)]
+    any_platform: bool,
+
+    /// Say what would be done, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// The form of the report
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    format: ReportFormat,
+}
+
+pub(super) async fn run(args: &Args, session: &Session) -> Result {
+    match &args.command {
+        Command::Pick(args) => run_pick(args, session).await,
+    }
+}
+
+async fn run_pick(args: &Pick, session: &Session) -> Result {
+    let request = Request {
+        source: args.source.clone(),
+        layers: args.layers.clone(),
+        onto: args.onto.clone(),
+        target: args.tag.clone(),
+        platforms: session.global.platforms(),
+        any_platform: args.any_platform,
+    };
+    let places = session.places()?;
+    let plan = pick::plan(&places, &request).await?;
+    match (args.dry_run, args.format) {
+        (true, ReportFormat::Json) => return session.ui.json(plan.report()),
+        (true, ReportFormat::Text) => return session.ui.line(describe(plan.report())),
+        (false, _) => {}
+    }
+    let report = plan.report();
+    report.findings.iter().for_each(|finding| session.ui.note(on_platform(finding)));
+    let progress = session.ui.progress();
+    let outcome = pick::apply(&places, &plan, &session.copy_options(&progress)).await?;
+    drop(progress);
+    let reference = super::write::reference(plan.target(), outcome.digest);
+    session.ui.say(format!("{}: {}", said(report), super::write::summary(&outcome.summary)));
+    match args.format {
+        ReportFormat::Text => session.ui.line(reference),
+        ReportFormat::Json => session.ui.json(&Done { reference, report, outcome }),
+    }
+}
+
+/// A report of what was done: the plan and its outcome.
+#[derive(Serialize)]
+struct Done<'a> {
+    reference: String,
+    #[serde(flatten)]
+    report: &'a Report,
+    outcome: Outcome,
+}
+
+/// `picked 2 layers of a onto b for 2 platforms`
+fn said(report: &Report) -> String {
+    let mut counts: Vec<usize> = report.platforms.iter().map(|platform| platform.layers.len()).collect();
+    counts.dedup();
+    let layers = match counts[..] {
+        [one] => text::count(one, "layer"),
+        _ => "layers".to_owned(),
+    };
+    let platforms = text::count(report.platforms.len(), "platform");
+    format!("picked {layers} of {} onto {} for {platforms}", report.source, report.image)
+}
+
+fn describe(report: &Report) -> String {
+    let mut out = format!(
+        "image:  {} is {}\nlayers: {} is {}\nresult: {} would be {}\n",
+        report.image, report.digest, report.source, report.source_digest, report.target, report.new_digest
+    );
+    report.platforms.iter().for_each(|platform| out.push_str(&describe_platform(platform)));
+    if !report.findings.is_empty() {
+        out.push('\n');
+    }
+    for finding in &report.findings {
+        out.push_str(&format!("note: {}\n", on_platform(finding)));
+    }
+    out.truncate(out.trim_end().len());
+    out
+}
+
+fn describe_platform(platform: &PlatformReport) -> String {
+    let own = text::count(platform.own_layers, "layer");
+    let mut out = format!("\n{}\n  on top of {own}:\n", platform.platform);
+    for layer in &platform.layers {
+        let command = text::one_line(layer.created_by.as_deref().unwrap_or_default(), 60);
+        let line = format!("  {:>3}  {}  {}  {command}", layer.number, layer.digest, text::size(layer.size));
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out.push_str(&format!("  manifest: {} becomes {}\n", platform.digest, platform.new_digest));
+    out
+}
+
+fn on_platform(finding: &Finding) -> String {
+    match &finding.platform {
+        Some(platform) => format!("{platform}: {}", finding.text),
+        None => finding.text.clone(),
+    }
+}
