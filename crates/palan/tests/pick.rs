@@ -1,0 +1,282 @@
+//! Picking: chosen layers of one image on another, for single images and indexes, and what is refused.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::path::Path;
+
+use common::{chain, places, repository, server, store};
+use palan::{
+    Error, Location,
+    copy::Options,
+    files,
+    image::{self, Image},
+    pick::{self, Plan, Request},
+    place::{Layout, PutAs, Source},
+    rebase::FindingKind,
+    validate,
+};
+use palan_core::{Compression, Digest, Family, Kind, MediaType, Selector};
+use palan_layer::tree::Content;
+use palan_testkit::image::{
+    Attestation, Graph, History, Image as Fixture, ImageSpec, IndexSpec, Layer, LayerSpec,
+};
+use serde_json::json;
+
+fn location(folder: &Path, name: &str) -> Location {
+    format!("oci:{}:v1", folder.join(name).display()).parse().unwrap()
+}
+
+async fn publish(folder: &Path, name: &str, graph: &Graph) -> Location {
+    let layout = Layout::create(folder.join(name)).unwrap();
+    store(&layout, graph, PutAs::Tag("v1".into())).await.unwrap();
+    location(folder, name)
+}
+
+fn step(name: &str) -> Layer {
+    LayerSpec::new().file(name, name.as_bytes()).created_by(format!("COPY {name}")).build()
+}
+
+/// Layers `base`, `one`, `two`, `three`, whose files have these names.
+fn source(platform: &str, family: Family) -> Fixture {
+    let name = |n: &str| format!("{n}-{}", platform.replace('/', "-"));
+    let layers = ["base", "one", "two", "three"].map(|n| step(&name(n)));
+    ImageSpec::new(platform).family(family).layers(layers).build()
+}
+
+fn target(platform: &str, family: Family) -> Fixture {
+    ImageSpec::new(platform)
+        .family(family)
+        .layers([step("a"), step("b")])
+        .label("keep", "me")
+        .config_field("/x-unknown", json!({"n": 1.50}))
+        .manifest_field("/x-unknown", json!([null]))
+        .build()
+}
+
+fn request(source: Location, layers: &[&str], onto: Location, target: Location) -> Request {
+    Request {
+        source,
+        layers: layers.iter().map(|text| text.parse().unwrap()).collect(),
+        onto,
+        target,
+        platforms: Vec::new(),
+        any_platform: false,
+    }
+}
+
+async fn run(request: &Request) -> Result<(Plan, Digest), Error> {
+    let places = places();
+    let plan = pick::plan(&places, request).await?;
+    let outcome = pick::apply(&places, &plan, &Options::default()).await?;
+    assert_eq!(plan.report().new_digest, outcome.digest);
+    Ok((plan, outcome.digest))
+}
+
+/// Checks the result as a whole, and gives its images.
+async fn images(source: &dyn Source, digest: Digest) -> Vec<Image> {
+    let report = validate::validate(source, &digest.into(), &validate::Options::default()).await.unwrap();
+    assert_eq!(report.faults, []);
+    let root = source.document(&digest.into()).await.unwrap();
+    if root.kind() != Kind::Index {
+        return vec![Image::load(source, root).await.unwrap()];
+    }
+    let mut images = Vec::new();
+    for (entry, _) in image::platforms(source, &root).await.unwrap() {
+        let manifest = source.document(&entry.digest.into()).await.unwrap();
+        images.push(Image::load(source, manifest).await.unwrap());
+    }
+    images
+}
+
+async fn names(source: &dyn Source, image: &Image) -> Vec<String> {
+    let tree = files(source, image, Content::Digest).await.unwrap();
+    let all = ["a", "b", "base", "one", "two", "three"];
+    let platform = image.platform().to_string().replace('/', "-");
+    let all = all.iter().flat_map(|n| [(*n).to_owned(), format!("{n}-{platform}")]);
+    all.filter(|name| tree.get(name).is_some()).collect()
+}
+
+/// What the history says of the layers.
+fn steps(image: &Image) -> Vec<String> {
+    let steps = image.config_view.history.iter().filter(|h| !h.empty_layer);
+    steps.filter_map(|h| h.created_by.clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_come_with_their_history_in_the_order_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for from in [Family::Oci, Family::Docker] {
+        for onto in [Family::Oci, Family::Docker] {
+            let id = |n: &str| format!("{from}-{onto}-{n}");
+            let (src, dst) = (source("linux/amd64", from), target("linux/amd64", onto));
+            let digest = src.diff_ids()[1].to_string();
+            let src_at = publish(folder.path(), &id("src"), &src.graph()).await;
+            let dst_at = publish(folder.path(), &id("dst"), &dst.graph()).await;
+            let out = location(folder.path(), &id("out"));
+            let (plan, result) = run(&request(src_at, &["3..4", &digest], dst_at, out)).await.unwrap();
+            let layout = Layout::open(folder.path().join(id("out"))).unwrap();
+            let image = &images(&layout, result).await[0];
+            let ids =
+                [dst.diff_ids(), vec![src.diff_ids()[2], src.diff_ids()[3], src.diff_ids()[1]]].concat();
+            assert_eq!(image.config_view.rootfs.diff_ids, ids);
+            let of = |n: &str| format!("COPY {n}-linux-amd64");
+            assert_eq!(steps(image), ["COPY a".into(), "COPY b".into(), of("two"), of("three"), of("one")]);
+            assert_eq!(image.manifest.family(), onto);
+            assert!(image.manifest_view.layers.iter().all(|l| l.media_type.family() == Some(onto)));
+            let expected = ["a", "b", "one-linux-amd64", "two-linux-amd64", "three-linux-amd64"];
+            assert_eq!(names(&layout, image).await, expected);
+            assert_eq!(image.manifest.object().unwrap()["x-unknown"], json!([null]));
+            assert_eq!(image.config.object().unwrap()["x-unknown"].to_string(), r#"{"n":1.5}"#);
+            let report = plan.report();
+            assert_eq!(report.findings, []);
+            let picked: Vec<_> =
+                report.platforms[0].layers.iter().map(|l| (l.number, l.created_by.clone())).collect();
+            assert_eq!(picked, [(3, Some(of("two"))), (4, Some(of("three"))), (2, Some(of("one")))]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_platform_gets_its_own_layers() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = ["linux/amd64", "linux/arm64"];
+    let src = IndexSpec::new().images(all.map(|p| source(p, Family::Oci))).build();
+    let dst = all.map(|p| target(p, Family::Oci));
+    let index = IndexSpec::new().images(dst.clone()).attest(Attestation::Legacy).build();
+    let src_at = publish(folder.path(), "src", &src.graph()).await;
+    let dst_at = publish(folder.path(), "dst", &index.graph()).await;
+    let ask = request(src_at, &["COPY three"], dst_at, location(folder.path(), "out"));
+    let (plan, digest) = run(&ask).await.unwrap();
+    let layout = Layout::open(folder.path().join("out")).unwrap();
+    let results = images(&layout, digest).await;
+    for (image, platform) in results.iter().zip(all) {
+        let three = format!("three-{}", platform.replace('/', "-"));
+        assert_eq!(names(&layout, image).await, ["a", "b", three.as_str()]);
+    }
+    assert!(plan.report().findings.iter().all(|f| f.kind == FindingKind::AttestationDropped));
+    assert_eq!(plan.report().findings.len(), 2);
+    let news: Vec<_> = plan.report().platforms.iter().map(|p| p.new_digest).collect();
+    assert_eq!(news, results.iter().map(|i| i.manifest.digest()).collect::<Vec<_>>());
+
+    let arm = Request {
+        platforms: vec!["linux/arm64".parse().unwrap()],
+        target: location(folder.path(), "arm"),
+        ..ask
+    };
+    let (plan, digest) = run(&arm).await.unwrap();
+    let layout = Layout::open(folder.path().join("arm")).unwrap();
+    let results = images(&layout, digest).await;
+    assert_eq!(results[0].manifest.digest(), dst[0].digest(), "the other stays inside the index");
+    assert_eq!(results[1].manifest_view.layers.len(), 3);
+    assert_eq!(plan.report().platforms.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_worth_knowing_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let of =
+        |history, layers: Vec<Layer>| ImageSpec::new("linux/amd64").layers(layers).history(history).build();
+    let foreign = step("f")
+        .with_media_type(MediaType::new("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"));
+    let src = of(History::None, vec![step("x"), step("a")]);
+    let mut dst = of(History::None, vec![step("a")]);
+    let src_at = publish(folder.path(), "src", &src.graph()).await;
+    let dst_at = publish(folder.path(), "dst", &dst.graph()).await;
+    let (plan, digest) =
+        run(&request(src_at.clone(), &["1", "2"], dst_at, location(folder.path(), "out"))).await.unwrap();
+    let kinds: Vec<_> = plan.report().findings.iter().map(|f| (f.kind, f.platform.as_deref())).collect();
+    let on = Some("linux/amd64");
+    assert_eq!(
+        kinds,
+        [(FindingKind::History, on), (FindingKind::History, on), (FindingKind::LayerRepeated, on)]
+    );
+    let layout = Layout::open(folder.path().join("out")).unwrap();
+    let image = &images(&layout, digest).await[0];
+    assert!(
+        !image.config.object().unwrap().contains_key("history"),
+        "a history that is not whole is not continued"
+    );
+
+    dst = of(History::Full, vec![step("a")]);
+    let dst_at = publish(folder.path(), "dst2", &dst.graph()).await;
+    let (_, digest) =
+        run(&request(src_at, &["1"], dst_at.clone(), location(folder.path(), "out2"))).await.unwrap();
+    let layout = Layout::open(folder.path().join("out2")).unwrap();
+    let made = format!("palan layers pick {}", src.diff_ids()[0]);
+    assert_eq!(steps(&images(&layout, digest).await[0]), ["COPY a".to_owned(), made]);
+
+    let src_at = publish(folder.path(), "foreign", &of(History::Full, vec![foreign]).graph()).await;
+    let plan = pick::plan(&places(), &request(src_at, &["1"], dst_at, location(folder.path(), "none")))
+        .await
+        .unwrap();
+    assert_eq!(plan.report().findings[0].kind, FindingKind::Foreign);
+    assert!(!folder.path().join("none").exists(), "a plan writes nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_picked_is_named_and_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let zstd = LayerSpec::new().file("z", b"z").compression(Compression::Zstd).build();
+    let graphs = [
+        ("amd64", source("linux/amd64", Family::Oci).graph()),
+        ("arm64", source("linux/arm64", Family::Oci).graph()),
+        ("index", IndexSpec::new().image(source("linux/arm64", Family::Oci)).build().graph()),
+        ("zstd", ImageSpec::new("linux/amd64").layer(zstd).build().graph()),
+        ("docker", target("linux/amd64", Family::Docker).graph()),
+        ("dst", target("linux/amd64", Family::Oci).graph()),
+    ];
+    for (name, graph) in graphs {
+        publish(folder.path(), name, &graph).await;
+    }
+    let cases: [(&str, &[&str], &str, &str); 8] = [
+        ("amd64", &["5"], "dst", "there is no layer 5, the image has 4"),
+        ("amd64", &["COPY"], "dst", "\"COPY\" is 4 layers: layer 1 (COPY base-linux-amd64), layer 2"),
+        ("amd64", &["RUN"], "dst", "no layer is \"RUN\""),
+        ("amd64", &["2..4", "3"], "dst", "layer 3 is named twice"),
+        ("arm64", &["1"], "dst", "is an image for linux/arm64, not for linux/amd64"),
+        ("index", &["1"], "dst", "has no image for linux/amd64 (it has linux/arm64)"),
+        ("zstd", &["1"], "docker", "cannot hold the layer"),
+        ("amd64", &["1"], "nowhere", "nowhere"),
+    ];
+    for (source, layers, onto, expected) in cases {
+        let at = |name: &str| location(folder.path(), name);
+        let error = run(&request(at(source), layers, at(onto), at("out"))).await.map(|_| ()).unwrap_err();
+        assert!(chain(&error).contains(expected), "{source} {layers:?}: {}", chain(&error));
+        assert!(!folder.path().join("out").exists());
+    }
+    let at = |name: &str| location(folder.path(), name);
+    let any = Request { any_platform: true, ..request(at("arm64"), &["2"], at("dst"), at("any")) };
+    let (plan, _) = run(&any).await.unwrap();
+    assert_eq!(plan.report().findings[0].kind, FindingKind::OtherPlatform);
+}
+
+/// Inside one registry layers are mounted; the image's own tag is replaced only if nobody else moved it.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_registry_no_layer_moves() {
+    let server = server().await;
+    let (src, dst) = (source("linux/amd64", Family::Oci), target("linux/amd64", Family::Oci));
+    for (name, image) in [("src", &src), ("dst", &dst)] {
+        store(repository(&server, name).as_ref(), &image.graph(), PutAs::Tag("v1".into())).await.unwrap();
+    }
+    let at = |text: &str| format!("{}/{text}", server.host()).parse::<Location>().unwrap();
+    let ask = request(at("src:v1"), &["2"], at("dst:v1"), at("dst:v1"));
+    let places = places();
+    let [plan, late] = [pick::plan(&places, &ask).await.unwrap(), pick::plan(&places, &ask).await.unwrap()];
+    let outcome = pick::apply(&places, &plan, &Options::default()).await.unwrap();
+    assert_eq!(
+        (outcome.summary.blobs_moved, outcome.summary.blobs_adopted),
+        (1, 1),
+        "the config, and the layer"
+    );
+    let place = repository(&server, "dst");
+    let tagged = place.resolve(&Selector::Tag("v1".into())).await.unwrap().digest;
+    assert_eq!(tagged, outcome.digest);
+    images(place.as_ref(), tagged).await;
+    let again = pick::plan(&places, &ask).await.unwrap();
+    pick::apply(&places, &again, &Options::default()).await.unwrap();
+    let error = pick::apply(&places, &late, &Options::default()).await.unwrap_err();
+    assert!(matches!(error, Error::Moved { .. }), "{}", chain(&error));
+    server.stop().await;
+}
