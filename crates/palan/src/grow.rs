@@ -105,7 +105,7 @@ impl Grower<'_> {
             let image = format!("{}@{}", self.source.name(), root.digest());
             return Err(Error::NoPlatform { image, wanted: self.wanted(), found });
         }
-        let (root, notes) = index::rewrite(&root, &replaced, &subjects, |_, _| {})?;
+        let (root, notes) = index::rewrite(&root, &replaced, &subjects, |_, _| {}, |_| index::Orphan::Drop)?;
         let documents = images.iter().filter_map(|(old, _)| replaced.get(old).cloned());
         let documents = documents.chain([root.clone()]).collect();
         Ok(Grown { root, documents, configs, images, notes })
