@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use super::{Concern, Edit, Image, Outcome, Swap, swap::Answer, trace::Trace};
+use super::{Concern, Edit, Image, Outcome, Swap, dockerfile::Unknown, swap::Answer, trace::Trace};
 
 /// Rounds of taking back what somebody else objects to. Real files need two.
 const MAX_ROUNDS: usize = 16;
@@ -19,12 +19,9 @@ pub(super) struct Mention {
 
 enum Value {
     Image(Trace),
-    Unknown {
-        start: String,
-        reason: String,
-        template: bool,
-    },
-    /// Known to be the old base, but not to be touched.
+    Unknown(Unknown),
+    Template,
+    /// The old base, but not to be touched.
     Left(Trace, String),
 }
 
@@ -34,14 +31,12 @@ impl Mention {
     }
 
     pub(super) fn unknown(line: usize, what: &'static str, written: &str, reason: &str) -> Self {
-        let value = Value::Unknown { start: String::new(), reason: reason.to_owned(), template: false };
+        let value = Value::Unknown(Unknown { parts: Trace::default(), known: 0, reason: reason.to_owned() });
         Self { line, what, written: written.to_owned(), value, plain: None }
     }
 
     pub(super) fn template(line: usize, what: &'static str, written: &str) -> Self {
-        let value =
-            Value::Unknown { start: String::new(), reason: "is a template".to_owned(), template: true };
-        Self { line, what, written: written.to_owned(), value, plain: None }
+        Self { line, what, written: written.to_owned(), value: Value::Template, plain: None }
     }
 
     pub(super) fn left(line: usize, what: &'static str, value: Trace, reason: &str) -> Self {
@@ -54,31 +49,33 @@ impl Mention {
         Self { plain, ..self }
     }
 
-    pub(super) fn partly_known(
-        line: usize,
-        what: &'static str,
-        written: &str,
-        unknown: super::dockerfile::Unknown,
-    ) -> Self {
-        let value = Value::Unknown { start: unknown.start, reason: unknown.reason, template: false };
+    pub(super) fn partly_known(line: usize, what: &'static str, written: &str, unknown: Unknown) -> Self {
+        let value = Value::Unknown(unknown);
         Self { line, what, written: written.to_owned(), value, plain: None }
     }
 
     /// The same in a text of which this is a part that is written elsewhere.
     pub(super) fn moved(mut self, line: usize, at: &impl Fn(usize) -> Option<usize>) -> Self {
         self.line += line;
-        if let Value::Image(value) | Value::Left(value, _) = &mut self.value {
-            value.move_to(at);
+        match &mut self.value {
+            Value::Image(value) | Value::Left(value, _) => value.move_to(at),
+            Value::Unknown(unknown) => unknown.parts.move_to(at),
+            Value::Template => {}
         }
         self
     }
 
-    /// What the mention stands for, when it is known.
-    pub(super) fn text(&self) -> Option<&str> {
+    fn trace(&self) -> Option<&Trace> {
         match &self.value {
-            Value::Image(value) => Some(value.text()),
-            _ => None,
+            Value::Image(value) | Value::Left(value, _) => Some(value),
+            Value::Unknown(unknown) => Some(&unknown.parts),
+            Value::Template => None,
         }
+    }
+
+    /// What the mention stands for, as far as it is known.
+    pub(super) fn text(&self) -> Option<&str> {
+        self.trace().map(Trace::text)
     }
 
     fn answer(&self, swap: &Swap) -> Option<(Outcome, Vec<Edit>)> {
@@ -86,14 +83,12 @@ impl Mention {
             |concern, reason: &str| Some((Outcome::Left { concern, reason: reason.to_owned() }, vec![]));
         let value = match &self.value {
             Value::Image(value) => value,
-            Value::Unknown { template: true, reason, .. } => return left(Concern::Template, reason),
-            Value::Unknown { start, reason, .. } => {
+            Value::Template => return left(Concern::Template, "is a template"),
+            Value::Unknown(Unknown { parts, known, reason }) => {
+                let start = &parts.text()[..*known];
                 return swap.may_start(start).then(|| left(Concern::Unknown, reason)).flatten();
             }
-            Value::Left(value, reason) => {
-                let other = matches!(swap.rewrite(value.text()), Answer::Other);
-                return (!other).then(|| left(Concern::OldBase, reason)).flatten();
-            }
+            Value::Left(_, reason) => return left(Concern::OldBase, reason),
         };
         let replacements = match swap.rewrite(value.text()) {
             Answer::Other => return None,
@@ -130,7 +125,7 @@ impl Mention {
 /// Whether YAML, in both its versions, takes a plain tag for a string; or for a whole number, where one stood before.
 fn is_string(tag: &str, before: &str) -> bool {
     const WORDS: &[&str] = &["true", "false", "yes", "no", "on", "off", "y", "n", "null"];
-    let old = before.rsplit(':').next().unwrap_or_default();
+    let old = before.split('@').next().and_then(|name| name.rsplit(':').next()).unwrap_or_default();
     let whole = |t: &str| t.len() <= 6 && !t.starts_with('0') && t.bytes().all(|b| b.is_ascii_digit());
     let letters = tag.contains(|c: char| c.is_ascii_alphabetic());
     let word = tag.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -169,13 +164,10 @@ pub(super) fn settle(mentions: Vec<Mention>, swap: &Swap) -> Vec<Option<Image>> 
 
 fn plan(mention: Mention, swap: &Swap) -> Planned {
     let answer = mention.answer(swap);
-    let origins = match &mention.value {
-        Value::Image(value) | Value::Left(value, _) => value.origins().collect(),
-        Value::Unknown { .. } => Vec::new(),
-    };
+    let origins = mention.trace().map(|value| value.origins().collect()).unwrap_or_default();
     let was = match &mention.value {
         Value::Image(value) | Value::Left(value, _) => value.text().to_owned(),
-        Value::Unknown { .. } => mention.written.clone(),
+        Value::Unknown(_) | Value::Template => mention.written.clone(),
     };
     let report = answer.is_some();
     let (outcome, edits) =

@@ -61,6 +61,11 @@ impl Swap {
         name.parse().is_ok_and(|repository: palan_core::Repository| repository == *self.old.repository())
     }
 
+    /// Whether this is, or may be, the old base.
+    pub(super) fn concerns(&self, text: &str) -> bool {
+        !matches!(self.rewrite(text), Answer::Other)
+    }
+
     pub(super) fn rewrite(&self, text: &str) -> Answer {
         let Ok(found) = text.parse::<Reference>() else { return Answer::Other };
         if found.repository() != self.old.repository() {

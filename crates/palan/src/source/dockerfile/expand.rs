@@ -2,7 +2,7 @@
 //!
 //! <https://docs.docker.com/reference/dockerfile/#environment-replacement>
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use crate::source::trace::Trace;
 
@@ -13,122 +13,144 @@ const MAX_DEPTH: usize = 16;
 /// What an `ARG` before the first `FROM` says.
 pub(super) enum Variable {
     Value(Trace),
-    /// Why there is no value: it is given when the image is built, or the default is not understood.
-    Unknown(String),
+    /// There is no default: the value is given when the image is built.
+    NoDefault,
+    Unknown(Unknown),
 }
 
 pub(super) type Variables = BTreeMap<String, Variable>;
 
-/// Why a value is not known, and what it starts with.
+/// A value that is known in parts only.
+#[derive(Clone)]
 pub(in crate::source) struct Unknown {
-    pub(in crate::source) start: String,
+    /// All parts that are known.
+    pub(in crate::source) parts: Trace,
+    /// How many bytes of them come before the first that is not.
+    pub(in crate::source) known: usize,
+    /// Why it is not known.
     pub(in crate::source) reason: String,
 }
 
 pub(super) struct Expander<'a> {
     pub(super) variables: &'a Variables,
     pub(super) escape: char,
+    out: Trace,
+    /// How much was known when the first thing was not, and why.
+    failed: Option<(usize, String)>,
 }
 
-impl Expander<'_> {
+impl<'a> Expander<'a> {
     /// The value of a word: quotes removed, variables replaced.
-    pub(super) fn expand(&self, word: &Trace) -> Result<Trace, Unknown> {
-        let mut out = Trace::default();
-        match self.word(word, 0, &mut out) {
-            Ok(()) => Ok(out),
-            Err(reason) => Err(Unknown { start: out.text().to_owned(), reason }),
+    pub(super) fn expand(variables: &'a Variables, escape: char, word: &Trace) -> Result<Trace, Unknown> {
+        let mut expander = Self { variables, escape, out: Trace::default(), failed: None };
+        expander.word(word, 0);
+        match expander.failed {
+            None => Ok(expander.out),
+            Some((known, reason)) => Err(Unknown { parts: expander.out, known, reason }),
         }
     }
 
-    fn word(&self, word: &Trace, depth: usize, out: &mut Trace) -> Result<(), String> {
+    fn fail(&mut self, reason: impl Into<String>) {
+        let known = self.out.len();
+        self.failed.get_or_insert_with(|| (known, reason.into()));
+    }
+
+    fn push(&mut self, from: &Trace, range: Range<usize>) {
+        match self.out.len() + range.len() > MAX_VALUE {
+            true => self.fail("the value is too long"),
+            false => self.out.append(from, range),
+        }
+    }
+
+    fn word(&mut self, word: &Trace, depth: usize) {
         let text = word.text();
         let mut quote = None;
         let mut i = 0;
         while let Some(c) = text[i..].chars().next() {
             let end = i + c.len_utf8();
-            match (c, quote) {
-                ('\'' | '"', None) => quote = Some(c),
-                (_, Some(q)) if c == q => quote = None,
-                ('$', None | Some('"')) => {
-                    i = self.variable(word, i, depth, out)?;
-                    continue;
+            i = match (c, quote) {
+                ('\'' | '"', None) => {
+                    quote = Some(c);
+                    end
                 }
+                (_, Some(q)) if c == q => {
+                    quote = None;
+                    end
+                }
+                ('$', None | Some('"')) => self.variable(word, i, depth),
                 (_, None | Some('"')) if c == self.escape && end < text.len() => {
-                    let next = end + text[end..].chars().next().map_or(0, char::len_utf8);
-                    let kept = quote.is_some() && !text[end..next].starts_with(['"', '$', self.escape]);
-                    out.append(word, if kept { i } else { end }..next);
-                    i = next;
-                    continue;
+                    self.escaped(word, i..end, quote.is_some())
                 }
-                _ => out.append(word, i..end),
-            }
-            i = end;
-        }
-        match out.len() > MAX_VALUE {
-            true => Err("the value is too long".to_owned()),
-            false => Ok(()),
+                _ => {
+                    self.push(word, i..end);
+                    end
+                }
+            };
         }
     }
 
+    /// A character without its meaning; inside double quotes only some have one. Returns where it ends.
+    fn escaped(&mut self, word: &Trace, escape: Range<usize>, quoted: bool) -> usize {
+        let text = &word.text()[escape.end..];
+        let next = escape.end + text.chars().next().map_or(0, char::len_utf8);
+        let kept = quoted && !text.starts_with(['"', '$', self.escape]);
+        self.push(word, if kept { escape.start } else { escape.end }..next);
+        next
+    }
+
     /// `$NAME` or `${NAME…}` at `at`; returns where it ends.
-    fn variable(&self, word: &Trace, at: usize, depth: usize, out: &mut Trace) -> Result<usize, String> {
+    fn variable(&mut self, word: &Trace, at: usize, depth: usize) -> usize {
         let text = word.text();
         let braced = text[at + 1..].starts_with('{');
         let start = at + 1 + usize::from(braced);
         let len = name_len(&text[start..]);
         let (name, after) = (&text[start..start + len], start + len);
-        if !braced {
-            match name.is_empty() {
-                true => out.append(word, at..after),
-                false => self.value(name, out)?,
-            }
-            return Ok(after);
+        let close = match braced {
+            true => closing(&text[after..]).map(|i| after + i),
+            false => Some(after),
+        };
+        match close {
+            None => self.fail("a brace is not closed"),
+            Some(_) if !braced && name.is_empty() => self.push(word, at..after),
+            Some(close) if name.is_empty() => self.fail(format!("{} is not understood", &text[at..=close])),
+            Some(close) if close == after => self.value(name),
+            Some(close) => self.modified(name, &word.slice(after..close), depth),
         }
-        let close = after + closing(&text[after..]).ok_or("a brace is not closed")?;
-        if name.is_empty() {
-            return Err(format!("{} is not understood", &text[at..=close]));
-        }
-        match text[after..close].is_empty() {
-            true => self.value(name, out)?,
-            false => self.modified(name, &word.slice(after..close), depth, out)?,
-        }
-        Ok(close + 1)
+        close.map_or(text.len(), |close| close + usize::from(braced))
     }
 
     /// `${NAME:-word}` and its relatives.
-    fn modified(&self, name: &str, modifier: &Trace, depth: usize, out: &mut Trace) -> Result<(), String> {
-        if depth >= MAX_DEPTH {
-            return Err("variables are nested too deeply".to_owned());
-        }
+    fn modified(&mut self, name: &str, modifier: &Trace, depth: usize) {
         let text = modifier.text();
         let colon = usize::from(text.starts_with(':'));
-        let rest = modifier.slice((colon + 1).min(text.len())..text.len());
         let set = match self.variables.get(name) {
             Some(Variable::Value(value)) => colon == 0 || value.len() > 0,
-            Some(Variable::Unknown(reason)) if !reason.is_empty() => return Err(reason.clone()),
-            _ => false,
+            Some(Variable::Unknown(_)) => return self.value(name),
+            Some(Variable::NoDefault) | None => false,
         };
         match (text[colon..].chars().next(), set) {
-            (Some('-'), false) | (Some('+'), true) => self.word(&rest, depth + 1, out),
-            (Some('+'), false) => Ok(()),
-            (Some('-' | '?'), true) => self.value(name, out),
-            (Some('?'), false) => self.value(name, out),
-            _ => Err(format!("${{{name}{text}}} is not evaluated")),
+            (Some('-'), false) | (Some('+'), true) if depth < MAX_DEPTH => {
+                self.word(&modifier.slice(colon + 1..modifier.len()), depth + 1);
+            }
+            (Some('+'), false) => {}
+            (Some('-'), true) | (Some('?'), _) => self.value(name),
+            _ => {
+                self.fail(format!("${{{name}{text}}} is not evaluated"));
+                self.value(name);
+            }
         }
     }
 
-    fn value(&self, name: &str, out: &mut Trace) -> Result<(), String> {
+    fn value(&mut self, name: &str) {
         match self.variables.get(name) {
-            Some(Variable::Value(value)) => {
-                out.append(value, 0..value.len());
-                match out.len() > MAX_VALUE {
-                    true => Err("the value is too long".to_owned()),
-                    false => Ok(()),
-                }
+            Some(Variable::Value(value)) => self.push(value, 0..value.len()),
+            Some(Variable::NoDefault) => self.fail(format!("ARG {name} has no default")),
+            Some(Variable::Unknown(unknown)) => {
+                self.push(&unknown.parts, 0..unknown.known);
+                self.fail(unknown.reason.clone());
+                self.push(&unknown.parts, unknown.known..unknown.parts.len());
             }
-            Some(Variable::Unknown(reason)) if !reason.is_empty() => Err(reason.clone()),
-            Some(Variable::Unknown(_)) => Err(format!("ARG {name} has no default")),
-            None => Err(format!("{name} has no value in the file")),
+            None => self.fail(format!("{name} has no value in the file")),
         }
     }
 }

@@ -67,7 +67,7 @@ impl Default for Scan {
 
 impl Scan {
     fn expand(&self, word: &Trace) -> Result<Trace, Unknown> {
-        Expander { variables: &self.variables, escape: self.escape }.expand(word)
+        Expander::expand(&self.variables, self.escape, word)
     }
 
     /// Only arguments before the first stage count in `FROM`.
@@ -84,10 +84,10 @@ impl Scan {
                 continue;
             }
             let variable = match value {
-                None => Variable::Unknown(String::new()),
+                None => Variable::NoDefault,
                 Some(value) => {
                     self.found.defaults.extend(value.origins().map(|origin| (origin, name.clone())));
-                    self.expand(&value).map_or_else(|e| Variable::Unknown(e.reason), Variable::Value)
+                    self.expand(&value).map_or_else(Variable::Unknown, Variable::Value)
                 }
             };
             self.variables.insert(name, variable);

@@ -164,16 +164,10 @@ impl<'a> Finder<'a> {
 
 /// `${VERSION:-12}` is the environment's in compose files.
 fn compose_variable(line: usize, trace: &Trace) -> Mention {
-    let start = trace.text().split('$').next().unwrap_or_default();
-    Mention::partly_known(
-        line,
-        "image",
-        trace.text(),
-        dockerfile::Unknown {
-            start: start.to_owned(),
-            reason: "has variables of the environment".to_owned(),
-        },
-    )
+    let known = trace.text().find('$').unwrap_or(trace.len());
+    let reason = "has variables of the environment".to_owned();
+    let unknown = dockerfile::Unknown { parts: trace.clone(), known, reason };
+    Mention::partly_known(line, "image", trace.text(), unknown)
 }
 
 fn line_starts(text: &str) -> Vec<usize> {
@@ -249,10 +243,10 @@ impl Finder<'_> {
         let line = self.line(line);
         let written = trace.text().to_owned();
         let repository = self.swap.is_old_repository(&written);
-        let pinned = trace.text().contains('@');
+        let pinned = written.contains('@');
         self.out.push(if repository && !self.has_selector(scalars) {
             Mention::left(line, "image", trace, "its tag is not written here")
-        } else if self.swap.new_base().digest().is_some() && !pinned {
+        } else if self.swap.new_base().digest().is_some() && !pinned && self.swap.concerns(&written) {
             Mention::left(line, "image", trace, "has no digest in which the new base's could be written")
         } else {
             let plain =

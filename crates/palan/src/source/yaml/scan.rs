@@ -82,13 +82,15 @@ pub(super) struct Scanner<'a> {
     stack: Vec<Open>,
     /// Lines that are indented deeper than this go on with a value that is complete for us.
     skip_deeper: Option<usize>,
+    /// Whether a template may still end: looking in vain once is enough.
+    templates_end: bool,
     pub(super) out: Scanned,
 }
 
 impl<'a> Scanner<'a> {
     pub(super) fn scan(text: &'a str) -> Scanned {
         let mut scanner =
-            Scanner { text, at: 0, stack: Vec::new(), skip_deeper: None, out: Scanned::default() };
+            Scanner { text, at: 0, stack: Vec::new(), skip_deeper: None, templates_end: true, out: Scanned::default() };
         if text.starts_with('\u{feff}') {
             scanner.at = '\u{feff}'.len_utf8();
         }
@@ -145,9 +147,12 @@ impl<'a> Scanner<'a> {
     /// Passes over a template action that stands on lines of its own.
     fn template(&mut self, at: usize) {
         let line_end = self.line_end(at);
-        if let Some(close) = self.text[at..].find("}}").map(|i| at + i + 2)
-            && close > line_end
-        {
+        if !self.templates_end {
+            return;
+        }
+        let close = self.text[at..].find("}}").map(|i| at + i + 2);
+        self.templates_end = close.is_some();
+        if let Some(close) = close.filter(|close| *close > line_end) {
             self.at = close;
             // The rest of the line belongs to the action.
             self.next_line();
