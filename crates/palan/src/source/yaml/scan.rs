@@ -89,8 +89,14 @@ pub(super) struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     pub(super) fn scan(text: &'a str) -> Scanned {
-        let mut scanner =
-            Scanner { text, at: 0, stack: Vec::new(), skip_deeper: None, templates_end: true, out: Scanned::default() };
+        let mut scanner = Scanner {
+            text,
+            at: 0,
+            stack: Vec::new(),
+            skip_deeper: None,
+            templates_end: true,
+            out: Scanned::default(),
+        };
         if text.starts_with('\u{feff}') {
             scanner.at = '\u{feff}'.len_utf8();
         }
