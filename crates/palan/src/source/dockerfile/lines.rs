@@ -74,7 +74,7 @@ impl Dockerfile {
                 continue;
             }
             let number = line.number;
-            let Some(instruction) = split(number, &join(line, &mut lines, escape)) else { continue };
+            let Some(instruction) = split(number, &join(&line, &mut lines, escape)) else { continue };
             let documents = here_documents(&instruction, escape);
             out.instructions.push(instruction);
             if !documents.iter().all(|document| document.skip(&mut lines)) {
@@ -102,7 +102,7 @@ fn escape(text: &str) -> char {
 }
 
 /// The line with its continuations. Comments and empty lines between them do not count.
-fn join(first: Line<'_>, lines: &mut Lines<'_>, escape: char) -> Trace {
+fn join(first: &Line<'_>, lines: &mut Lines<'_>, escape: char) -> Trace {
     let mut out = Trace::default();
     let indent = first.text.len() - first.text.trim_start().len();
     let mut open = continued(&first.text[indent..], first.at + indent, escape, &mut out);

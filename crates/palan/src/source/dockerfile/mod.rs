@@ -116,7 +116,7 @@ impl Scan {
             Ok(value) if value.text() == "scratch" => {}
             Ok(value) => self.push(Mention::image(instruction.line, "FROM", written.text(), value)),
             Err(unknown) => {
-                self.push(Mention::partly_known(instruction.line, "FROM", written.text(), unknown))
+                self.push(Mention::partly_known(instruction.line, "FROM", written.text(), unknown));
             }
         }
         self.stages.extend(stage);

@@ -1,6 +1,9 @@
 //! Flow collections: `{a: b}` and `[a, b]`, over as many lines as they take.
 
-use super::scan::{MAX_DEPTH, Scanner, Value, closing_quote, scalar};
+use super::{
+    scan::{MAX_DEPTH, Scanner, Value},
+    words::{closing_quote, scalar},
+};
 
 struct Open {
     container: usize,

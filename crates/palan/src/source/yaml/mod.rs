@@ -5,6 +5,7 @@ mod flow;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -191,7 +192,9 @@ impl Finder<'_> {
         let name = ["repository", "name"].into_iter().find(|key| self.has(container, &[key]));
         let in_image = self.scanned.containers[container].key == "image";
         let Some(name) = name.filter(|name| in_image || *name == "repository") else { return };
-        if !self.has(container, &["tag", "digest"]) && !(in_image && name == "repository") {
+        // A repository under `image` is worth a word even when its tag is somewhere else.
+        let untagged = in_image && name == "repository";
+        if !untagged && !self.has(container, &["tag", "digest"]) {
             return;
         }
         let parts = [("registry", ""), (name, "/"), ("tag", ":"), ("digest", "@")];

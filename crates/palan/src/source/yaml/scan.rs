@@ -7,7 +7,10 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use super::flow::Flow;
+use super::{
+    flow::Flow,
+    words::{closing_quote, is_marker, is_plain_header, key, scalar},
+};
 
 /// Deeper nesting is passed over.
 pub(super) const MAX_DEPTH: usize = 128;
@@ -134,7 +137,8 @@ impl<'a> Scanner<'a> {
             return self.template(line.start + indent);
         }
         if indent == 0 && (is_marker(text, "---") || is_marker(text, "...")) {
-            (self.stack.clear(), self.skip_deeper.take());
+            self.stack.clear();
+            self.skip_deeper = None;
             let after = text[3..].trim_start();
             if text.starts_with("---") && !after.is_empty() && !after.starts_with('#') {
                 let at = line.end - after.len();
@@ -347,64 +351,4 @@ impl<'a> Scanner<'a> {
         let range = range.start..range.start + text[..end].trim_end().len();
         scalar(self.text, range.clone(), range)
     }
-}
-
-/// A scalar of one line, unless it is a template or has escapes.
-pub(super) fn scalar(text: &str, inner: Range<usize>, whole: Range<usize>) -> Value {
-    let content = &text[inner.clone()];
-    let quoted = inner != whole;
-    match () {
-        () if content.contains("{{") => Value::Template(inner.start),
-        () if quoted && content.contains(['\\', '\'', '\n']) => Value::Other,
-        () => Value::Scalar { text: inner, whole },
-    }
-}
-
-/// Where a quoted scalar ends; doubled single quotes and escaped double quotes do not end it.
-pub(super) fn closing_quote(text: &str, quote: char) -> Option<usize> {
-    let mut chars = text.char_indices().peekable();
-    while let Some((i, c)) = chars.next() {
-        match c {
-            '\\' if quote == '"' => {
-                chars.next();
-            }
-            _ if c == quote && quote == '\'' && chars.peek().is_some_and(|(_, next)| *next == '\'') => {
-                chars.next();
-            }
-            _ if c == quote => return Some(i),
-            _ => {}
-        }
-    }
-    None
-}
-
-/// The key at the start of a line, and where the text behind its colon starts.
-fn key(text: &str) -> Option<(String, usize)> {
-    let after = |end: usize| {
-        let rest = text[end..].trim_start_matches([' ', '\t']).strip_prefix(':')?;
-        (rest.is_empty() || rest.starts_with([' ', '\t'])).then_some(text.len() - rest.len())
-    };
-    match text.chars().next()? {
-        quote @ ('"' | '\'') => {
-            let close = 1 + closing_quote(&text[1..], quote)?;
-            Some((text[1..close].to_owned(), after(close + 1)?))
-        }
-        '{' | '[' | '#' | '|' | '>' | '@' | '`' | ',' | ']' | '}' => None,
-        _ => {
-            let stop = text.find(" #").unwrap_or(text.len());
-            let colons = text[..stop].match_indices(':').map(|(i, _)| i);
-            let end = colons.into_iter().find(|i| after(*i).is_some())?;
-            Some((text[..end].trim_end().to_owned(), after(end)?))
-        }
-    }
-}
-
-fn is_marker(line: &str, marker: &str) -> bool {
-    line.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']))
-}
-
-/// `|`, perhaps with chomping; an explicit indentation is not supported.
-fn is_plain_header(text: &str) -> bool {
-    let header = text.split('#').next().unwrap_or_default().trim();
-    ["|", "|-", "|+"].contains(&header)
 }
