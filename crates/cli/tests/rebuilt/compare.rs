@@ -163,14 +163,19 @@ fn differences(at: &str, a: &Value, b: &Value, out: &mut Vec<String>) {
     }
 }
 
-/// A config without what no two builds share: times, digests of layers (they contain times), and the names that buildah
-/// gives to its intermediate images.
+/// A config without what no two builds share: times, digests of layers (they contain times), and what buildah makes up
+/// for its own containers and intermediate images.
 pub(crate) fn comparable(mut config: Value) -> Value {
     if let Some(fields) = config.as_object_mut() {
-        fields.remove("created");
+        for made_up in ["created", "container", "container_config", "id", "parent"] {
+            fields.remove(made_up);
+        }
     }
     if let Some(layers) = config.pointer_mut("/rootfs/diff_ids") {
         *layers = layers.as_array().map_or(0, Vec::len).into();
+    }
+    if let Some(fields) = config.pointer_mut("/config").and_then(Value::as_object_mut) {
+        fields.remove("Hostname");
     }
     for entry in config.pointer_mut("/history").and_then(Value::as_array_mut).into_iter().flatten() {
         let Some(entry) = entry.as_object_mut() else { continue };

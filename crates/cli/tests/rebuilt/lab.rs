@@ -95,7 +95,7 @@ impl Lab {
 
     pub(crate) fn pull(&self, name: &str) {
         let from = format!("docker://{}", self.at(name));
-        run(&mut self.buildah(&["pull", "-q", "--tls-verify=false", &from]));
+        run(&mut self.buildah(&["pull", "-q", "--policy", "always", "--tls-verify=false", &from]));
     }
 
     /// A document as palan reads it: `manifest` or `config`.
@@ -105,7 +105,7 @@ impl Lab {
 
     /// The file system of an image that buildah has, mounted by buildah.
     pub(crate) fn mount(&self, image: &str) -> Mounted<'_> {
-        let container = run(&mut self.buildah(&["from", "--pull-never", image]));
+        let container = run(&mut self.buildah(&["from", "--isolation", "chroot", "--pull-never", image]));
         let root = run(&mut self.buildah(&["mount", &container])).into();
         Mounted { lab: self, container, root }
     }

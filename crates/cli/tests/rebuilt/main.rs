@@ -118,13 +118,10 @@ fn complaint(outcome: &Outcome) -> Option<String> {
         }
         _ => return None,
     };
-    let mut text = format!("{}: {problem}\n", outcome.recipe.name);
-    for line in outcome.differences.iter().take(20).chain(&outcome.findings) {
-        let _ = writeln!(text, "    {line}");
-    }
-    Some(text)
+    Some(format!("{}: {problem}", outcome.recipe.name))
 }
 
+/// One line per recipe, and under it what differs and what the rebase found.
 fn table(outcomes: &[Outcome]) -> String {
     let mut out = String::new();
     for outcome in outcomes {
@@ -133,6 +130,12 @@ fn table(outcomes: &[Outcome]) -> String {
             n => format!("{n} differences"),
         };
         let _ = writeln!(out, "{:26} {equal:16} {}", outcome.recipe.name, outcome.verdict);
+        for line in outcome.differences.iter().take(20) {
+            let _ = writeln!(out, "    {line}");
+        }
+        for line in &outcome.findings {
+            let _ = writeln!(out, "    found: {line}");
+        }
     }
     out
 }

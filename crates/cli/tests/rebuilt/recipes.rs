@@ -107,7 +107,7 @@ pub(crate) const ALL: &[Recipe] = &[
     // Removals.
     one("remove-unchanged", Clean, "FROM os\nRUN rm /opt/kept/README\n"),
     one("remove-changed", Equal(ANY), "FROM os\nRUN rm /etc/motd\n"),
-    one("remove-vanished", Equal(ANY), "FROM os\nRUN rm -f /opt/legacy/README\n").layers(),
+    one("remove-vanished", Differs(NOT_CLEAN), "FROM os\nRUN rm -f /opt/legacy/README\n").layers(),
     one("remove-vanished-folder", Equal(ANY), "FROM os\nRUN rm -rf /opt/legacy\n"),
     one("remove-folder", Clean, "FROM os\nRUN rm -rf /opt/kept\n"),
     one("remove-all-of-folder", Differs(NOT_CLEAN), "FROM os\nRUN rm /usr/share/doc/*\n"),
@@ -149,7 +149,7 @@ pub(crate) const ALL: &[Recipe] = &[
         "every-field",
         Clean,
         "FROM os\nMAINTAINER somebody\nCOPY hello /srv/hello\nEXPOSE 80 53/udp\nVOLUME /srv/volume\nSTOPSIGNAL SIGINT\n\
-         HEALTHCHECK --interval=5s --retries=2 CMD /srv/hello\nONBUILD RUN echo x\nSHELL [\"/bin/sh\", \"-ec\"]\n",
+         HEALTHCHECK --interval=5s --retries=2 CMD /srv/hello\nONBUILD ENV TRIGGERED=yes\nSHELL [\"/bin/sh\", \"-ec\"]\n",
     )
     .docker(),
     one("service-inherits", Clean, "FROM service\nCOPY hello /srv/hello\n").docker(),
