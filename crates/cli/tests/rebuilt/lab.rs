@@ -29,6 +29,7 @@ impl Lab {
         for name in ["home", "run", "tmp", "context", "dockerfiles"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
+        fs::write(folder.path().join("nothing.conf"), "").unwrap();
         let mut lab = Self { folder, driver: "overlay", server, _runtime: runtime };
         let wanted = std::env::var("PALAN_TEST_STORAGE").ok();
         // Overlays do not nest: inside a container, whole copies of each layer have to do.
@@ -70,6 +71,10 @@ impl Lab {
             .args(["--storage-driver", self.driver])
             .args(words);
         self.own(&mut command);
+        let nothing = self.path("nothing.conf");
+        for file in ["CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF", "CONTAINERS_REGISTRIES_CONF"] {
+            command.env(file, &nothing);
+        }
         // The cache of blob digests is in a folder of the system, unless the user is somebody else.
         command.env("_CONTAINERS_ROOTLESS_UID", "1");
         command
