@@ -5,15 +5,20 @@ use std::sync::Arc;
 use palan_core::{Digest, Reference};
 
 use super::{
+    OldBase, Request,
     base::{Base, Images},
+    boundary,
     hints::Hints,
     old::Old,
     tree::Node,
 };
 use crate::{
     Error,
+    base::{Detector, PlatformBase},
+    image::Image,
     once::Once,
-    place::{Location, Places},
+    place::{Location, Places, Source},
+    select::LayerSelector,
 };
 
 /// The bases of a rebase. Every reference is resolved once, however many images need it.
@@ -23,18 +28,33 @@ pub(super) struct Bases<'a> {
     new: Option<Arc<Base>>,
     images: Images,
     read: Once<Reference, Base>,
+    /// Which layers are replaced, where that is not for the bases to say.
+    cut: Option<Cut>,
+    detector: Detector<'a>,
+    detected: Once<Digest, PlatformBase>,
+}
+
+/// Layers that were named, instead of a base.
+#[derive(Clone)]
+enum Cut {
+    Boundary(LayerSelector),
+    Layers(LayerSelector),
 }
 
 impl<'a> Bases<'a> {
     /// Reads the bases that were given.
-    pub(super) async fn given(
-        places: &'a Places,
-        old: Option<&Location>,
-        new: Option<&Location>,
-    ) -> Result<Self, Error> {
+    pub(super) async fn given(places: &'a Places, request: &'a Request) -> Result<Self, Error> {
         let images = Images::default();
+        let (old, cut) = match &request.old_base {
+            OldBase::Find => (None, None),
+            OldBase::Image(location) => (Some(location), None),
+            OldBase::Boundary(selector) => (None, Some(Cut::Boundary(selector.clone()))),
+            OldBase::Layers(selector) => (None, Some(Cut::Layers(selector.clone()))),
+        };
+        let new = request.new_base.as_ref();
         let (old, new) = tokio::try_join!(given(places, old, &images), given(places, new, &images))?;
-        Ok(Self::of_read(places, old, new, images))
+        let detector = Detector::new(places, request.knowledge.bases.as_deref());
+        Ok(Self { cut, detector, ..Self::of_read(places, old, new, images) })
     }
 
     /// Bases that have been read.
@@ -44,28 +64,70 @@ impl<'a> Bases<'a> {
         new: Option<Arc<Base>>,
         images: Images,
     ) -> Self {
-        Self { places, old, new, images, read: Once::default() }
+        let detector = Detector::new(places, None);
+        Self {
+            places,
+            old,
+            new,
+            images,
+            read: Once::default(),
+            cut: None,
+            detector,
+            detected: Once::default(),
+        }
     }
 
     /// The new base of an image.
-    pub(super) async fn new_base(&self, image: &str, hints: &Hints) -> Result<Arc<Base>, Error> {
-        match &self.new {
-            Some(new) => Ok(Arc::clone(new)),
-            None => {
-                let reference = hints.reference().ok_or_else(|| unknown(image, "new", unnamed(hints)))?;
-                self.read(&reference).await
-            }
+    ///
+    /// Where the image does not name its base, what it was built on is found, and what that name stands for now.
+    pub(super) async fn new_base(&self, source: &dyn Source, node: &Node) -> Result<Arc<Base>, Error> {
+        if let Some(new) = &self.new {
+            return Ok(Arc::clone(new));
+        }
+        if let Some(reference) = node.hints.reference() {
+            return self.read(&reference).await;
+        }
+        let detected = self.detect(source, node).await?;
+        let name =
+            detected.base.as_ref().and_then(|base| base.name.as_ref()).filter(|name| name.tag().is_some());
+        match name {
+            Some(name) => self.read(name).await,
+            None => Err(unknown(&node.image.name, "new", unnamed(&node.hints))),
         }
     }
 
     /// The old base of an image.
-    pub(super) async fn old_base(&self, node: &Node, new: &Arc<Base>) -> Result<Old, Error> {
-        let (base, evidence) = match &self.old {
-            Some(old) => (Arc::clone(old), "given"),
-            None => (self.hinted(&node.image.name, &node.hints, new).await?, "base hints"),
+    pub(super) async fn old_base(
+        &self,
+        source: &dyn Source,
+        node: &Node,
+        new: &Arc<Base>,
+    ) -> Result<Old, Error> {
+        if let Some(cut) = &self.cut {
+            return cut.of(&node.image);
+        }
+        if let Some(old) = &self.old {
+            return of_base(old, node, "given").await;
+        }
+        let hinted = match self.hinted(&node.image.name, &node.hints, new).await {
+            Ok(base) => of_base(&base, node, "base hints").await,
+            Err(e) => Err(e),
         };
-        let (image, platform) = base.image(&node.platform).await?;
-        Ok(Old::of_image(&image, base.name(), platform, evidence))
+        match hinted {
+            // Labels may be inherited, and lie: layers do not.
+            Ok(old) if fits(&old, node) => Ok(old),
+            Err(e) if !matches!(e, Error::BaseUnknown { .. } | Error::NoPlatform { .. }) => Err(e),
+            hinted => match &self.detect(source, node).await?.base {
+                Some(found) => Old::found(&node.image, found).map_or(hinted, Ok),
+                None => hinted,
+            },
+        }
+    }
+
+    /// Looks for the base by everything that is known.
+    async fn detect(&self, source: &dyn Source, node: &Node) -> Result<Arc<PlatformBase>, Error> {
+        let detect = || self.detector.image(source, &node.subject);
+        self.detected.get(node.image.manifest.digest(), detect).await
     }
 
     /// The old base is looked for where the image says it came from, then where the new one is.
@@ -97,6 +159,30 @@ impl<'a> Bases<'a> {
         };
         self.read.get(reference.clone(), read).await
     }
+}
+
+impl Cut {
+    fn of(&self, image: &Image) -> Result<Old, Error> {
+        Ok(match self {
+            Self::Boundary(selector) => {
+                let layers = selector.resolve(image)?;
+                Old::cut(image, 0, layers.end, format!("the boundary given: {selector}"))
+            }
+            Self::Layers(selector) => {
+                let layers = selector.resolve(image)?;
+                Old::cut(image, layers.start, layers.end, format!("the layers given: {selector}"))
+            }
+        })
+    }
+}
+
+async fn of_base(base: &Base, node: &Node, evidence: &str) -> Result<Old, Error> {
+    let (image, platform) = base.image(&node.platform).await?;
+    Ok(Old::of_image(&image, base.name(), platform, evidence))
+}
+
+fn fits(old: &Old, node: &Node) -> bool {
+    boundary(&node.image.config_view.rootfs.diff_ids, &old.diff_ids).is_ok()
 }
 
 async fn given(

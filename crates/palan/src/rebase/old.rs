@@ -4,7 +4,7 @@ use palan_core::{Digest, Platform, chain_ids};
 use serde_json::{Map, Value};
 
 use super::{history, report::BaseReport};
-use crate::image::Image;
+use crate::{base::Found, image::Image};
 
 /// The old base of one image: an image that was read, or less.
 pub(super) struct Old {
@@ -52,6 +52,17 @@ impl Old {
             config: None,
             evidence,
         }
+    }
+
+    /// A base that was found; `None` where it is not known how many layers are its.
+    pub(super) fn found(image: &Image, found: &Found) -> Option<Self> {
+        let layers = found.boundary?;
+        let evidence = format!("{} ({})", found.evidence.as_str(), found.confidence.as_str());
+        let config = found.config.as_ref().and_then(|config| config.object().ok());
+        let history = config.as_ref().and_then(|c| c.get("history")).and_then(Value::as_array).cloned();
+        let cut = Self::cut(image, 0, layers, evidence);
+        let history = history.unwrap_or_else(|| cut.history.clone());
+        Some(Self { name: found.shown(), digest: found.digest, history, config, ..cut })
     }
 
     pub(super) fn report(&self) -> BaseReport {

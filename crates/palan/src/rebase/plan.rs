@@ -14,8 +14,10 @@ use super::{
 };
 use crate::{
     Error,
+    base::KnownBases,
     listings::Listings,
     place::{Location, Opened, Places, PutAs, Source},
+    select::LayerSelector,
 };
 
 /// What is to be rebased.
@@ -44,6 +46,8 @@ pub struct Request {
 pub struct Knowledge {
     /// What layers hold.
     pub listings: Arc<Listings>,
+    /// Bases that may not be in any registry any more.
+    pub bases: Option<Arc<KnownBases>>,
 }
 
 impl Request {
@@ -65,20 +69,16 @@ impl Request {
 /// Which layers of an image are to be replaced.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum OldBase {
-    /// Those of its base, which is to be found: by what the image says of it.
+    /// Those of its base, which is to be found: by what the image says of it, by attestations, by its layers.
     #[default]
     Find,
     /// Those of this image.
     Image(Location),
-}
-
-impl OldBase {
-    fn location(&self) -> Option<&Location> {
-        match self {
-            Self::Image(location) => Some(location),
-            _ => None,
-        }
-    }
+    /// All up to this one, or up to the last of these.
+    Boundary(LayerSelector),
+    /// These, somewhere in the middle: those below stay. They are replaced by the layers of the new image or, if that
+    /// stands on the layers that stay, by what it adds to them.
+    Layers(LayerSelector),
 }
 
 /// A rebase, computed and not yet done.
@@ -154,11 +154,8 @@ impl fmt::Debug for Plan {
 pub async fn plan(places: &Places, request: &Request) -> Result<Plan, Error> {
     let opened = places.source(&request.image)?;
     let standing = async { Ok(standing(places, request).await) };
-    let (tree, bases, standing) = tokio::try_join!(
-        Tree::read(&opened, &request.platforms),
-        Bases::given(places, request.old_base.location(), request.new_base.as_ref()),
-        standing,
-    )?;
+    let (tree, bases, standing) =
+        tokio::try_join!(Tree::read(&opened, &request.platforms), Bases::given(places, request), standing,)?;
     // Now that everything is open that will be read.
     places.check_target(request.target.as_ref().unwrap_or(&request.image))?;
     let rebased = rebase(tree, &bases, request).await?;

@@ -126,8 +126,11 @@ impl Rebased {
 
 async fn part(tree: &Tree, node: &Node, bases: &Bases<'_>, request: &Request) -> Result<Part, Error> {
     let policy = &request.policy;
-    let new_base = bases.new_base(&node.image.name, &node.hints).await?;
-    let (old, new) = tokio::try_join!(bases.old_base(node, &new_base), new_base.image_for(&node.platform))?;
+    let new_base = bases.new_base(tree.source.as_ref(), node).await?;
+    let (old, new) = tokio::try_join!(
+        bases.old_base(tree.source.as_ref(), node, &new_base),
+        new_base.image_for(&node.platform)
+    )?;
     let (name, unnamed) = base_name(&new_base, &node.hints);
     let hints = NewHints { name, digest: new.manifest.digest() };
     let is_base = old.below == 0;

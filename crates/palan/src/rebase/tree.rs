@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     Error,
+    base::Subject,
     image::{self, Image},
     index::{Subjects, about, is_marked},
     place::{Opened, Source},
@@ -39,6 +40,8 @@ pub(super) struct Node {
     pub(super) platform: Platform,
     /// Manifest before descriptor before index before labels.
     pub(super) hints: Hints,
+    /// The same image, for when hints do not suffice.
+    pub(super) subject: Subject,
 }
 
 /// An entry of an index, and what was read for it.
@@ -97,25 +100,33 @@ impl<'a> Reader<'a> {
             let wanted = self.platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             return Err(Error::WrongPlatform { image: image.name.clone(), wanted, found });
         }
-        self.add(image, found, Hints::default(), Hints::default());
+        let subject = Subject::new(Arc::clone(&image), found.clone());
+        self.add(image, found, Hints::default(), Hints::default(), subject);
         Ok(())
     }
 
-    fn add(&mut self, image: Arc<Image>, platform: Platform, descriptor: Hints, index: Hints) {
+    fn add(
+        &mut self,
+        image: Arc<Image>,
+        platform: Platform,
+        descriptor: Hints,
+        index: Hints,
+        subject: Subject,
+    ) {
         let hints = Hints::of_manifest(&image).or(descriptor).or(index).or(Hints::of_labels(&image));
-        self.tree.nodes.push(Node { image, platform, hints });
+        self.tree.nodes.push(Node { image, platform, hints, subject });
     }
 
     fn index(&mut self, document: Document, outer: Hints) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
             let index: view::Index = image::parsed(self.source, &document)?;
             let own = Hints::read(|k| index.annotations.get(k).map(String::as_str)).or(outer);
-            let entries: Vec<_> = index.manifests.into_iter().filter(|e| self.is_wanted(e)).collect();
+            let entries: Vec<_> = index.manifests.iter().filter(|e| self.is_wanted(e)).cloned().collect();
             let children = try_join_all(entries.iter().map(|e| child(self.source, e))).await?;
             for (entry, child) in entries.iter().zip(children) {
                 let descriptor = Hints::read(|k| entry.annotation(k));
                 match child {
-                    Child::Image(image) => self.image(image, entry, descriptor, own.clone()),
+                    Child::Image(image) => self.image(image, entry, descriptor, own.clone(), &index),
                     Child::Index(inner) => self.index(inner, descriptor.or(own.clone())).await?,
                     Child::Other(about) => self.other(entry, about),
                 }
@@ -139,14 +150,24 @@ impl<'a> Reader<'a> {
         self.seen.insert(entry.digest)
     }
 
-    fn image(&mut self, image: Arc<Image>, entry: &Descriptor, descriptor: Hints, index: Hints) {
+    fn image(
+        &mut self,
+        image: Arc<Image>,
+        entry: &Descriptor,
+        descriptor: Hints,
+        hints: Hints,
+        index: &view::Index,
+    ) {
         let own = image.platform();
         let platform = match entry.platform.clone() {
             Some(stated) => Platform { os_version: stated.os_version.or(own.os_version), ..stated },
             None => own,
         };
         if self.is_asked(&platform) {
-            self.add(image, platform, descriptor, index);
+            let subject = Subject::new(Arc::clone(&image), platform.clone()).entry(entry).index(index);
+            let about = |e: &&Descriptor| e.is_attestation() && e.attested_digest() == Some(entry.digest);
+            let subject = index.manifests.iter().filter(about).cloned().fold(subject, Subject::attestation);
+            self.add(image, platform, descriptor, hints, subject);
         } else {
             self.passed.push(platform);
             self.tree.partial = true;

@@ -9,11 +9,13 @@ use palan::{
         self, Attestations, Check, ConfigPolicy, Knowledge, OldBase, OnConflict, Outcome, Plan, Policy,
         Refuse, Report, Request,
     },
+    select::LayerSelector,
     verdict::Grade,
 };
 use palan_core::Digest;
 use serde::Serialize;
 
+use super::base::KnownFile;
 use crate::{
     args::ReportFormat,
     exit::{Failure, Result},
@@ -24,8 +26,9 @@ use crate::{
 /// Replace the base layers of an image by those of another base, without rebuilding it
 ///
 /// Works on single images and on every platform of an index; with --platform, on that image inside the index. An image
-/// that was not built on the old base is refused. Bases that are not given are taken from the image's annotations or
-/// labels (org.opencontainers.image.base.name and .digest). Prints the full reference of the result, by digest.
+/// that was not built on the old base is refused. Bases that are not given are found: by the image's annotations or labels
+/// (org.opencontainers.image.base.name and .digest), by attestations, and by its layers among the known bases
+/// (`palan base index`). Prints the full reference of the result, by digest.
 ///
 /// What the image inherited from the old base's config becomes what the new base has, as in a rebuild. Before anything
 /// is written the files of all layers are compared, and the result gets a verdict: clean (what a rebuild would give),
@@ -42,6 +45,14 @@ pub(crate) struct Args {
     /// The base that the image was built on
     #[arg(long, visible_alias = "old_base", value_name = "BASE")]
     old_base: Option<Location>,
+
+    /// Instead of a base: the layers up to this one (a number from 1, digest, diff ID or text of the history) are it
+    #[arg(long, value_name = "LAYER", conflicts_with = "old_base")]
+    boundary: Option<LayerSelector>,
+
+    /// Instead of a base: only these layers (2..4, or one as for --boundary) are replaced, and those below stay
+    #[arg(long, value_name = "LAYERS", conflicts_with_all = ["old_base", "boundary"], requires = "new_base")]
+    replace: Option<LayerSelector>,
 
     /// The base to put it on; default: what the image's base name stands for now
     #[arg(long, visible_alias = "new_base", value_name = "BASE")]
@@ -83,6 +94,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "HOW", default_value_t)]
     attestations: Attestations,
 
+    #[command(flatten)]
+    known: KnownFile,
+
     /// Attach a statement about the rebase (in-toto) to the result, as a referrer
     #[arg(long)]
     attest: bool,
@@ -102,7 +116,7 @@ impl Args {
             return Err(Failure::usage("--fail-on needs --check content: without it there is no verdict"));
         }
         Ok(Request {
-            old_base: self.old_base.clone().map_or(OldBase::Find, OldBase::Image),
+            old_base: self.old_base(),
             new_base: self.new_base.clone(),
             target: self.tag.clone(),
             platforms: session.global.platforms(),
@@ -120,6 +134,15 @@ impl Args {
         })
     }
 
+    fn old_base(&self) -> OldBase {
+        match (&self.old_base, &self.boundary, &self.replace) {
+            (Some(base), ..) => OldBase::Image(base.clone()),
+            (_, Some(boundary), _) => OldBase::Boundary(boundary.clone()),
+            (.., Some(layers)) => OldBase::Layers(layers.clone()),
+            _ => OldBase::Find,
+        }
+    }
+
     fn refuse(&self) -> Refuse {
         match (self.accept, self.fail_on) {
             (Some(accepted), _) => Refuse(Grade::ALL.into_iter().find(|grade| *grade > accepted)),
@@ -132,7 +155,7 @@ impl Args {
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let Some(image) = args.image.clone().or_else(|| args.original.clone()) else { return Ok(()) };
     let progress = session.ui.progress();
-    let request = args.request(image, knowledge(&progress, session), session)?;
+    let request = args.request(image, knowledge(args, &progress, session)?, session)?;
     let places = session.places()?;
     let plan = rebase::plan(&places, &request).await?;
     drop(progress);
@@ -154,12 +177,15 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
 }
 
 /// What may be kept from run to run.
-fn knowledge(progress: &Progress, session: &Session) -> Knowledge {
+fn knowledge(args: &Args, progress: &Progress, session: &Session) -> Result<Knowledge> {
     let cache = session
         .env
         .cache_folder()
         .map(|folder| -> Arc<dyn ListingCache> { Arc::new(DirectoryCache::new(folder.join("layers"))) });
-    Knowledge { listings: Arc::new(Listings::new(cache, progress.observer())) }
+    Ok(Knowledge {
+        listings: Arc::new(Listings::new(cache, progress.observer())),
+        bases: args.known.open(session)?.map(Arc::new),
+    })
 }
 
 /// A dry run ends as the real one would.
