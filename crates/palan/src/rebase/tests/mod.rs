@@ -16,7 +16,8 @@ use palan_testkit::image::{Graph, Layer, LayerSpec};
 use super::{
     base::{Base, Images},
     bases::Bases,
-    policy::{Check, Policy},
+    plan::Request,
+    policy::Check,
     rebased::{Rebased, rebase},
     tree::Tree,
 };
@@ -55,9 +56,10 @@ impl Bed {
             Ok::<_, Error>(Arc::new(Base::read(&self.opened(document), None, images.clone()).await?))
         };
         let (old, new) = (base(old).await?, base(new).await?);
-        let policy = Policy { check: Check::None, ..Policy::default() };
+        let mut request = Request::new("localhost/app".parse().unwrap());
+        request.policy.check = Check::None;
         let bases = Bases::of_read(places, Some(old), Some(new), images.clone());
-        let rebased = rebase(Tree::read(&self.opened(app), &[]).await?, &bases, &policy).await?;
+        let rebased = rebase(Tree::read(&self.opened(app), &[]).await?, &bases, &request).await?;
         rebased.documents.iter().for_each(|document| self.0.add_document(document));
         rebased.configs.iter().for_each(|config| self.0.add_document_blob(config));
         Ok(rebased)
