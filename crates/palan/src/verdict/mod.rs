@@ -35,13 +35,22 @@
 //!
 //! Source of the classes: image-spec `layer.md` for what layers do, `ld.so(8)` for how libraries are found.
 
+mod abi;
+mod accounts;
+mod distribution;
 mod footprint;
+mod packages;
 mod reach;
 mod resolve;
+mod runtime;
+mod search;
+mod settings;
 mod shadow;
 mod special;
 mod stale;
+mod summary;
 mod trees;
+mod version;
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -49,6 +58,11 @@ use palan_layer::{EntryPath, Listing, listing::Interest};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+pub use distribution::{Distribution, Libc};
+pub use packages::{PackageChange, PackageKind, Packages};
+pub use runtime::Runtime;
+use settings::Settings;
+pub use summary::{Size, Sizes};
 pub use trees::State;
 use trees::Trees;
 
@@ -136,6 +150,16 @@ pub struct Assessment {
     pub gates: Vec<Gate>,
     /// What was found, worst grade first, notes last; then by class and path.
     pub findings: Vec<Finding>,
+    /// The old base's distribution.
+    pub old_distribution: Distribution,
+    /// The new base's distribution.
+    pub new_distribution: Distribution,
+    /// How the packages of the bases differ; `None`: they could not be read.
+    pub packages: Option<Packages>,
+    /// Language runtimes, by name.
+    pub runtimes: Vec<Runtime>,
+    /// Sizes before and after.
+    pub sizes: Sizes,
 }
 
 /// One thing that was looked at, or could not be.
@@ -160,6 +184,22 @@ pub enum GateName {
     Reach,
     /// Whether the application holds copies of old base files.
     StaleCopies,
+    /// Whether programs and libraries find what they need.
+    Elf,
+    /// Whether what the config starts and names is there.
+    Entrypoint,
+    /// Whether the application's language runtimes stay.
+    Runtime,
+    /// Whether both bases are of one release of one distribution.
+    Distribution,
+    /// Whether both bases have the same kind of C library.
+    Libc,
+    /// Whether the architecture stays.
+    Platform,
+    /// How the packages of the bases differ.
+    Packages,
+    /// Whether users and groups are who they were.
+    Accounts,
 }
 
 impl fmt::Display for GateName {
@@ -168,6 +208,14 @@ impl fmt::Display for GateName {
             Self::Shadow => "shadow",
             Self::Reach => "reach",
             Self::StaleCopies => "stale-copies",
+            Self::Elf => "elf",
+            Self::Entrypoint => "entrypoint",
+            Self::Runtime => "runtime",
+            Self::Distribution => "distribution",
+            Self::Libc => "libc",
+            Self::Platform => "platform",
+            Self::Packages => "packages",
+            Self::Accounts => "accounts",
         })
     }
 }
@@ -281,6 +329,32 @@ pub enum Class {
     Emptied,
     /// A copy of a file of the old base.
     StaleCopy,
+    /// The architecture.
+    Architecture,
+    /// What the config starts.
+    Entrypoint,
+    /// What a variable of the config names.
+    Variable,
+    /// A program's dynamic loader.
+    Interpreter,
+    /// A library that a program or library needs.
+    Library,
+    /// A version of a library's symbols.
+    SymbolVersion,
+    /// A script's interpreter.
+    Script,
+    /// A program that a new base does not patch.
+    StaticProgram,
+    /// A language runtime.
+    Runtime,
+    /// The config's user or group.
+    User,
+    /// Numeric owners of files.
+    Owner,
+    /// The distribution, or its C library.
+    Distribution,
+    /// Packages of the bases.
+    Package,
 }
 
 /// A path in a sentence: quoted, control characters escaped.
@@ -294,12 +368,23 @@ fn shown(path: &[u8]) -> String {
 /// new base are findings.
 pub fn assess(input: &Input<'_>) -> palan_layer::Result<Assessment> {
     let trees = Trees::build(input)?;
-    let delta = trees.delta();
+    let (before, after) = (Settings::new(input.app_config), Settings::new(input.result_config));
     let mut report = Collector::default();
-    shadow::check(&trees, &delta, &mut report);
-    reach::check(&trees, &delta, &mut report);
-    stale::check(&trees, &delta, &mut report);
-    Ok(report.finish())
+    {
+        let delta = trees.delta();
+        shadow::check(&trees, &delta, &mut report);
+        reach::check(&trees, &delta, &mut report);
+        stale::check(&trees, &delta, &mut report);
+    }
+    abi::check(&trees, &before, &after, &mut report);
+    settings::check(&trees, &before, &after, &mut report);
+    let runtimes = runtime::check(&trees, &before, &after, &mut report);
+    let [old_distribution, new_distribution] = distribution::check(&trees, &before, &after, &mut report);
+    let packages = packages::check(&trees, &mut report);
+    accounts::check(&trees, &before, &after, &mut report);
+    let (gates, findings, grade) = report.finish();
+    let sizes = Sizes::of(&trees);
+    Ok(Assessment { grade, gates, findings, old_distribution, new_distribution, packages, runtimes, sizes })
 }
 
 /// Gathers findings and gates.
@@ -327,11 +412,11 @@ impl Collector {
         self.gate(name, outcome, format!("{} {findings}, the worst is {worst}", graded.len()));
     }
 
-    fn finish(mut self) -> Assessment {
+    fn finish(mut self) -> (Vec<Gate>, Vec<Finding>, Grade) {
         self.findings.sort_by(|a, b| b.grade.cmp(&a.grade).then_with(|| a.cmp(b)));
         self.findings.dedup();
         let grade = self.findings.iter().filter_map(|finding| finding.grade).max().unwrap_or_default();
-        Assessment { grade, gates: self.gates, findings: self.findings }
+        (self.gates, self.findings, grade)
     }
 }
 

@@ -26,27 +26,33 @@ pub(super) fn check(trees: &Trees<'_>, delta: &Differences<'_>, report: &mut Col
 
 /// A build writes through links: layers show only where that led on the old base.
 fn moved_links(trees: &Trees<'_>, delta: &Differences<'_>, report: &mut Collector) {
-    for change in delta.iter() {
-        if !change.old.is_some_and(|old| matches!(old.kind, NodeKind::Symlink(_))) {
-            continue;
-        }
-        let Some(was) = destination(&trees.old, change.path) else { continue };
-        let is = change.new.and_then(|_| destination(&trees.new, change.path));
-        if Some(&was) == is.as_ref() || !trees.footprint.touches(&was) {
-            continue;
-        }
-        let now = match &is {
-            Some(is) => format!("leads to {} in the new base", shown(is)),
-            None => "is gone in the new base".to_owned(),
-        };
-        let text = format!(
-            "the application has paths in {}, which the build may have reached through {}: that {now}",
-            shown(&was),
-            shown(change.path)
-        );
-        let finding = Finding::new(Grade::Shadowed, Class::Symlink, change.path, text);
-        report.add(finding.relating([shown(&was)]));
+    let is_link = |node: &&Node| matches!(node.kind, NodeKind::Symlink(_));
+    let links = || delta.iter().filter(|change| change.old.as_ref().is_some_and(is_link));
+    if links().next().is_none() {
+        return;
     }
+    let mut led: BTreeSet<(&[u8], Vec<u8>)> = BTreeSet::new();
+    trees.at_each_stage(|tree| {
+        led.extend(links().filter_map(|change| Some((change.path, destination(tree, change.path)?))));
+    });
+    for (path, was) in led {
+        let is = trees.new.get(path).and_then(|_| destination(&trees.new, path));
+        if Some(&was) != is.as_ref() && trees.footprint.touches(&was) {
+            moved_link(path, &was, is, report);
+        }
+    }
+}
+
+fn moved_link(path: &[u8], was: &[u8], is: Option<Vec<u8>>, report: &mut Collector) {
+    let now = match is {
+        Some(is) => format!("leads to {} in the new base", shown(&is)),
+        None => "leads nowhere in the new base".to_owned(),
+    };
+    let (was, link) = (shown(was), shown(path));
+    let text = format!(
+        "the application has paths in {was}, which the build may have reached through {link}: that {now}"
+    );
+    report.add(Finding::new(Grade::Shadowed, Class::Symlink, path, text).relating([was]));
 }
 
 fn dangling_links(trees: &Trees<'_>, report: &mut Collector) {
@@ -172,10 +178,13 @@ impl<'t> Sweep<'t> {
                 dir = parent(dir).unwrap_or_default();
             }
         }
-        for (dir, new) in found {
+        let mut reported = BTreeSet::new();
+        // The innermost directory comes last and is the one to tell of.
+        for (dir, mut new) in found.into_iter().rev() {
+            new.retain(|path| reported.insert(*path));
             let Some(first) = new.first() else { continue };
             let text = format!(
-                "the application changes mode or owner of files in {}, where the new base has further ones like {}: \
+                "the application changes mode or owner of files in {}, where the new base has others like {}: \
                  a rebuild may change them too",
                 shown(dir),
                 shown(first)
@@ -199,12 +208,14 @@ impl<'t> Sweep<'t> {
         Some((Step::of(old, own)?, old.is_dir()))
     }
 
-    /// What only the new base has below a directory, and the step would change.
+    /// What the step left alone below a directory of the old base, and would change below that of the new one.
     fn missed(&self, dir: &[u8], step: Step) -> Vec<&'t [u8]> {
-        let new = self.delta.below(dir).iter().filter(|change| change.old.is_none());
-        new.filter(|change| change.new.is_some_and(|new| step.would_change(new)))
-            .map(|change| change.path)
-            .collect()
+        let is_missed = |change: &&super::trees::Delta<'t>| {
+            change.old.is_none_or(|old| step.may_have_passed(old))
+                && change.new.is_some_and(|new| step.would_change(new))
+                && !self.trees.footprint.has(change.path)
+        };
+        self.delta.below(dir).iter().filter(is_missed).map(|change| change.path).collect()
     }
 
     /// Whether the step may have been applied to all that the old base has below a directory.

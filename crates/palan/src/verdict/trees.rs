@@ -97,6 +97,7 @@ pub(super) struct Trees<'a> {
     pub(super) footprint: Footprint<'a>,
     /// Own hard links that have no target in the result: link, target.
     pub(super) lost_links: Vec<(Box<[u8]>, Box<[u8]>)>,
+    own: &'a [Arc<Listing>],
     layers: Vec<&'a Listing>,
 }
 
@@ -109,7 +110,19 @@ impl<'a> Trees<'a> {
         lost_links.retain(|link| !lost.contains(link));
         let footprint = Footprint::of(input.own);
         let layers = [input.own, input.new, input.old].into_iter().flatten().map(|layer| &**layer).collect();
-        Ok(Self { old, new, app, result, footprint, lost_links, layers })
+        Ok(Self { old, new, app, result, footprint, lost_links, own: input.own, layers })
+    }
+
+    /// Calls with what the build found before each own layer, and with what it left.
+    pub(super) fn at_each_stage(&self, mut call: impl FnMut(&Tree)) {
+        call(&self.old);
+        let Some((_, earlier)) = self.own.split_last() else { return };
+        let mut tree = self.old.clone();
+        for (number, layer) in earlier.iter().enumerate() {
+            apply_what_fits(&mut tree, OWN + number, layer, &mut Lost::new());
+            call(&tree);
+        }
+        call(&self.app);
     }
 
     /// What was learned of a file's content.
@@ -230,6 +243,10 @@ fn put_on(base: &Tree, own: &[Arc<Listing>]) -> (Tree, Lost) {
 }
 
 fn apply_what_fits(tree: &mut Tree, number: usize, layer: &Listing, lost: &mut Lost) {
+    let links = layer.changes.iter().any(|(_, change)| matches!(change, Change::Link { .. }));
+    if !links && tree.apply_listing(number, layer).is_ok() {
+        return;
+    }
     let mut step = layer.clone();
     step.facts.clear();
     let changes = std::mem::take(&mut step.changes);

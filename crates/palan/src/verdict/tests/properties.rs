@@ -301,7 +301,7 @@ fn stacked(layers: &[Arc<Listing>]) -> Tree {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(100000))]
 
     #[test]
     fn clean_is_what_a_rebuild_gives(
@@ -316,10 +316,8 @@ proptest! {
         let bases = [old.layer(&Disk::default(), true), new.layer(&Disk::default(), true)];
         let assessment = judge(&bases[..1], &bases[1..], &own);
         if assessment.grade == Grade::Clean {
-            let mut rebuilt = new.clone();
-            for step in &run {
-                prop_assert!(rebuilt.run(step).is_some(), "{step:?} fails on {new:#?}");
-            }
+            // A step may fail where a later one removes what it was about.
+            let rebuilt = disk(&run, new.clone());
             let layers: Vec<_> = bases[1..].iter().chain(&own).cloned().collect();
             prop_assert_eq!(Disk::of(&stacked(&layers)), rebuilt.digested(), "old {:#?} new {:#?} run {:?}", old, new, run);
         }

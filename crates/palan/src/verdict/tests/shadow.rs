@@ -12,7 +12,7 @@ type Case = (
 );
 
 const CASES: &[Case] = &[
-    ("nothing in common", &["etc/a=1"], &["etc/a=2"], &["app/x=1"], &[]),
+    ("nothing in common", &["etc/a=1"], &["etc/a=2"], &["app/x=9"], &[]),
     ("over an unchanged file", &["etc/a=1", "b=1"], &["etc/a=1", "b=2"], &["etc/a=3"], &[]),
     ("over a changed file", &["etc/a=1"], &["etc/a=2"], &["etc/a=3"], &["shadowed file etc/a"]),
     ("over a file whose mode changed", &["a=1"], &["@600 a=1"], &["a=3"], &["shadowed file a"]),
@@ -23,14 +23,14 @@ const CASES: &[Case] = &[
         "parent with the old metadata",
         &["@755 d/"],
         &["@700 d/"],
-        &["@755 d/", "d/x=1"],
+        &["@755 d/", "d/x=9"],
         &["shadowed directory d"],
     ),
-    ("parent with the new metadata", &["@755 d/"], &["@700 d/"], &["@700 d/", "d/x=1"], &[]),
-    ("parent unchanged", &["@700 d/", "e=1"], &["@700 d/", "e=2"], &["@700 d/", "d/x=1"], &[]),
-    ("directory new in both", &["e=1"], &["e=1", "d/"], &["d/", "d/x=1"], &["shadowed directory d"]),
-    ("no entry for the parent", &["@755 d/"], &["@700 d/"], &["d/x=1"], &[]),
-    ("inside a vanished directory", &["d/a=1"], &["e=1"], &["d/x=1"], &["shadowed directory d"]),
+    ("parent with the new metadata", &["@755 d/"], &["@700 d/"], &["@700 d/", "d/x=9"], &[]),
+    ("parent unchanged", &["@700 d/", "e=1"], &["@700 d/", "e=2"], &["@700 d/", "d/x=9"], &[]),
+    ("directory new in both", &["e=1"], &["e=1", "d/"], &["d/", "d/x=9"], &["shadowed directory d"]),
+    ("no entry for the parent", &["@755 d/"], &["@700 d/"], &["d/x=9"], &[]),
+    ("inside a vanished directory", &["d/a=1"], &["e=1"], &["d/x=9"], &["shadowed directory d"]),
     ("merged usr", &["bin/sh=1"], &["bin->usr/bin", "usr/bin/sh=1"], &["bin/x=1"], &["broken kind bin"]),
     ("merged usr, entry", &["bin/sh=1"], &["bin->usr/bin", "usr/bin/sh=1"], &["bin/"], &["broken kind bin"]),
     (
@@ -49,7 +49,7 @@ const CASES: &[Case] = &[
     ),
     ("file where a directory is now", &["a=1"], &["a/b=1"], &["a=2"], &["broken kind a"]),
     ("directory where a file is now", &["a/b=1"], &["a=1"], &["a/x=2"], &["broken kind a"]),
-    ("removal of what is gone", &["a=1"], &["b=1"], &["-a"], &[]),
+    ("removal of what is gone", &["d/a=1"], &["d/"], &["-d/a"], &[]),
     ("removal of what changed", &["a=1"], &["a=2"], &["-a"], &[]),
     (
         "removal beside new names",
@@ -60,8 +60,8 @@ const CASES: &[Case] = &[
     ),
     ("removal of a directory with other names", &["d/a=1"], &["d/b=1"], &["-d"], &["shadowed removal d"]),
     ("removal of a directory with the same names", &["d/a=1"], &["d/a=2"], &["-d"], &[]),
-    ("emptied and changed", &["d/a=1"], &["d/a=2"], &["d/*", "d/x=1"], &["shadowed emptied d"]),
-    ("emptied and unchanged", &["d/a=1"], &["d/a=1", "e=1"], &["d/*", "d/x=1"], &[]),
+    ("emptied and changed", &["d/a=1"], &["d/a=2"], &["d/*", "d/x=9"], &["shadowed emptied d"]),
+    ("emptied and unchanged", &["d/a=1"], &["d/a=1", "e=1"], &["d/*", "d/x=9"], &[]),
     (
         "link to a versioned library that is gone",
         &["lib/a.so.1.1=1"],
@@ -78,13 +78,7 @@ const CASES: &[Case] = &[
         &[],
     ),
     ("hard link to a missing file", &["a=1"], &["b=2"], &["x=>a"], &["broken hard-link x"]),
-    (
-        "hard link to a changed file",
-        &["a=1"],
-        &["a=2"],
-        &["x=>a"],
-        &["shadowed hard-link x", "shadowed stale-copy x"],
-    ),
+    ("hard link to a changed file", &["a=1"], &["a=2"], &["x=>a"], &["shadowed hard-link x"]),
     ("hard link of its own", &["a=1"], &["a=2"], &["y=1x", "x=>y"], &[]),
     ("base file with other names", &["a=1", "b=>a"], &["a=1", "b=1"], &["a=2"], &["shadowed hard-link a"]),
     (
@@ -208,15 +202,16 @@ const CASES: &[Case] = &[
         &["@644:7:7 d/a=1"],
         &["shadowed directory d"],
     ),
-    ("group handed down", &["@2755:0:5 d/"], &["@2755:0:6 d/"], &["d/x=1"], &["shadowed directory d"]),
+    ("group handed down", &["@2755:0:5 d/"], &["@2755:0:6 d/"], &["d/x=9"], &["shadowed directory d"]),
 ];
 
 #[test]
 fn own_paths_are_graded() {
-    for (name, old, new, own, expected) in CASES {
-        let assessment = judge_entries(old, new, own);
-        assert_eq!(graded(&assessment), *expected, "{name}: {:#?}", assessment.findings);
-    }
+    let wrong = CASES.iter().filter_map(|(name, old, new, own, expected)| {
+        let found = graded(&judge_entries(old, new, own));
+        (found != *expected).then(|| format!("{name}: {found:?}, expected {expected:?}"))
+    });
+    assert_eq!(wrong.collect::<Vec<_>>(), [""; 0]);
 }
 
 #[test]
@@ -228,9 +223,9 @@ fn nothing_is_found_where_the_base_stays() {
 
 #[test]
 fn removal_of_what_is_gone_is_noted() {
-    let assessment = judge_entries(&["a=1"], &["b=1"], &["-a"]);
+    let assessment = judge_entries(&["d/a=1"], &["d/"], &["-d/a"]);
     let texts: Vec<&str> = assessment.findings.iter().map(|found| &*found.text).collect();
-    assert_eq!(texts, ["the application removes /a, which the new base no longer has"]);
+    assert_eq!(texts, ["the application removes /d/a, which the new base no longer has"]);
 }
 
 #[test]
