@@ -1,7 +1,9 @@
 //! Layers in, verdict out.
 
+mod abi;
 mod properties;
 mod shadow;
+mod world;
 
 use std::sync::Arc;
 

@@ -301,7 +301,7 @@ fn stacked(layers: &[Arc<Listing>]) -> Tree {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100000))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn clean_is_what_a_rebuild_gives(
