@@ -16,7 +16,7 @@ use std::{
 
 use futures_util::StreamExt as _;
 use palan_core::{Descriptor, Digest, Role};
-use palan_layer::{Limits, Listing, list_expecting, listing::Interest};
+use palan_layer::{Limits, Listing, list_expecting};
 use tokio::sync::Semaphore;
 
 pub use self::cache::{DirectoryCache, ListingCache};
@@ -24,6 +24,7 @@ use crate::{
     Error, Event, Observer, Transfer,
     once::Once,
     place::{BlobStream, Source, with_reader},
+    verdict::INTEREST,
 };
 
 /// How many layers are read at once, at most.
@@ -126,8 +127,7 @@ impl Listings {
         let content = self.watched(source.open(layer, 0).await?, layer.digest);
         let (expected, cache) = (layer.clone(), self.cache.clone());
         let list = move |reader: &mut _| {
-            let interest = Interest::everything(keeps);
-            let (_, listing) = list_expecting(reader, &expected, diff_id, &interest, &Limits::default())?;
+            let (_, listing) = list_expecting(reader, &expected, diff_id, &INTEREST, &Limits::default())?;
             if let Some(cache) = cache {
                 cache.put(diff_id, &listing.encode());
             }

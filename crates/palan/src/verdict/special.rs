@@ -116,28 +116,6 @@ pub(super) fn file_name(path: &[u8]) -> &[u8] {
     path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
 }
 
-/// Whose content is needed.
-pub(super) fn keep(path: &[u8]) -> bool {
-    const FILES: [&[u8]; 11] = [
-        b"etc/os-release",
-        b"usr/lib/os-release",
-        b"etc/passwd",
-        b"etc/group",
-        b"etc/shadow",
-        b"etc/ld.so.conf",
-        b"var/lib/dpkg/status",
-        b"lib/apk/db/installed",
-        b"usr/lib/apk/db/installed",
-        b"etc/alpine-release",
-        b"etc/debian_version",
-    ];
-    FILES.contains(&path)
-        || is_status_d(path)
-        || path.starts_with(b"etc/ld.so.conf.d/")
-        || (path.starts_with(b"etc/ld-musl-") && path.ends_with(b".path"))
-        || is_java_release(path)
-}
-
 /// Whether a path is the file by which a Java runtime tells its version.
 pub(super) fn is_java_release(path: &[u8]) -> bool {
     const PARENTS: [&str; 4] = ["jvm", "java", "jdk", "jre"];

@@ -2,7 +2,7 @@
 
 use palan::{
     rebase::{BaseReport, Finding, FindingKind, PlatformReport, Report, Verdict},
-    verdict::{Assessment, Grade},
+    verdict::Grade,
 };
 
 use crate::session::Session;
@@ -30,7 +30,7 @@ pub(super) fn notes(report: &Report, session: &Session) {
         if let Verdict::Assessed(grade) = platform.verdict
             && grade > Grade::Clean
         {
-            let lines = platform.assessment.as_ref().map(|a| summary(a, FEW)).unwrap_or_default();
+            let lines = platform.assessment.as_ref().map(|a| a.summary(FEW)).unwrap_or_default();
             let lines: String = lines.iter().map(|line| format!("\n  {line}")).collect();
             session.ui.warning(format!("{}: {grade}{lines}", platform.platform));
         }
@@ -84,14 +84,10 @@ fn of_platform(platform: &PlatformReport, everything: bool) -> String {
     for gate in &assessment.gates {
         out.push_str(&format!("  {:<21} {:<12} {}\n", gate.name, gate.outcome, gate.reason));
     }
-    for line in summary(assessment, if everything { MANY } else { FEW }) {
+    for line in assessment.summary(if everything { MANY } else { FEW }) {
         out.push_str(&format!("  - {line}\n"));
     }
     out
-}
-
-fn summary(assessment: &Assessment, limit: usize) -> Vec<String> {
-    assessment.findings.iter().filter(|f| f.grade.is_some()).take(limit).map(|f| f.text.clone()).collect()
 }
 
 fn base(base: &BaseReport) -> String {
