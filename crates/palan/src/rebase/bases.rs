@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Error,
-    base::{Detector, PlatformBase},
+    base::{Detector, Evidence, Found, PlatformBase},
     image::Image,
     once::Once,
     place::{Location, Places, Source},
@@ -118,10 +118,22 @@ impl<'a> Bases<'a> {
             Ok(old) if fits(&old, node) => Ok(old),
             Err(e) if !matches!(e, Error::BaseUnknown { .. } | Error::NoPlatform { .. }) => Err(e),
             hinted => match &self.detect(source, node).await?.base {
-                Some(found) => Old::found(&node.image, found).map_or(hinted, Ok),
-                None => hinted,
+                Some(found) if self.is_replaced(found, new) => {
+                    Old::found(&node.image, found).map_or(hinted, Ok)
+                }
+                _ => hinted,
             },
         }
+    }
+
+    /// Whether a base that was found is the one that the new base takes the place of. An image stands on its base's
+    /// base as well, and labels are inherited: another name than the new base's counts only where somebody named the
+    /// new base, and where it is not a label that says so.
+    fn is_replaced(&self, found: &Found, new: &Base) -> bool {
+        let names = found.name.iter().chain(&found.also);
+        let repository = new.reference.as_ref().map(Reference::repository);
+        let same = names.map(Reference::repository).any(|name| Some(name) == repository);
+        same || (self.new.is_some() && found.evidence != Evidence::Label)
     }
 
     /// Looks for the base by everything that is known.
