@@ -12,7 +12,7 @@ use futures_util::{
     future::BoxFuture,
     stream::{self, BoxStream},
 };
-use palan_core::{Descriptor, Digest, Document, Kind, PlatformPattern, Role, Selector, view};
+use palan_core::{Descriptor, Digest, Document, Kind, PlatformPattern, Role, Selector, annotation, view};
 use serde::Serialize;
 
 use self::blobs::Blobs;
@@ -200,7 +200,12 @@ impl<'a> Run<'a> {
         for entry in index.manifests {
             if let Some(about) = entry.attested_digest().filter(|d| !listed.contains(d)) {
                 let text = format!("is an attestation about {about}, which the index does not list");
-                self.error(entry.digest, text);
+                // One that says so itself was kept on purpose.
+                let severity = match entry.annotation(annotation::MADE_ABOUT) {
+                    Some(_) => Severity::Warning,
+                    None => Severity::Error,
+                };
+                self.fault(severity, Some(entry.digest), text);
             }
             let asked = match (&self.options.platform, &entry.platform) {
                 (Some(wanted), Some(platform)) => wanted.matches(platform),

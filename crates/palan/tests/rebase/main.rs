@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
+mod verdicts;
 mod world;
 
+mod choices;
 mod cost;
 mod hints;
 mod index;
