@@ -13,7 +13,7 @@ use palan_layer::{
 use super::{
     Class, Collector, Finding, GateName, Grade, Outcome,
     resolve::exists,
-    search::{Library, Loader, elf_of, is_builtin_of_musl, is_musl, machines},
+    search::{Library, Loader, elf_of, is_builtin_of_musl, machines},
     settings::Settings,
     shown,
     special::file_name,
@@ -81,7 +81,7 @@ impl<'t> Abi<'t, '_> {
             self.statically_linked(path, elf);
         }
         self.interpreter(path, elf);
-        let musl = is_musl(elf, self.result.tree);
+        let musl = self.result.is_musl(elf);
         for needed in &elf.needed {
             if !(musl && is_builtin_of_musl(needed)) {
                 self.needed(path, elf, needed, musl);
@@ -92,7 +92,7 @@ impl<'t> Abi<'t, '_> {
     fn statically_linked(&mut self, path: &[u8], elf: &Elf) {
         let language = elf.language.as_deref().map(|language| format!(" ({language})")).unwrap_or_default();
         let text = format!("{}{language} is statically linked: a new base does not patch it", shown(path));
-        let related = elf.language.iter().map(|language| language.to_string());
+        let related = elf.language.iter().map(ToString::to_string);
         self.report.add(Finding::new(None, Class::StaticProgram, path, text).relating(related));
     }
 
@@ -149,16 +149,20 @@ impl<'t> Abi<'t, '_> {
     }
 
     fn missing(&mut self, path: &'t [u8], needed: &str, before: Option<&Library<'_>>) {
+        let own = self.own_names.contains(file_name(needed.as_bytes()));
         if let Some(before) = before {
-            let text = format!(
-                "{} needs {needed}, which was {} and is missing on the new base",
-                shown(path),
-                shown(&before.path)
-            );
-            let finding = Finding::new(Grade::Broken, Class::Library, path, text);
+            // The application may load its own: nobody can tell how.
+            let (grade, now) = match own {
+                true => (
+                    Grade::Shadowed,
+                    "of which the new base has none: only the application has a file of that name",
+                ),
+                false => (Grade::Broken, "which is missing on the new base"),
+            };
+            let text = format!("{} needs {needed}, found as {}, {now}", shown(path), shown(&before.path));
+            let finding = Finding::new(grade, Class::Library, path, text);
             return self.report.add(finding.relating([needed.to_owned()]));
         }
-        let own = self.own_names.contains(file_name(needed.as_bytes()));
         let list = if own { &mut self.aside } else { &mut self.unresolved };
         list.entry(needed.to_owned()).or_default().push(path);
     }

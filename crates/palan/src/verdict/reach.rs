@@ -19,8 +19,7 @@ pub(super) fn check(trees: &Trees<'_>, delta: &Differences<'_>, report: &mut Col
     moved_links(trees, delta, report);
     dangling_links(trees, report);
     derived(trees, delta, report);
-    Sweep { trees, delta, paths: trees.old.iter().map(|(path, _)| path).collect(), known: BTreeMap::new() }
-        .check(report);
+    Sweep { trees, delta, paths: trees.old.iter().map(|(path, _)| path).collect() }.check(report);
     report.gate_since(mark, GateName::Reach, "no build step depends on what the new base changed elsewhere");
 }
 
@@ -152,30 +151,39 @@ impl Step {
     }
 }
 
+/// Directories times kinds of steps that are looked at: images have few kinds.
+const STEPS: usize = 100_000;
+
 /// Looks for steps like `chown -R` that would have changed files that only the new base has.
 struct Sweep<'t> {
     trees: &'t Trees<'t>,
     delta: &'t Differences<'t>,
     paths: Vec<&'t [u8]>,
-    known: BTreeMap<(&'t [u8], Step), bool>,
 }
 
 impl<'t> Sweep<'t> {
-    fn check(mut self, report: &mut Collector) {
+    fn check(self, report: &mut Collector) {
         let mut found: BTreeMap<&[u8], BTreeSet<&[u8]>> = BTreeMap::new();
+        let mut visited = BTreeSet::new();
         for path in self.trees.footprint.puts.keys().copied() {
             let Some((step, is_dir)) = self.step(path) else { continue };
             let mut dir = if is_dir { path } else { parent(path).unwrap_or_default() };
-            if !is_dir {
+            if !is_dir && visited.insert((dir, step, false)) {
                 let beside = |new: &&[u8]| parent(new).unwrap_or_default() == dir;
                 found.entry(dir).or_default().extend(self.missed(dir, step).into_iter().filter(beside));
             }
-            while self.is_whole(dir, step) {
+            // Above a directory that was seen, all was seen.
+            while visited.insert((dir, step, true)) && self.is_whole(dir, step) {
                 found.entry(dir).or_default().extend(self.missed(dir, step));
                 if dir.is_empty() {
                     break;
                 }
                 dir = parent(dir).unwrap_or_default();
+            }
+            if visited.len() > STEPS {
+                let text =
+                    "the application changes mode and owner of base files in more ways than can be judged";
+                return report.add(Finding::new(Grade::Shadowed, Class::Directory, b"", text));
             }
         }
         let mut reported = BTreeSet::new();
@@ -219,15 +227,10 @@ impl<'t> Sweep<'t> {
     }
 
     /// Whether the step may have been applied to all that the old base has below a directory.
-    fn is_whole(&mut self, dir: &'t [u8], step: Step) -> bool {
-        if let Some(known) = self.known.get(&(dir, step)) {
-            return *known;
-        }
+    fn is_whole(&self, dir: &[u8], step: Step) -> bool {
         let range = range_below(dir, |probe| self.paths.partition_point(|path| *path < probe));
         let passed = |path: &&[u8]| self.trees.old.get(path).is_some_and(|node| step.may_have_passed(node));
         let touched = |path: &&[u8]| self.trees.footprint.has(path);
-        let whole = self.paths[range].iter().all(|path| touched(path) || passed(path));
-        self.known.insert((dir, step), whole);
-        whole
+        self.paths[range].iter().all(|path| touched(path) || passed(path))
     }
 }

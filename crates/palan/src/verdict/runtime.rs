@@ -28,7 +28,7 @@ pub struct Runtime {
     pub old: BTreeSet<String>,
     /// Versions in the result.
     pub new: BTreeSet<String>,
-    /// Whether the application has files of that language.
+    /// Whether the application has files of that language, or is started by it.
     pub used: bool,
 }
 
@@ -69,7 +69,8 @@ pub(super) fn check(
 ) -> Vec<Runtime> {
     let old = versions(trees, &trees.app, before);
     let new = versions(trees, &trees.result, after);
-    let used = used(&trees.result);
+    let mut used = used(&trees.result);
+    used.extend(after.program().and_then(runs));
     let of =
         |versions: &BTreeMap<&str, BTreeSet<String>>, name| versions.get(name).cloned().unwrap_or_default();
     let all = LANGUAGES.iter().map(|language| language.name).map(|name| Runtime {
@@ -106,7 +107,7 @@ fn gate(all: &[Runtime], report: &mut Collector) {
     match (all.is_empty(), texts.is_empty()) {
         (true, _) => report.gate(GateName::Runtime, Outcome::Pass, "no language runtime was found"),
         (_, true) => {
-            report.gate(GateName::Runtime, Outcome::Pass, "no runtime that the application uses changes")
+            report.gate(GateName::Runtime, Outcome::Pass, "no runtime that the application uses changes");
         }
         _ => report.gate(GateName::Runtime, Outcome::Warn, texts.join(", ")),
     }
@@ -164,7 +165,7 @@ fn home(path: &[u8]) -> Option<(&'static str, String, &[u8])> {
 fn number(text: &str, numbers: usize) -> Option<String> {
     let parts: Vec<&str> = text.split('.').collect();
     let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    (parts.len() >= numbers && parts.iter().all(|part| is_number(&part))).then(|| parts[..numbers].join("."))
+    (parts.len() >= numbers && parts.iter().all(is_number)).then(|| parts[..numbers].join("."))
 }
 
 fn versions(
@@ -233,6 +234,13 @@ fn java(text: &str) -> Option<String> {
     let value = value.strip_prefix("1.").unwrap_or(value);
     let major: String = value.chars().take_while(char::is_ascii_digit).collect();
     (!major.is_empty()).then_some(major)
+}
+
+/// The language of a program that runs others, by its name.
+fn runs(program: &str) -> Option<&'static str> {
+    let name = program.rsplit('/').next().unwrap_or(program);
+    let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    LANGUAGES.iter().map(|language| language.name).find(|language| *language == name)
 }
 
 /// Languages of own files.

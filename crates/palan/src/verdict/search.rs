@@ -9,6 +9,7 @@ use palan_layer::{
 };
 
 use super::{
+    distribution::{Libc, libc},
     resolve::{exists, resolve_file},
     special::file_name,
     trees::Trees,
@@ -67,6 +68,7 @@ pub(super) struct Loader<'t> {
     environment: Vec<String>,
     /// Directories of `ld.so.conf`.
     configured: Vec<String>,
+    libc: Option<Libc>,
     known: BTreeMap<(u16, u8, String), Option<Vec<u8>>>,
 }
 
@@ -84,7 +86,7 @@ impl<'t> Loader<'t> {
         let environment = library_path.map(split).unwrap_or_default();
         let mut configured = Vec::new();
         read_conf(trees, tree, b"etc/ld.so.conf", &mut configured, &mut BTreeSet::new());
-        Self { tree, trees, environment, configured, known: BTreeMap::new() }
+        Self { tree, trees, environment, configured, libc: libc(tree), known: BTreeMap::new() }
     }
 
     /// Where `needed` is found for the file `elf` at `path`.
@@ -104,7 +106,7 @@ impl<'t> Loader<'t> {
         if let Some(known) = self.known.get(&key) {
             return known.as_ref().and_then(|path| self.candidate(path, elf));
         }
-        let configured = if is_musl(elf, self.tree) { self.musl_dirs(elf) } else { self.gnu_dirs(elf) };
+        let configured = if self.is_musl(elf) { self.musl_dirs(elf) } else { self.gnu_dirs(elf) };
         let dirs = self.environment.iter().cloned().chain(configured);
         let found =
             dirs.map(|dir| format!("{dir}/{needed}")).find_map(|path| self.candidate(path.as_bytes(), elf));
@@ -125,6 +127,15 @@ impl<'t> Loader<'t> {
         let text = files.filter_map(|path| text(self.trees, self.tree, path.as_bytes())).next();
         let list = text.unwrap_or_else(|| "/lib:/usr/local/lib:/usr/lib".into());
         list.split([':', '\n']).map(str::trim).filter(|dir| !dir.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// Whether a file is for musl's loader: it says so, or the tree has no other.
+    pub(super) fn is_musl(&self, elf: &Elf) -> bool {
+        let names = |name: &str| name.starts_with("ld-musl-") || name.starts_with("libc.musl-");
+        match &elf.interpreter {
+            Some(interpreter) => interpreter.rsplit('/').next().is_some_and(names),
+            None => elf.needed.iter().any(|needed| names(needed)) || self.libc == Some(Libc::Musl),
+        }
     }
 
     /// The file at `path`, if it is one for the same architecture.
@@ -155,16 +166,6 @@ pub(super) fn text<'t>(trees: &'t Trees<'_>, tree: &Tree, path: &[u8]) -> Option
     match trees.facts(node)? {
         Facts::Content(content) => Some(String::from_utf8_lossy(content)),
         _ => None,
-    }
-}
-
-/// Whether a file is for musl's loader: it says so, or the tree has no other.
-pub(super) fn is_musl(elf: &Elf, tree: &Tree) -> bool {
-    let names = |name: &str| name.starts_with("ld-musl-") || name.starts_with("libc.musl-");
-    match &elf.interpreter {
-        Some(interpreter) => interpreter.rsplit('/').next().is_some_and(names),
-        None if elf.needed.iter().any(|needed| names(needed)) => true,
-        None => super::distribution::libc(tree) == Some(super::distribution::Libc::Musl),
     }
 }
 

@@ -69,7 +69,7 @@ impl<'a> Settings<'a> {
     }
 
     /// What is started: the first word of `Entrypoint`, or of `Cmd`.
-    fn program(&self) -> Option<&'a str> {
+    pub(super) fn program(&self) -> Option<&'a str> {
         self.list("Entrypoint").next().or_else(|| self.list("Cmd").next()).filter(|word| !word.is_empty())
     }
 

@@ -48,11 +48,13 @@ struct Shadow<'t, 'r> {
 }
 
 impl<'t> Shadow<'t, '_> {
-    fn old(&self, path: &[u8]) -> Option<&'t Node> {
+    /// What the old base has at a path.
+    fn before(&self, path: &[u8]) -> Option<&'t Node> {
         self.trees.old.get(path)
     }
 
-    fn new(&self, path: &[u8]) -> Option<&'t Node> {
+    /// What the new base has at a path.
+    fn base(&self, path: &[u8]) -> Option<&'t Node> {
         self.trees.new.get(path)
     }
 
@@ -63,15 +65,15 @@ impl<'t> Shadow<'t, '_> {
 
     fn add(&mut self, grade: impl Into<Option<Grade>>, class: Class, path: &[u8], text: impl Into<String>) {
         let mut finding = Finding::new(grade, class, path, text);
-        finding.old = State::of(self.old(path));
-        finding.new = State::of(self.new(path));
+        finding.old = State::of(self.before(path));
+        finding.new = State::of(self.base(path));
         finding.own = State::of(self.own(path));
         self.report.add(finding);
     }
 
     /// A directory that own layers have an entry for, or (`entry` is false) only pass through.
     fn directory(&mut self, path: &'t [u8], entry: bool) {
-        let (old, new) = (self.old(path), self.new(path));
+        let (old, new) = (self.before(path), self.base(path));
         match (old, new) {
             (Some(old), Some(new)) if !old.is_dir() && !new.is_dir() => {
                 if !same(old, new) {
@@ -110,7 +112,7 @@ impl<'t> Shadow<'t, '_> {
 
     fn directory_entry(&mut self, path: &'t [u8]) {
         let Some(own) = self.own(path) else { return };
-        let (Some(old), Some(new)) = (self.old(path), self.new(path)) else {
+        let (Some(old), Some(new)) = (self.before(path), self.base(path)) else {
             // The root is there, whether or not a layer says so.
             if !path.is_empty() {
                 let text =
@@ -130,7 +132,7 @@ impl<'t> Shadow<'t, '_> {
     fn inherits(&mut self, path: &'t [u8]) {
         const SET_GROUP_ID: u32 = 0o2000;
         let Some(dir) = parent(path).filter(|dir| self.trees.footprint.passed.contains(dir)) else { return };
-        let (Some(old), Some(new)) = (self.old(dir), self.new(dir)) else { return };
+        let (Some(old), Some(new)) = (self.before(dir), self.base(dir)) else { return };
         if (old.mode | new.mode) & SET_GROUP_ID != 0 && !same_metadata(old, new) {
             let text = format!("{} hands down its group, and the new base changed it", shown(dir));
             self.add(Grade::Shadowed, Class::Directory, dir, text);
@@ -139,10 +141,10 @@ impl<'t> Shadow<'t, '_> {
 
     /// A file, link or device.
     fn leaf(&mut self, path: &'t [u8]) {
-        let (old, new, own) = (self.old(path), self.new(path), self.own(path));
+        let (old, new, own) = (self.before(path), self.base(path), self.own(path));
         let is_dir = |node: Option<&Node>| node.is_some_and(Node::is_dir);
         match (is_dir(old), is_dir(new)) {
-            (true, true) | (true, false) if is_dir(new) || new.is_none() => {
+            (true, _) if is_dir(new) || new.is_none() => {
                 if self.delta.get(path).is_some() || !self.delta.below(path).is_empty() {
                     let text =
                         format!("{} takes the place of a directory that the new base changed", shown(path));
@@ -173,9 +175,9 @@ impl<'t> Shadow<'t, '_> {
         };
         let database = special::is_package_database(path);
         let grade = if database { Grade::DbShadowed } else { Grade::Shadowed };
-        let (old, own) = (self.old(path), self.own(path));
+        let (old, own) = (self.before(path), self.own(path));
         let copied = old.and_then(Node::digest).is_some_and(|old| own.and_then(Node::digest) == Some(old));
-        let what = match (old.is_some(), self.new(path).is_some()) {
+        let what = match (old.is_some(), self.base(path).is_some()) {
             (true, true) if copied => "still has the old base's content, which the new base changed",
             (true, true) => "is the application's, and the new base changed its own",
             (true, false) => "is the application's, and the new base no longer has one",
@@ -201,7 +203,7 @@ impl<'t> Shadow<'t, '_> {
     }
 
     fn removal(&mut self, path: &'t [u8]) {
-        match (self.old(path), self.new(path)) {
+        match (self.before(path), self.base(path)) {
             (Some(_), None) => {
                 let text =
                     format!("the application removes {}, which the new base no longer has", shown(path));

@@ -82,8 +82,8 @@ impl Assessment {
 
 /// One line for all findings of a grade and class in one part of the tree.
 fn grouped(findings: &[&Finding]) -> Vec<String> {
-    let mut groups: BTreeMap<(std::cmp::Reverse<Option<Grade>>, Class, &str), Vec<&Finding>> =
-        BTreeMap::new();
+    type Key<'f> = (std::cmp::Reverse<Option<Grade>>, Class, &'f str);
+    let mut groups: BTreeMap<Key<'_>, Vec<&Finding>> = BTreeMap::new();
     for finding in findings {
         let key = (std::cmp::Reverse(finding.grade), finding.class, part(&finding.path));
         groups.entry(key).or_default().push(finding);

@@ -96,7 +96,7 @@ pub(super) struct Trees<'a> {
     /// What own layers touch.
     pub(super) footprint: Footprint<'a>,
     /// Own hard links that have no target in the result: link, target.
-    pub(super) lost_links: Vec<(Box<[u8]>, Box<[u8]>)>,
+    pub(super) lost_links: Lost,
     own: &'a [Arc<Listing>],
     layers: Vec<&'a Listing>,
 }
@@ -226,6 +226,7 @@ fn stack(layers: &[Arc<Listing>]) -> Result<Tree> {
     Ok(tree)
 }
 
+/// Hard links that found nothing to link to: path, target.
 type Lost = Vec<(Box<[u8]>, Box<[u8]>)>;
 
 /// Puts own layers on a base; hard links that do not fit are left out and returned.
