@@ -23,7 +23,7 @@
 //! | own copy of a base file that the new base changed or no longer has | shadowed |
 //! | program, library, interpreter, symbol version or entry point that was there and is missing | broken |
 //! | the same, missing before as well | note |
-| library that only the application still has, outside the search path | shadowed |
+//! | library that only the application still has, outside the search path | shadowed |
 //! | static program; library found only outside the search path | note |
 //! | own files of a language runtime's version that is no longer there | broken |
 //! | another minor version of a runtime that the application uses | note, and the gate warns |
