@@ -11,6 +11,7 @@ use super::{
     Class, Collector, Finding, GateName, Grade,
     footprint::parent,
     shown, special,
+    stale::is_unread,
     trees::{Differences, State, Trees, is_own, kind_name, same, same_metadata},
 };
 
@@ -177,7 +178,11 @@ impl<'t> Shadow<'t, '_> {
         let grade = if database { Grade::DbShadowed } else { Grade::Shadowed };
         let (old, own) = (self.before(path), self.own(path));
         let copied = old.and_then(Node::digest).is_some_and(|old| own.and_then(Node::digest) == Some(old));
+        let unread = [old, self.base(path)].into_iter().flatten().any(is_unread);
         let what = match (old.is_some(), self.base(path).is_some()) {
+            (true, true) if unread => {
+                "is the application's; whether the new base changed its own was not looked at"
+            }
             (true, true) if copied => "still has the old base's content, which the new base changed",
             (true, true) => "is the application's, and the new base changed its own",
             (true, false) => "is the application's, and the new base no longer has one",

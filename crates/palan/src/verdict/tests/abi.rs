@@ -381,7 +381,8 @@ fn scripts_need_what_runs_them() {
 }
 
 fn with_config(old: &[&str], new: &[&str], own: &[&str], settings: [Value; 2]) -> Assessment {
-    let [app, result] = settings.map(|settings| object(json!({"architecture": "amd64", "config": settings})));
+    let [app, result] =
+        settings.map(|settings| object(&json!({"architecture": "amd64", "config": settings})));
     let (old, new, own) = ([layer(old)], [layer(new)], [layer(own)]);
     let config = config();
     let input = Input {
@@ -399,7 +400,9 @@ fn with_config(old: &[&str], new: &[&str], own: &[&str], settings: [Value; 2]) -
 #[test]
 fn what_the_config_names_must_stay() {
     let path = json!(["PATH=/opt/bin:/bin"]);
-    let cases: &[(&str, &[&str], &[&str], Value, &[&str])] = &[
+    type Case =
+        (&'static str, &'static [&'static str], &'static [&'static str], Value, &'static [&'static str]);
+    let cases: [Case; 10] = [
         (
             "entry point gone",
             &["bin/java=1"],
@@ -467,15 +470,15 @@ fn what_the_config_names_must_stay() {
     ];
     for (name, old, new, settings, expected) in cases {
         let assessment = with_config(old, new, &["app/x=x"], [settings.clone(), settings.clone()]);
-        assert_eq!(graded(&assessment), *expected, "{name}: {:#?}", assessment.findings);
+        assert_eq!(graded(&assessment), expected, "{name}: {:#?}", assessment.findings);
     }
 }
 
 #[test]
 fn architectures_are_compared() {
-    let app = object(json!({"architecture": "arm64"}));
-    let result = object(json!({"architecture": "arm64", "variant": "v8"}));
-    let amd64 = object(json!({"architecture": "amd64"}));
+    let app = object(&json!({"architecture": "arm64"}));
+    let result = object(&json!({"architecture": "arm64", "variant": "v8"}));
+    let amd64 = object(&json!({"architecture": "amd64"}));
     let (base, own) = ([layer(&["a=1"])], [only(&[binary("app/x", ElfKind::Static).machine(183, 64)])]);
     for (result, grade) in [(&result, Grade::Clean), (&amd64, Grade::Broken)] {
         let input = Input {

@@ -52,12 +52,12 @@ fn put(layer: Builder, entry: &str) -> Builder {
     }
 }
 
-fn object(value: Value) -> Map<String, Value> {
+fn object(value: &Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
 
 fn config() -> Map<String, Value> {
-    object(json!({"architecture": "amd64", "os": "linux", "config": {}}))
+    object(&json!({"architecture": "amd64", "os": "linux", "config": {}}))
 }
 
 /// Judges layers with configs that say nothing.

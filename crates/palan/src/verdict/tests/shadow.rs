@@ -250,6 +250,7 @@ fn content_that_nobody_read_is_not_taken_for_equal() {
     };
     let assessment = judge(&names("1"), &names("2"), &names("3"));
     assert_eq!(graded(&assessment), ["shadowed file a"]);
+    assert!(assessment.findings[0].text.ends_with("was not looked at"), "{}", assessment.findings[0].text);
     let gate = assessment.gates.iter().find(|gate| gate.name == GateName::StaleCopies).unwrap();
     assert_eq!(gate.outcome, Outcome::NotAssessed);
 }
