@@ -18,6 +18,7 @@
 
 mod detect;
 mod evidence;
+mod examine;
 pub mod known;
 mod lifecycle;
 mod pattern;

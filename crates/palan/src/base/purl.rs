@@ -31,7 +31,9 @@ impl ImageUrl {
         let digest = qualifier("digest").as_ref().or(version.as_ref()).and_then(as_digest);
         let tag = version.filter(|v| as_digest(v).is_none());
         let (repository, tag) = match kind {
-            "docker" => (docker(qualifier("repository_url"), path), tag.or_else(|| qualifier("tag"))),
+            "docker" => {
+                (docker(qualifier("repository_url").as_deref(), path), tag.or_else(|| qualifier("tag")))
+            }
             "oci" => (qualifier("repository_url")?, qualifier("tag")),
             _ => return None,
         };
@@ -46,8 +48,8 @@ impl ImageUrl {
 }
 
 /// The registry may stand in front of the name or in a qualifier.
-fn docker(registry: Option<String>, path: String) -> String {
-    let registry = registry.as_deref().map(|r| r.trim_start_matches("https://").trim_end_matches('/'));
+fn docker(registry: Option<&str>, path: String) -> String {
+    let registry = registry.map(|r| r.trim_start_matches("https://").trim_end_matches('/'));
     match registry.filter(|r| !r.is_empty()) {
         Some(registry) if !path.starts_with(registry) => format!("{registry}/{path}"),
         _ => path,
