@@ -110,8 +110,8 @@ async fn the_base_is_found_among_the_images_of_all_stages() {
 
 #[tokio::test]
 async fn every_form_and_place_is_read() {
-    let forms: [(&str, fn(&Value) -> Value); 3] =
-        [(IN_TOTO, Value::clone), (DSSE, envelope), (BUNDLE, bundle)];
+    type Wrap = fn(&Value) -> Value;
+    let forms: [(&str, Wrap); 3] = [(IN_TOTO, Value::clone), (DSSE, envelope), (BUNDLE, bundle)];
     for (media_type, wrap) in forms {
         let (world, base, app) = world().await;
         let document = wrap(&v1(&[material(&world, "base@1", base.digest())]));
