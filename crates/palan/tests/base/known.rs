@@ -65,11 +65,25 @@ async fn the_newest_tags_are_kept_by_time_or_by_name() {
     let cases = [(Order::Created, ["1.2", "1.9"]), (Order::Version, ["1.10", "1.9"])];
     for (order, expected) in cases {
         let watch = Watch { order, ..watch(&world.text("base:1.*"), 2) };
-        let gathered = known::gather(&world.places, &watch, &[], 2, now()).await.unwrap();
+        let gathered = known::gather(&world.places, &watch, 2, now()).await.unwrap();
         let mut found = names(&gathered.entries);
         found.sort();
         assert_eq!((found, gathered.tags), (expected.map(str::to_owned).to_vec(), 2), "{order:?}");
     }
+}
+
+#[tokio::test]
+async fn platforms_that_were_chosen_are_remembered() {
+    let world = World::new().await;
+    let images = ["linux/amd64", "linux/arm64"]
+        .map(|p| ImageSpec::new(p).layer(layer(&[("os", p.as_bytes())])).build());
+    world.put("base:1", &IndexSpec::new().images(images).build().graph()).await;
+    let watch = Watch { platforms: vec!["linux/arm64".parse().unwrap()], ..watch(&world.text("base"), 9) };
+    let gathered = known::gather(&world.places, &watch, 2, now()).await.unwrap();
+    assert_eq!(gathered.entries.iter().map(|e| e.platform.to_string()).collect::<Vec<_>>(), ["linux/arm64"]);
+    let change = Change { add: gathered.entries, watch: vec![watch.clone()], ..Change::default() };
+    known::change(&world.file(), change).unwrap();
+    assert_eq!(KnownBases::open(world.file()).unwrap().watched(), [watch]);
 }
 
 #[tokio::test]
@@ -81,12 +95,12 @@ async fn what_is_no_image_is_passed_over_and_a_named_tag_must_be_there() {
         .manifest_field("/config/mediaType", "application/vnd.cncf.helm.config.v1+json")
         .build();
     world.put("base:chart", &chart.graph()).await;
-    let gathered = known::gather(&world.places, &watch(&world.text("base"), 9), &[], 2, now()).await.unwrap();
+    let gathered = known::gather(&world.places, &watch(&world.text("base"), 9), 2, now()).await.unwrap();
     assert_eq!(names(&gathered.entries), ["1"]);
     assert_eq!(gathered.skipped[0].0.to_string(), world.text("base:chart"));
-    let missing = known::gather(&world.places, &watch(&world.text("base:9"), 9), &[], 2, now()).await;
+    let missing = known::gather(&world.places, &watch(&world.text("base:9"), 9), 2, now()).await;
     assert!(missing.unwrap_err().is_not_found());
-    let none = known::gather(&world.places, &watch(&world.text("base:9*"), 9), &[], 2, now()).await.unwrap();
+    let none = known::gather(&world.places, &watch(&world.text("base:9*"), 9), 2, now()).await.unwrap();
     assert_eq!((none.tags, none.entries.len()), (0, 0));
 }
 

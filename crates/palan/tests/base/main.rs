@@ -86,7 +86,7 @@ impl World {
     /// Adds what a pattern stands for to the index of known bases.
     pub(crate) async fn know(&self, pattern: &str) -> KnownBases {
         let watch = watch(&self.text(pattern), 100);
-        let gathered = base::known::gather(&self.places, &watch, &[], 4, now()).await.unwrap();
+        let gathered = base::known::gather(&self.places, &watch, 4, now()).await.unwrap();
         let change = Change { add: gathered.entries, watch: vec![watch], ..Change::default() };
         base::known::change(&self.file(), change).unwrap();
         KnownBases::open(self.file()).unwrap()
@@ -103,7 +103,12 @@ pub(crate) fn now() -> SystemTime {
 }
 
 pub(crate) fn watch(pattern: &str, newest: usize) -> Watch {
-    Watch { tags: pattern.parse().unwrap(), newest, order: base::known::Order::Created }
+    Watch {
+        tags: pattern.parse().unwrap(),
+        newest,
+        order: base::known::Order::Created,
+        platforms: Vec::new(),
+    }
 }
 
 /// A base of two layers.

@@ -107,3 +107,17 @@ async fn an_old_index_that_is_gone_does_not_make_its_image_stale() {
     world.put("base:1", &base_image("two").graph()).await;
     assert_eq!(status(&world, "app:1").await, Status::Moved);
 }
+
+#[tokio::test]
+async fn a_known_base_has_moved_when_its_tag_has() {
+    let (world, base) = (World::new().await, base_image("one"));
+    world.put("base:1", &base.graph()).await;
+    world.put("app:1", &app_on(&base).build().graph()).await;
+    for (id, expected) in [("one", Status::Current), ("two", Status::Moved)] {
+        world.put("base:1", &base_image(id).graph()).await;
+        let known = world.know("base").await;
+        let detector = Detector::new(&world.places, Some(&known));
+        let found = base::stale(&detector, &world.at("app:1"), &[], true).await.unwrap();
+        assert_eq!(found.platforms[0].status, expected, "{id}");
+    }
+}

@@ -104,6 +104,8 @@ struct Rm {
 }
 
 /// Look again at all tags that are kept; what they stood for earlier stays
+///
+/// For the platforms that they were added for, unless --platform chooses others from now on.
 #[derive(clap::Args)]
 struct Update {
     /// Only these repositories
@@ -149,14 +151,23 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
 
 async fn add(args: &Add, session: &Session) -> Result {
     let newest = usize::try_from(args.newest).unwrap_or(usize::MAX);
-    let watch = |tags: &Pattern| Watch { tags: tags.clone(), newest, order: args.order.into() };
+    let platforms = session.global.platforms();
+    let watch = |tags: &Pattern| Watch {
+        tags: tags.clone(),
+        newest,
+        order: args.order.into(),
+        platforms: platforms.clone(),
+    };
     keep(args.patterns.iter().map(watch).collect(), &args.known, session).await
 }
 
 async fn update(args: &Update, session: &Session) -> Result {
     let known = KnownBases::open(args.known.path(session)?)?;
     let asked = |w: &&Watch| args.repositories.is_empty() || args.repositories.contains(&w.tags.repository);
-    let watched: Vec<Watch> = known.watched().iter().filter(asked).cloned().collect();
+    let mut watched: Vec<Watch> = known.watched().iter().filter(asked).cloned().collect();
+    if !session.global.platform.is_empty() {
+        watched.iter_mut().for_each(|watch| watch.platforms = session.global.platforms());
+    }
     for repository in &args.repositories {
         if !watched.iter().any(|w| w.tags.repository == *repository) {
             let message = format!("{repository} is not in {}", known.path().display());
@@ -170,10 +181,9 @@ async fn update(args: &Update, session: &Session) -> Result {
 /// Reads the tags and notes what they stand for.
 async fn keep(watch: Vec<Watch>, known: &KnownFile, session: &Session) -> Result {
     let (places, path) = (session.places()?, known.path(session)?);
-    let (platforms, now) = (session.global.platforms(), SystemTime::now());
-    let (mut change, mut tags) = (Change::default(), 0);
+    let (now, mut change, mut tags) = (SystemTime::now(), Change::default(), 0);
     for watch in watch {
-        let gathered = known::gather(&places, &watch, &platforms, session.global.jobs, now).await?;
+        let gathered = known::gather(&places, &watch, session.global.jobs, now).await?;
         for (name, reason) in gathered.skipped {
             session.ui.note(format!("{name} was passed over: {}", text::one_line(&reason, 500)));
         }

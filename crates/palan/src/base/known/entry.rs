@@ -1,6 +1,6 @@
 //! The lines of the file.
 
-use palan_core::{Digest, Document, MediaType, Platform, Reference};
+use palan_core::{Digest, Document, MediaType, Platform, PlatformPattern, Reference};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -112,6 +112,23 @@ pub struct Watch {
     /// Which of them count as the newest.
     #[serde(default)]
     pub order: Order,
+    /// For which platforms; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "platforms")]
+    pub platforms: Vec<PlatformPattern>,
+}
+
+mod platforms {
+    use palan_core::PlatformPattern;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(all: &[PlatformPattern], s: S) -> Result<S::Ok, S::Error> {
+        s.collect_seq(all.iter().map(ToString::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<PlatformPattern>, D::Error> {
+        let all = Vec::<String>::deserialize(d)?;
+        all.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
+    }
 }
 
 /// Which tags are the newest.

@@ -24,17 +24,11 @@ pub struct Gathered {
     pub skipped: Vec<(Reference, String)>,
 }
 
-/// Reads the bases that are to be kept: `jobs` tags at the same time, of the platforms asked for (none: all). `now` is
+/// Reads the bases that are to be kept: `jobs` tags at the same time. `now` is
 /// noted as the time when they were first seen, to the second. Attestations and tags that stand for digests (`sha256-…`) are passed over.
 ///
 /// A single tag that does not exist is an error; a pattern that no tag matches gives nothing.
-pub async fn gather(
-    places: &Places,
-    watch: &Watch,
-    platforms: &[PlatformPattern],
-    jobs: usize,
-    now: SystemTime,
-) -> Result<Gathered, Error> {
+pub async fn gather(places: &Places, watch: &Watch, jobs: usize, now: SystemTime) -> Result<Gathered, Error> {
     let seen = &rfc3339(now);
     let reader = Reader { places, images: Images::default(), jobs: jobs.max(1) };
     let mut tags = reader.tags(watch).await?;
@@ -56,7 +50,7 @@ pub async fn gather(
     bases.sort_by_key(|base| std::cmp::Reverse(base.created));
     bases.truncate(watch.newest);
     out.tags = bases.len();
-    let entries = stream::iter(bases).map(|base| base.entries(platforms, seen)).buffered(reader.jobs);
+    let entries = stream::iter(bases).map(|base| base.entries(&watch.platforms, seen)).buffered(reader.jobs);
     out.entries = entries.try_concat().await?;
     Ok(out)
 }
