@@ -16,6 +16,7 @@ mod members;
 mod merger;
 mod path;
 mod report;
+mod steps;
 mod three;
 
 use serde_json::{Map, Value};
@@ -24,6 +25,7 @@ pub use report::{Change, Choice, Merged, Note, Reason};
 
 use super::policy::{ConfigPolicy, OnConflict};
 use merger::{Fields, Merger};
+use steps::Steps;
 use three::{Sides, Step, Three};
 
 /// Merges the config document of an image (`json`, edited in place), of its old base and of its new base.
@@ -59,6 +61,7 @@ fn documents(
 ) {
     let mut steps = Fields::new();
     let app = json.clone();
+    merger.steps = Steps::read(&app, old);
     for field in ["os.version", "os.features"] {
         let three = Sides { old, app: &app, new }.at(field);
         // Windows refuses an image whose version is not that of its base's kernel interface.
@@ -119,6 +122,7 @@ fn one(merger: &mut Merger, field: &str, three: Three<'_>) -> Step {
         "Labels" => members::labels(merger, three),
         "ExposedPorts" | "Volumes" => members::set(merger, field, three),
         "OnBuild" => merger.on_build(three),
+        "WorkingDir" => merger.directory(three),
         _ => merger.whole(field, three),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A Dockerfile's `ENTRYPOINT` clears a command that was inherited, in every builder, unless the same stage has a `CMD`
 //! too. So an image with an entrypoint of its own has nothing from its base's command; one with only a command of its
-//! own runs it by its base's entrypoint.
+//! own runs it by its base's entrypoint. Where values do not tell what an image set, its history may.
 
 use super::{
     OnConflict,
@@ -18,12 +18,16 @@ pub(super) const FIELDS: [&str; 3] = ["Entrypoint", "Cmd", "ArgsEscaped"];
 pub(super) fn pair(merger: &mut Merger, sides: Sides<'_>) -> Fields {
     let [entrypoint, command, escaped] = FIELDS.map(|field| sides.at(field));
     let ruling = Ruled::of("Entrypoint", entrypoint);
+    let steps = merger.steps;
     let (entrypoint_step, command_step) = match ruling {
-        Ruled { inherited: true, .. } if is_repeated(entrypoint, command) => {
+        Ruled { inherited: true, .. } if steps.entrypoint => (Step::Keep, Step::Keep),
+        Ruled { inherited: true, .. } if !steps.command && is_repeated(entrypoint, command) => {
             repeated(merger, entrypoint, command)
         }
         Ruled { inherited: true, ruling } => {
-            (merger.settle("Entrypoint", entrypoint, ruling), merger.whole("Cmd", command))
+            let own = steps.command && Ruled::of("Cmd", command).inherited;
+            let step = merger.settle("Entrypoint", entrypoint, ruling);
+            (step, if own { Step::Keep } else { merger.whole("Cmd", command) })
         }
         Ruled { inherited: false, ruling } => {
             let step = merger.settle("Entrypoint", entrypoint, ruling);
@@ -32,7 +36,9 @@ pub(super) fn pair(merger: &mut Merger, sides: Sides<'_>) -> Fields {
         }
     };
     let escaped_step = match command_step {
-        Step::Keep if Ruled::of("Cmd", command).inherited => merger.whole("ArgsEscaped", escaped),
+        Step::Keep if !steps.command && Ruled::of("Cmd", command).inherited => {
+            merger.whole("ArgsEscaped", escaped)
+        }
         Step::Keep => Step::Keep,
         _ => escaped_with(merger, escaped),
     };

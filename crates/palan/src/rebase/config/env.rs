@@ -93,6 +93,8 @@ pub(super) fn merge(merger: &mut Merger, three: Three<'_>) -> Step {
     };
     let (a, n) = (app.names(), new.names());
     let kept: HashSet<&str> = a.iter().chain(&n).copied().filter(stays).collect();
+    let is_own = |name: &&str| app.get(name).is_some_and(|value| old.get(name) != Some(value));
+    let own: HashSet<&str> = a.iter().copied().filter(is_own).collect();
     let entry = |name: &str| match steps.get(name) {
         Some(Step::Set(value)) => {
             let spelled = app.values.get(name).or(new.values.get(name)).map_or(name, |v| v.spelled);
@@ -100,7 +102,7 @@ pub(super) fn merge(merger: &mut Merger, three: Three<'_>) -> Step {
         }
         _ => app.values.get(name).map_or(Value::Null, |variable| variable.entry.clone()),
     };
-    let entries: Vec<Value> = arrange(&a, &old.names(), &n, &kept).into_iter().map(entry).collect();
+    let entries: Vec<Value> = arrange(&a, &old.names(), &n, &kept, &own).into_iter().map(entry).collect();
     match entries.is_empty() {
         true => Step::Remove,
         false => Step::Set(entries.into()),

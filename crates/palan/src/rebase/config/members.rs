@@ -121,7 +121,7 @@ fn rewrite(old: &Members<'_>, app: &Members<'_>, new: &Members<'_>, steps: &Hash
         Some(step) => *step != Step::Remove,
     };
     let kept: HashSet<&str> = a.iter().chain(&n).copied().filter(stays).collect();
-    let mut names = arrange(&a, &old.names(), &n, &kept);
+    let mut names = arrange(&a, &old.names(), &n, &kept, &HashSet::new());
     // Builders sort them.
     if a.is_sorted() {
         names.sort_unstable();

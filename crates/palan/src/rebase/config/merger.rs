@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::{
     OnConflict,
     report::{Change, Choice, Merged, Note, Reason},
+    steps::Steps,
     three::{Ruling, Step, Three, meaning, rule},
 };
 
@@ -16,12 +17,13 @@ pub(super) type Fields = Vec<(String, Step)>;
 pub(super) struct Merger {
     pub(super) on_conflict: OnConflict,
     pub(super) windows: bool,
+    pub(super) steps: Steps,
     pub(super) merged: Merged,
 }
 
 impl Merger {
     pub(super) fn new(on_conflict: OnConflict, windows: bool) -> Self {
-        Self { on_conflict, windows, merged: Merged::default() }
+        Self { on_conflict, windows, steps: Steps::default(), merged: Merged::default() }
     }
 
     pub(super) fn note(&mut self, note: Note) {
@@ -77,6 +79,19 @@ impl Merger {
         match three.app == Some(version) {
             true => Step::Keep,
             false => self.take("os.version", three, Reason::WindowsVersion),
+        }
+    }
+
+    /// A `WORKDIR` may have been relative to the base's, which builders resolve.
+    pub(super) fn directory(&mut self, three: Three<'_>) -> Step {
+        let [old, app, new] = [three.old, three.app, three.new].map(|value| meaning("WorkingDir", value));
+        let old_path = old.as_ref().and_then(|path| path.as_str()).unwrap_or_default();
+        let beneath = app.as_ref().and_then(|path| path.as_str()?.strip_prefix(old_path));
+        match (rule(&old, &app, &new), beneath) {
+            (Ruling::Conflict, Some(rest)) if rest.starts_with('/') => {
+                self.conflict("WorkingDir", three, None, Reason::MaybeRelative)
+            }
+            (ruling, _) => self.settle("WorkingDir", three, ruling),
         }
     }
 

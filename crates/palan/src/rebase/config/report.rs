@@ -22,7 +22,9 @@ pub struct Merged {
 impl Merged {
     /// Whether a rebuild can be expected to have made the same config.
     pub(in crate::rebase) fn grade(&self) -> Grade {
-        let is_guess = |c: &Change| matches!(c.reason, Reason::PathInPieces | Reason::EntrypointRepeated);
+        let is_guess = |c: &Change| {
+            matches!(c.reason, Reason::PathInPieces | Reason::EntrypointRepeated | Reason::MaybeRelative)
+        };
         let is_harmless = |n: &Note| *n == Note::Buildpacks;
         let guessed = self.changes.iter().chain(&self.conflicts).any(is_guess);
         match guessed || !self.notes.iter().all(is_harmless) {
@@ -81,6 +83,8 @@ pub enum Reason {
     PathInPieces,
     /// Image and new base both changed it.
     BothChanged,
+    /// Both changed it, and the image's directory is beneath the old base's: it may have been relative to that.
+    MaybeRelative,
     /// The image has the old base's entrypoint without its command: it may have set the same entrypoint by itself.
     EntrypointRepeated,
     /// What is run, and how it is written, goes with the new base's entrypoint or command.
@@ -153,6 +157,12 @@ impl fmt::Display for Change {
                 f,
                 "{field} contains the old base's in pieces or more than once, a rebuild may give another one: \
                  {app} becomes {result}"
+            ),
+            Reason::MaybeRelative => write!(
+                f,
+                "{field} is {app} in the image, beneath the old base's, {old}, which is {new} in the new base: \
+                 a rebuild may give another one; {}",
+                self.choice
             ),
             Reason::BothChanged => write!(
                 f,

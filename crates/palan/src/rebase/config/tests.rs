@@ -207,10 +207,12 @@ fn windows_has_its_own_names_and_separators() {
 fn variables_keep_a_builders_order_and_else_the_images() {
     let env = |vars: &[&str]| json!({"Env": vars});
     type Variables = &'static [&'static str];
-    let rows: [(Variables, Variables, Variables, Variables); 4] = [
+    let rows: [(Variables, Variables, Variables, Variables); 5] = [
         // As a builder writes them: what the base adds stands where a rebuild has it.
         (&["P=1", "Q=1"], &["P=1", "Q=1", "A=1"], &["Q=1", "N=1", "P=1"], &["Q=1", "N=1", "P=1", "A=1"]),
         (&["P=1"], &["P=2", "A=1"], &["P=1", "N=1"], &["P=2", "N=1", "A=1"]),
+        // As buildah writes them: what an image sets by itself stands behind.
+        (&["P=1", "Q=1"], &["Q=1", "P=2", "A=1"], &["P=1", "N=1", "Q=1"], &["N=1", "Q=1", "P=2", "A=1"]),
         // Otherwise what is new comes first.
         (&["P=1"], &["A=1", "P=1"], &["P=2", "N=1"], &["N=1", "A=1", "P=2"]),
         // The last of several counts; an entry without a sign is one.
@@ -278,6 +280,53 @@ fn an_entrypoint_set_again_or_a_command_emptied_cannot_be_told_apart() {
     let (found, merged) = run(&old, &app, &new, OnConflict::Base);
     assert_eq!(found["config"]["Entrypoint"], json!(["f"]));
     assert_eq!(merged.conflicts[0].choice, Choice::Base);
+}
+
+#[test]
+fn the_history_tells_what_values_do_not() {
+    let with = |config: Value, steps: &[&str]| {
+        let mut out = document(config);
+        let steps: Vec<_> = steps.iter().map(|step| json!({"created_by": step})).collect();
+        out.insert("history".into(), steps.into());
+        out
+    };
+    let old = with(json!({"Entrypoint": ["e"], "Cmd": ["c"]}), &["ADD x"]);
+    let new = with(json!({"Entrypoint": ["f"], "Cmd": ["d"]}), &["ADD y"]);
+    let [e, f, z] = [json!(["e"]), json!(["f"]), json!(["z"])];
+    let (cleared, same) = (json!({"Entrypoint": e}), json!({"Entrypoint": e, "Cmd": ["c"]}));
+    // The image's config and own steps, and the result's entrypoint and command.
+    let cases: [(&Value, &[&str], &Value, Value); 6] = [
+        (&cleared, &["ENTRYPOINT [\"e\"]"], &e, Value::Null),
+        (&cleared, &["/bin/sh -c #(nop)  CMD []"], &f, Value::Null),
+        (&same, &["/bin/sh -c #(nop) ENTRYPOINT [\"e\"]", "CMD [\"c\"]"], &e, json!(["c"])),
+        (&same, &["CMD[\"c\"]"], &f, json!(["c"])),
+        (&same, &["RUN /bin/sh -c CMD", "HEALTHCHECK CMD x"], &f, json!(["d"])),
+        (&json!({"Entrypoint": z}), &["ENTRYPOINT z"], &z, Value::Null),
+    ];
+    for (config, own, entrypoint, command) in cases {
+        let app = with(config.clone(), &[&["ADD x"], own].concat());
+        let (found, _) = run(&old, &app, &new, OnConflict::App);
+        assert_eq!(
+            (&found["config"]["Entrypoint"], found["config"].get("Cmd")),
+            (entrypoint, Some(&command).filter(|c| !c.is_null())),
+            "{own:?}"
+        );
+    }
+    let (bare, app) = (with(json!({}), &["ADD x"]), with(json!({}), &["ADD x", "ENTRYPOINT []"]));
+    assert_eq!(run(&bare, &app, &new, OnConflict::App).0, app, "set to what the base has not either");
+}
+
+#[test]
+fn a_directory_beneath_the_bases_may_have_been_relative() {
+    let cases = [
+        ("/srv", "/srv/app", Reason::MaybeRelative),
+        ("", "/app", Reason::MaybeRelative),
+        ("/srv", "/srv2", Reason::BothChanged),
+    ];
+    for (old, app, reason) in cases {
+        let [old, app, new] = [old, app, "/work"].map(|path| document(json!({"WorkingDir": path})));
+        assert_eq!(run(&old, &app, &new, OnConflict::App).1.conflicts[0].reason, reason);
+    }
 }
 
 #[test]
