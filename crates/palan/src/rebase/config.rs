@@ -31,7 +31,7 @@ use three::{Sides, Step, Three};
 /// Merges the config document of an image (`json`, edited in place), of its old base and of its new base.
 ///
 /// An old base whose config is not known (`None`) leaves nothing to tell inherited from own values by: nothing is
-/// changed, and a note says so. With [`OnConflict::Fail`] the image's values stay; the caller looks at
+/// changed, and a note says so. The history of `json` is to be the image's still. With [`OnConflict::Fail`] the image's values stay; the caller looks at
 /// [`Merged::conflicts`].
 pub(super) fn merge(
     json: &mut Map<String, Value>,

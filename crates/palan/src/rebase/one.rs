@@ -114,11 +114,12 @@ pub(super) fn rebase(
     let mut merged = Merged::default();
     let before = app.config.object()?;
     let config = app.config.edit(|json| {
-        if let Some(history) = history {
-            edit_layers(json, app, new, splice, history.entries);
-        }
+        // Before the history changes, by which the merge tells what the image set itself.
         if splice.start == 0 && !is_settled(app, new) {
             merged = config::merge(json, old.config.as_ref(), &new_config, policy.config, policy.on_conflict);
+        }
+        if let Some(history) = history {
+            edit_layers(json, app, new, splice, history.entries);
         }
         if let Some(version) = &os_version {
             json.insert("os.version".into(), json!(version));
