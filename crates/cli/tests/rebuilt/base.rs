@@ -104,7 +104,7 @@ pub(crate) fn make(lab: &Lab) {
             let local = format!("localhost/{name}:{}", release.name());
             let words =
                 ["bud", "-q", "--isolation", "chroot", "--layers", "--format", format, "-t", &local, "-f"];
-            run(lab.buildah(&words).arg(&file).arg(&context));
+            run(lab.hidden_buildah(&words).arg(&file).arg(&context));
             lab.push(&local, &format!("base/{name}:{}", release.name()));
         }
     }

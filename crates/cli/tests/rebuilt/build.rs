@@ -70,7 +70,7 @@ pub(crate) fn build(lab: &Lab, recipe: &Recipe, tag: &str) {
         "--format",
         recipe.format,
     ];
-    run(lab.buildah(&words).args(["-t", &local, "-f"]).arg(&file).arg(lab.path("context")));
+    run(lab.hidden_buildah(&words).args(["-t", &local, "-f"]).arg(&file).arg(lab.path("context")));
     lab.push(&local, &name);
 }
 
@@ -85,36 +85,67 @@ pub(crate) struct Outcome {
 
 /// Rebases `app/NAME:old`, which stands on the old base, and compares the result with `app/NAME:new`, the rebuild.
 pub(crate) fn rebase(lab: &Lab, recipe: &'static Recipe) -> Outcome {
-    let base = recipe.text.split_whitespace().nth(1).unwrap();
     let image = |tag: &str| format!("app/{}:{tag}", recipe.name);
-    let (old_base, new_base) = (lab.at(&format!("base/{base}:old")), lab.at(&format!("base/{base}:current")));
-    let (from, to) = (lab.at(&image("old")), lab.at(&image("rebased")));
-    let words =
-        ["rebase", &from, "--old-base", &old_base, "--new-base", &new_base, "-t", &to, "--format", "json"];
-    let ran = output(&mut lab.palan(&words));
-    let report: Value = serde_json::from_slice(&ran.stdout)
-        .unwrap_or_else(|e| panic!("{}: {e}\n{}", recipe.name, String::from_utf8_lossy(&ran.stderr)));
-    let findings = report["findings"].as_array().into_iter().flatten();
+    let report = rebase_only(lab, recipe, &lab.at(&image("old")), &lab.at(&image("rebased")));
     let verdict = report["verdict"].as_str().unwrap_or("none").to_owned();
-    let findings = findings.map(|f| f["text"].as_str().unwrap_or_default().to_owned()).collect();
-
     lab.pull(&image("rebased"));
-    let (rebased, rebuilt) = (lab.mount(&to), lab.mount(&lab.at(&image("new"))));
+    let (rebased, rebuilt) = (lab.mount(&lab.at(&image("rebased"))), lab.mount(&lab.at(&image("new"))));
     let mut differences = trees(&rebased.root, &rebuilt.root);
     let config = |tag| comparable(lab.document("config", &image(tag)));
     differences.extend(json(&config("rebased"), &config("new")).into_iter().map(|d| format!("config {d}")));
-    let hint = |tag| {
-        let mut annotations = lab.document("manifest", &image(tag))["annotations"].take();
-        // With a layer per instruction, buildah gives the digest of its last intermediate image.
-        if let Some(hints) = annotations.as_object_mut().filter(|_| recipe.layers) {
-            hints.remove("org.opencontainers.image.base.digest");
-        }
-        annotations
-    };
-    // In Docker's format, buildah writes none.
+    // In Docker's format, buildah writes no annotations.
     if recipe.format == "oci" {
-        let hints = json(&hint("rebased"), &hint("new"));
+        let hints = |tag| hints(lab.document("manifest", &image(tag)), recipe);
+        let hints = json(&hints("rebased"), &hints("new"));
         differences.extend(hints.into_iter().map(|d| format!("annotations {d}")));
     }
-    Outcome { recipe, verdict, findings, differences }
+    Outcome { recipe, verdict, findings: findings(&report), differences }
+}
+
+/// The report. What is refused is written all the same, when it is accepted by name.
+fn rebase_only(lab: &Lab, recipe: &Recipe, from: &str, to: &str) -> Value {
+    let base = recipe.text.split_whitespace().nth(1).unwrap();
+    let (old_base, new_base) = (lab.at(&format!("base/{base}:old")), lab.at(&format!("base/{base}:current")));
+    let words =
+        ["rebase", from, "--old-base", &old_base, "--new-base", &new_base, "-t", to, "--format", "json"];
+    let planned = output(lab.palan(&words).arg("--dry-run"));
+    let report: Value = serde_json::from_slice(&planned.stdout)
+        .unwrap_or_else(|e| panic!("{}: {e}\n{}", recipe.name, String::from_utf8_lossy(&planned.stderr)));
+    if report["verdict"] == "broken" {
+        let refused = output(&mut lab.palan(&words));
+        assert_eq!(refused.status.code(), Some(11), "{}: {refused:?}", recipe.name);
+        assert!(!works(&mut lab.palan(&["digest", to])), "{}: written, though refused", recipe.name);
+        run(lab.palan(&words).args(["--accept", "broken"]));
+    } else {
+        run(&mut lab.palan(&words));
+    }
+    report
+}
+
+/// What the rebase found, one line each.
+fn findings(report: &Value) -> Vec<String> {
+    let list = |pointer: &str| report.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
+    let text = |finding: &Value, field: &str| finding[field].as_str().unwrap_or_default().to_owned();
+    let mut out: Vec<_> = list("/findings").iter().map(|f| text(f, "text")).collect();
+    for what in ["conflicts", "notes"] {
+        out.extend(list(&format!("/platforms/0/config/{what}")).iter().map(|f| format!("config: {f}")));
+    }
+    for finding in list("/platforms/0/assessment/findings") {
+        let grade = finding["grade"].as_str().unwrap_or("note");
+        out.push(format!(
+            "{grade}: {} ({}): {}",
+            text(&finding, "path"),
+            text(&finding, "class"),
+            text(&finding, "text")
+        ));
+    }
+    out
+}
+
+fn hints(mut manifest: Value, recipe: &Recipe) -> Value {
+    // With a layer per instruction, buildah gives the digest of its last intermediate image.
+    if let Some(hints) = manifest["annotations"].as_object_mut().filter(|_| recipe.layers) {
+        hints.remove("org.opencontainers.image.base.digest");
+    }
+    manifest["annotations"].take()
 }

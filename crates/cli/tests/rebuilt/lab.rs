@@ -26,7 +26,7 @@ impl Lab {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let server = runtime.block_on(Registry::memory().serve("127.0.0.1:0")).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        for name in ["home", "run", "tmp", "context", "dockerfiles"] {
+        for name in ["home", "run", "tmp", "var-lib", "context", "dockerfiles"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         fs::write(folder.path().join("nothing.conf"), "").unwrap();
@@ -34,6 +34,7 @@ impl Lab {
         let wanted = std::env::var("PALAN_TEST_STORAGE").ok();
         // Overlays do not nest: inside a container, whole copies of each layer have to do.
         if wanted.as_deref() == Some("vfs") || !lab.mounts() {
+            let _ = fs::remove_dir_all(lab.path("storage"));
             lab.driver = "vfs";
         }
         lab
@@ -62,21 +63,26 @@ impl Lab {
 
     /// Never the user's storage, and never the user's configuration.
     pub(crate) fn buildah(&self, words: &[&str]) -> Command {
-        let mut command = Command::new("buildah");
-        command
-            .arg("--root")
-            .arg(self.path(format!("storage-{}", self.driver)))
-            .arg("--runroot")
-            .arg(self.path(format!("run/{}", self.driver)))
-            .args(["--storage-driver", self.driver])
-            .args(words);
+        self.stored(Command::new("buildah"), words)
+    }
+
+    /// For commands that read or write images: they keep digests of blobs in a folder of the system, which is another
+    /// one for them. What they mount, nobody else sees.
+    pub(crate) fn hidden_buildah(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", "mount --bind \"$0\" /var/lib && exec \"$@\""]);
+        command.arg(self.path("var-lib")).arg("buildah");
+        self.stored(command, words)
+    }
+
+    fn stored(&self, mut command: Command, words: &[&str]) -> Command {
+        command.arg("--root").arg(self.path("storage")).arg("--runroot").arg(self.path("run"));
+        command.args(["--storage-driver", self.driver]).args(words);
         self.own(&mut command);
         let nothing = self.path("nothing.conf");
         for file in ["CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF", "CONTAINERS_REGISTRIES_CONF"] {
             command.env(file, &nothing);
         }
-        // The cache of blob digests is in a folder of the system, unless the user is somebody else.
-        command.env("_CONTAINERS_ROOTLESS_UID", "1");
         command
     }
 
@@ -95,12 +101,12 @@ impl Lab {
 
     pub(crate) fn push(&self, local: &str, name: &str) {
         let target = format!("docker://{}", self.at(name));
-        run(&mut self.buildah(&["push", "-q", "--tls-verify=false", local, &target]));
+        run(&mut self.hidden_buildah(&["push", "-q", "--tls-verify=false", local, &target]));
     }
 
     pub(crate) fn pull(&self, name: &str) {
         let from = format!("docker://{}", self.at(name));
-        run(&mut self.buildah(&["pull", "-q", "--policy", "always", "--tls-verify=false", &from]));
+        run(&mut self.hidden_buildah(&["pull", "-q", "--policy", "always", "--tls-verify=false", &from]));
     }
 
     /// A document as palan reads it: `manifest` or `config`.
