@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    io::ErrorKind,
     os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
@@ -76,6 +77,10 @@ fn walk(root: &Path) -> BTreeMap<PathBuf, Entry> {
     while let Some(folder) = folders.pop() {
         for path in fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()) {
             let name = path.strip_prefix(root).unwrap().to_owned();
+            if fs::symlink_metadata(&path).is_err_and(|e| e.kind() == ErrorKind::NotFound) {
+                // Overlays list the removal of what no layer below has, in folders that no layer below has.
+                continue;
+            }
             let (entry, identity) = read(&path);
             if let Some(identity) = identity {
                 first_names.entry(identity).or_insert_with(BTreeSet::new).insert(name.clone());
