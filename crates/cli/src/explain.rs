@@ -110,6 +110,10 @@ fn hint_for_palan(error: &palan::Error) -> Option<String> {
             palan::select::Reason::Twice(_) => None,
             _ => Some(format!("palan inspect {} shows the layers; they are counted from 1", error.image)),
         },
+        E::BaseUnknown { which: "old", .. } => Some(
+            "name it with --old-base, or where it ends with --boundary; `palan base index add` makes bases known"
+                .to_owned(),
+        ),
         E::BaseUnknown { which, .. } => Some(format!("name it with --{which}-base")),
         E::Refused { verdict, .. } => {
             Some(format!("--explain tells why; --accept {verdict} does it all the same"))

@@ -159,14 +159,8 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let places = session.places()?;
     let plan = rebase::plan(&places, &request).await?;
     drop(progress);
-    let listed = request.knowledge.listings.read();
-    if listed.layers + listed.cached > 0 {
-        session.ui.say(format!(
-            "read {} ({}), knew {}",
-            text::count(usize::try_from(listed.layers).unwrap_or(usize::MAX), "layer"),
-            text::size(listed.bytes),
-            listed.cached
-        ));
+    if let Some(read) = report::read(request.knowledge.listings.read()) {
+        session.ui.say(read);
     }
     match (args.dry_run || args.explain, args.format) {
         (true, ReportFormat::Json) => session.ui.json(plan.report())?,
@@ -215,9 +209,10 @@ async fn apply(places: &Places, plan: &Plan, format: ReportFormat, session: &Ses
     let reference = reference(plan.target(), outcome.digest);
     match outcome.pushed {
         true => session.ui.say(format!(
-            "rebased {} for {}: {}",
+            "rebased {} for {} ({}): {}",
             report.image,
             text::count(report.platforms.len(), "platform"),
+            report.verdict,
             super::write::summary(&outcome.summary)
         )),
         false => session.ui.say(format!("nothing to do: {} stands on the new base already", report.image)),

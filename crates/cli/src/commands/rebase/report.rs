@@ -1,11 +1,12 @@
 //! A planned rebase, for people: the few lines that matter first.
 
 use palan::{
+    listings::ListingsRead,
     rebase::{BaseReport, Finding, FindingKind, PlatformReport, Report, Verdict},
     verdict::Grade,
 };
 
-use crate::session::Session;
+use crate::{session::Session, ui::text};
 
 /// How many lines of findings a warning shows.
 const FEW: usize = 5;
@@ -24,17 +25,29 @@ pub(super) fn notes(report: &Report, session: &Session) {
         for conflict in &platform.config.conflicts {
             session.ui.warning(format!("{}: {conflict}", platform.platform));
         }
-        for note in &platform.config.notes {
-            session.ui.note(format!("{}: {note}", platform.platform));
-        }
-        if let Verdict::Assessed(grade) = platform.verdict
-            && grade > Grade::Clean
-        {
-            let lines = platform.assessment.as_ref().map(|a| a.summary(FEW)).unwrap_or_default();
-            let lines: String = lines.iter().map(|line| format!("\n  {line}")).collect();
-            session.ui.warning(format!("{}: {grade}{lines}", platform.platform));
+        match platform.verdict {
+            Verdict::Assessed(grade) if grade > Grade::Clean => session.ui.warning(warning(platform, grade)),
+            _ => {
+                for note in &platform.config.notes {
+                    session.ui.note(format!("{}: {note}", platform.platform));
+                }
+            }
         }
     }
+}
+
+/// What led to the grade, and nothing else.
+fn warning(platform: &PlatformReport, grade: Grade) -> String {
+    let mut out = format!("{}: {grade}", platform.platform);
+    for note in &platform.config.notes {
+        out.push_str(&format!("\n  config: {note}"));
+    }
+    let lines = platform.assessment.as_ref().map(|a| a.summary(FEW)).unwrap_or_default();
+    for line in lines.iter().filter(|line| !line.starts_with("note: ") && !line.starts_with("not assessed: "))
+    {
+        out.push_str(&format!("\n  {line}"));
+    }
+    out
 }
 
 /// The whole plan.
@@ -81,13 +94,28 @@ fn of_platform(platform: &PlatformReport, everything: bool) -> String {
         out.push_str(&format!("  config:   {line}\n"));
     }
     let Some(assessment) = &platform.assessment else { return out };
-    for gate in &assessment.gates {
-        out.push_str(&format!("  {:<21} {:<12} {}\n", gate.name, gate.outcome, gate.reason));
-    }
     for line in assessment.summary(if everything { MANY } else { FEW }) {
         out.push_str(&format!("  - {line}\n"));
     }
+    for gate in assessment.gates.iter().filter(|_| everything) {
+        out.push_str(&format!("  {:<13} {:<12}  {}\n", gate.name, gate.outcome, gate.reason));
+    }
     out
+}
+
+/// What the verdict cost, if it cost anything.
+pub(super) fn read(listed: ListingsRead) -> Option<String> {
+    let count = |layers: u64| text::count(usize::try_from(layers).unwrap_or(usize::MAX), "layer");
+    match (listed.layers, listed.cached) {
+        (0, 0) => None,
+        (0, known) => Some(format!("looked into {}, all known from before", count(known))),
+        (new, 0) => Some(format!("looked into {}: {} read", count(new), text::size(listed.bytes))),
+        (new, known) => Some(format!(
+            "looked into {}: {} read, {known} known from before",
+            count(new + known),
+            text::size(listed.bytes)
+        )),
+    }
 }
 
 fn base(base: &BaseReport) -> String {
