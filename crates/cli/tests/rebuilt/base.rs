@@ -98,7 +98,7 @@ pub(crate) fn make(lab: &Lab) {
                 ".",
             ]));
         }
-        for (name, format, text) in containerfiles(lab, release) {
+        for (name, format, text) in containerfiles(release) {
             let file = context.join(name);
             fs::write(&file, text).unwrap();
             let local = format!("localhost/{name}:{}", release.name());
@@ -111,7 +111,7 @@ pub(crate) fn make(lab: &Lab) {
 }
 
 /// `os` is what most images stand on; `service` has every field of a config; `trigger` has triggers.
-fn containerfiles(_lab: &Lab, release: Release) -> [(&'static str, &'static str, String); 3] {
+fn containerfiles(release: Release) -> [(&'static str, &'static str, String); 3] {
     let r = release.pick("12", "13");
     let paths = release.pick("/opt/runtime/bin", "/opt/runtime/bin:/opt/runtime/sbin");
     let env = release.pick("OLD_ONLY=1", "NEW_ONLY=1");

@@ -143,8 +143,7 @@ fn findings(report: &Value) -> Vec<String> {
 }
 
 fn hints(mut manifest: Value, recipe: &Recipe) -> Value {
-    // With a layer per instruction, buildah gives the digest of its last intermediate image.
-    if let Some(hints) = manifest["annotations"].as_object_mut().filter(|_| recipe.layers) {
+    if let Some(hints) = manifest["annotations"].as_object_mut().filter(|_| !recipe.names_base()) {
         hints.remove("org.opencontainers.image.base.digest");
     }
     manifest["annotations"].take()
