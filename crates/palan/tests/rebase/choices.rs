@@ -195,9 +195,13 @@ async fn a_known_base_need_not_be_there_any_more() {
     world.put("base:1", &IndexSpec::new().image(old.clone()).build().graph()).await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bases.jsonl");
-    let watch =
-        known::Watch { tags: world.text("base:1").parse().unwrap(), newest: 9, order: known::Order::Created };
-    let found = known::gather(&world.places, &watch, &[], 1, SystemTime::UNIX_EPOCH).await.unwrap();
+    let watch = known::Watch {
+        tags: world.text("base:1").parse().unwrap(),
+        newest: 9,
+        platforms: Vec::new(),
+        order: known::Order::Created,
+    };
+    let found = known::gather(&world.places, &watch, 1, SystemTime::UNIX_EPOCH).await.unwrap();
     known::change(&file, known::Change { add: found.entries, ..known::Change::default() }).unwrap();
     // The tag moves on, and nothing holds the old one.
     world.put("base:1", &new.graph()).await;
