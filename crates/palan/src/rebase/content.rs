@@ -5,8 +5,14 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use palan_core::Document;
 use palan_layer::Listing;
+use serde_json::Value;
 
-use super::{old::Old, one::Splice, tree::Node};
+use super::{
+    history,
+    old::{Old, history_of},
+    one::Splice,
+    tree::Node,
+};
 use crate::{
     Error,
     image::Image,
@@ -40,6 +46,7 @@ pub(super) async fn look(subject: Subject<'_>, listings: &Listings) -> Result<As
     let new_stack = [&below[..splice.start], &new_layers[..]].concat();
     let configs = [image.config.object()?, new.config.object()?, config.object()?];
     let old_config = old.config.clone();
+    let steps = steps(image, old, splice);
     let judge = move || {
         let [app_config, new_config, result_config] = &configs;
         assess(&Input {
@@ -50,10 +57,20 @@ pub(super) async fn look(subject: Subject<'_>, listings: &Listings) -> Result<As
             old_config: old_config.as_ref(),
             new_config,
             result_config,
+            steps: steps.as_deref(),
         })
     };
     let assessed = tokio::task::spawn_blocking(judge).await.map_err(|_| Error::Cancelled)?;
     assessed.map_err(|source| Error::NoFileSystem { image: image.name.clone(), source })
+}
+
+/// What made the image's own layers, where its history says so.
+fn steps(image: &Image, old: &Old, splice: Splice) -> Option<Vec<String>> {
+    let layers = image.config_view.rootfs.diff_ids.len();
+    let entries = history::own_steps(&old.history, &history_of(image), splice.end, layers)?;
+    let command =
+        |entry: &Value| entry.get("created_by").and_then(Value::as_str).unwrap_or_default().to_owned();
+    Some(entries.iter().map(command).collect())
 }
 
 async fn read(

@@ -77,6 +77,18 @@ pub(super) fn lower_part(history: &[Value], layers: usize, lower: usize) -> Vec<
     history.iter().take_while(is_lower).cloned().collect()
 }
 
+/// The entries of an image's own layers, if the history has one for each.
+pub(super) fn own_steps(
+    old: &[Value],
+    image: &[Value],
+    base_layers: usize,
+    layers: usize,
+) -> Option<Vec<Value>> {
+    let (entries, _) = own_part(old, image, Layers { old: base_layers, image: layers, new: 0 });
+    (filled(&entries) == layers - base_layers && (base_layers < layers || !image.is_empty()))
+        .then_some(entries)
+}
+
 /// The entries that describe the image's own layers, and what it had besides.
 fn own_part(old: &[Value], image: &[Value], layers: Layers) -> (Vec<Value>, Option<&'static str>) {
     let own = layers.image - layers.old;

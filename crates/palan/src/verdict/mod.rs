@@ -18,6 +18,7 @@
 //! | mode or owner of base files changed where the new base has further files | shadowed |
 //! | own symbolic link that led somewhere and now leads nowhere; own hard link to a missing file | broken |
 //! | own hard link to a base file that changed | shadowed |
+//! | build step that names what the new base changed, or runs a program that it changed | shadowed |
 //! | package database over a changed one | db-shadowed |
 //! | loader cache, CA bundle or byte code made from base files that changed | shadowed |
 //! | own copy of a base file that the new base changed or no longer has | shadowed |
@@ -50,6 +51,7 @@ mod settings;
 mod shadow;
 mod special;
 mod stale;
+mod steps;
 mod summary;
 mod trees;
 mod version;
@@ -90,6 +92,8 @@ pub struct Input<'a> {
     pub new_config: &'a Map<String, Value>,
     /// Config of the result.
     pub result_config: &'a Map<String, Value>,
+    /// What made the own layers, `created_by` of the history's entries in order; `None`: the history does not say.
+    pub steps: Option<&'a [String]>,
 }
 
 /// How much of a rebuild the result is, best first.
@@ -184,6 +188,7 @@ pub fn assess(input: &Input<'_>) -> palan_layer::Result<Assessment> {
         shadow::check(&trees, &delta, &mut report);
         reach::check(&trees, &delta, &mut report);
         stale::check(&trees, &delta, &mut report);
+        steps::check(input, &trees, &delta, &mut report);
     }
     abi::check(&trees, &before, &after, &mut report);
     settings::check(&trees, &before, &after, &mut report);

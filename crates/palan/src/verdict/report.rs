@@ -28,6 +28,8 @@ pub enum GateName {
     Reach,
     /// Whether the application holds copies of old base files.
     StaleCopies,
+    /// Whether build steps name what the new base changed.
+    BuildSteps,
     /// Whether programs and libraries find what they need.
     Elf,
     /// Whether what the config starts and names is there.
@@ -52,6 +54,7 @@ impl fmt::Display for GateName {
             Self::Shadow => "shadow",
             Self::Reach => "reach",
             Self::StaleCopies => "stale-copies",
+            Self::BuildSteps => "build-steps",
             Self::Elf => "elf",
             Self::Entrypoint => "entrypoint",
             Self::Runtime => "runtime",
@@ -178,6 +181,8 @@ pub enum Class {
     Emptied,
     /// A copy of a file of the old base.
     StaleCopy,
+    /// A step of the build.
+    BuildStep,
     /// The architecture.
     Architecture,
     /// What the config starts.

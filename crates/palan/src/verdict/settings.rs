@@ -63,6 +63,11 @@ impl<'a> Settings<'a> {
         self.variables().filter(|(found, _)| *found == name).last().map(|(_, value)| value)
     }
 
+    /// Where programs are looked for, separated by colons.
+    pub(super) fn search_path(&self) -> &'a str {
+        self.variable("PATH").unwrap_or(PATH)
+    }
+
     /// `User`.
     pub(super) fn user(&self) -> Option<&'a str> {
         self.text("User")
@@ -83,7 +88,7 @@ impl<'a> Settings<'a> {
         if program.contains('/') {
             return is_there(&format!("{here}/{program}"));
         }
-        let path = self.variable("PATH").unwrap_or(PATH);
+        let path = self.search_path();
         path.split(':').any(|dir| is_there(&format!("{dir}/{program}")))
     }
 }

@@ -393,6 +393,7 @@ fn with_config(old: &[&str], new: &[&str], own: &[&str], settings: [Value; 2]) -
         old_config: None,
         new_config: &config,
         result_config: &result,
+        steps: Some(&[]),
     };
     assess(&input).unwrap()
 }
@@ -489,6 +490,7 @@ fn architectures_are_compared() {
             old_config: None,
             new_config: result,
             result_config: result,
+            steps: Some(&[]),
         };
         assert_eq!(assess(&input).unwrap().grade, grade);
     }

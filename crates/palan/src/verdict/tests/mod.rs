@@ -3,6 +3,7 @@
 mod abi;
 mod properties;
 mod shadow;
+mod steps;
 mod world;
 
 use std::sync::Arc;
@@ -71,6 +72,7 @@ fn judge(old: &[Arc<Listing>], new: &[Arc<Listing>], own: &[Arc<Listing>]) -> As
         old_config: Some(&config),
         new_config: &config,
         result_config: &config,
+        steps: Some(&[]),
     };
     assess(&input).unwrap()
 }

@@ -20,6 +20,7 @@ fn every_gate_has_an_outcome() {
         "shadow pass",
         "reach pass",
         "stale-copies pass",
+        "build-steps pass",
         "elf pass",
         "entrypoint pass",
         "runtime pass",
