@@ -18,7 +18,7 @@ pub(super) const FIELDS: [&str; 3] = ["Entrypoint", "Cmd", "ArgsEscaped"];
 pub(super) fn pair(merger: &mut Merger, sides: Sides<'_>) -> Fields {
     let [entrypoint, command, escaped] = FIELDS.map(|field| sides.at(field));
     let ruling = Ruled::of("Entrypoint", entrypoint);
-    let steps = merger.steps;
+    let steps = merger.steps.clone();
     let (entrypoint_step, command_step) = match ruling {
         Ruled { inherited: true, .. } if steps.entrypoint => (Step::Keep, Step::Keep),
         Ruled { inherited: true, .. } if !steps.command && is_repeated(entrypoint, command) => {

@@ -121,6 +121,9 @@ fn one(merger: &mut Merger, name: &str, sides: [&Variables<'_>; 3]) -> Step {
     }
     match path::merge(old, app, new, merger.windows) {
         path::Merge::Ruled(ruling) => merger.settle(&field, three, ruling),
+        path::Merge::Inherited(_) if merger.steps.set(&field) => {
+            merger.conflict(&field, three, None, Reason::SetAgain)
+        }
         path::Merge::Inherited(path) => merger.combine(&field, three, path.into(), Reason::Inherited),
         path::Merge::Replaced(path) => merger.combine(&field, three, path.into(), Reason::PathOfBase),
         path::Merge::InPieces(path) => {

@@ -40,6 +40,7 @@ impl Merger {
     pub(super) fn settle(&mut self, field: &str, three: Three<'_>, ruling: Ruling) -> Step {
         match ruling {
             Ruling::Keep => Step::Keep,
+            Ruling::Inherit if self.steps.set(field) => self.conflict(field, three, None, Reason::SetAgain),
             Ruling::Inherit => self.take(field, three, Reason::Inherited),
             Ruling::Conflict => self.conflict(field, three, None, Reason::BothChanged),
         }

@@ -23,7 +23,10 @@ impl Merged {
     /// Whether a rebuild can be expected to have made the same config.
     pub(in crate::rebase) fn grade(&self) -> Grade {
         let is_guess = |c: &Change| {
-            matches!(c.reason, Reason::PathInPieces | Reason::EntrypointRepeated | Reason::MaybeRelative)
+            matches!(
+                c.reason,
+                Reason::PathInPieces | Reason::SetAgain | Reason::EntrypointRepeated | Reason::MaybeRelative
+            )
         };
         let is_harmless = |n: &Note| *n == Note::Buildpacks;
         let guessed = self.changes.iter().chain(&self.conflicts).any(is_guess);
@@ -85,6 +88,8 @@ pub enum Reason {
     BothChanged,
     /// Both changed it, and the image's directory is beneath the old base's: it may have been relative to that.
     MaybeRelative,
+    /// The image set, in a step of its own, what its old base had already.
+    SetAgain,
     /// The image has the old base's entrypoint without its command: it may have set the same entrypoint by itself.
     EntrypointRepeated,
     /// What is run, and how it is written, goes with the new base's entrypoint or command.
@@ -167,6 +172,11 @@ impl fmt::Display for Change {
             Reason::BothChanged => write!(
                 f,
                 "{field} was {old} in the old base, is {new} in the new base and {app} in the image: {}",
+                self.choice
+            ),
+            Reason::SetAgain => write!(
+                f,
+                "{field} was set by the image to what the old base had, {app}; it is {new} in the new base: {}",
                 self.choice
             ),
             Reason::EntrypointRepeated => write!(

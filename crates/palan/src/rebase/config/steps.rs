@@ -1,12 +1,16 @@
 //! What the history says of steps that values alone cannot tell: an instruction that sets what the base has already.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 /// Which instructions an image's own part of the history has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Steps {
     pub(super) entrypoint: bool,
     pub(super) command: bool,
+    /// The fields that they set: `User`, `Env PATH`, `Labels a.b`.
+    fields: BTreeSet<String>,
 }
 
 impl Steps {
@@ -20,14 +24,93 @@ impl Steps {
         if old.is_empty() || app.len() < old.len() || !app.iter().zip(&old).all(is_same) {
             return Self::default();
         }
-        let has = |wanted: &str| app[old.len()..].iter().any(|step| instruction(step) == Some(wanted));
-        Self { entrypoint: has("ENTRYPOINT"), command: has("CMD") }
+        let own: Vec<(&str, &str)> = app[old.len()..].iter().filter_map(instruction).collect();
+        let has = |wanted: &str| own.iter().any(|(instruction, _)| *instruction == wanted);
+        let fields = own.iter().flat_map(|(instruction, rest)| fields(instruction, rest)).collect();
+        Self { entrypoint: has("ENTRYPOINT"), command: has("CMD"), fields }
+    }
+
+    /// Whether an instruction set a field.
+    pub(super) fn set(&self, field: &str) -> bool {
+        self.fields.contains(field)
+    }
+}
+
+/// The fields that an instruction sets.
+fn fields(instruction: &str, rest: &str) -> Vec<String> {
+    let one = |field: &str| vec![field.to_owned()];
+    match instruction {
+        "ENV" => keys(rest).into_iter().map(|key| format!("Env {key}")).collect(),
+        "LABEL" => keys(rest).into_iter().map(|key| format!("Labels {key}")).collect(),
+        "USER" => one("User"),
+        "WORKDIR" => one("WorkingDir"),
+        "STOPSIGNAL" => one("StopSignal"),
+        "HEALTHCHECK" => one("Healthcheck"),
+        "SHELL" => one("Shell"),
+        _ => Vec::new(),
+    }
+}
+
+/// The keys of `a=1 "b"='x y'`, or of `a 1`.
+fn keys(text: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quote = None;
+    for c in text.chars() {
+        match (quote, c) {
+            (None, '"' | '\'') => quote = Some(c),
+            (Some(open), c) if c == open => quote = None,
+            (None, c) if c.is_whitespace() => words.push(String::new()),
+            (_, c) => words.last_mut().unwrap_or(&mut String::new()).push(c),
+        }
+    }
+    let mut words = words.into_iter().filter(|word| !word.is_empty());
+    match words.next() {
+        Some(first) if !first.contains('=') => vec![first],
+        first => {
+            let key = |word: String| word.split_once('=').map(|(key, _)| key.to_owned());
+            first.into_iter().chain(words).filter_map(key).collect()
+        }
     }
 }
 
 /// The instruction of a Dockerfile that a step was: builders write it as it stands, or behind a shell's comment.
-fn instruction(step: &Value) -> Option<&str> {
+fn instruction(step: &Value) -> Option<(&str, &str)> {
     let text = step.get("created_by")?.as_str()?;
-    let text = text.strip_prefix("/bin/sh -c #(nop)").unwrap_or(text).trim_start();
-    text.split([' ', '[', '\t']).next()
+    let text = text.strip_prefix("/bin/sh -c #(nop)").unwrap_or(text).trim();
+    let text = text.strip_suffix("# buildkit").unwrap_or(text);
+    let end = text.find([' ', '[', '\t']).unwrap_or(text.len());
+    Some((&text[..end], text[end..].trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn instructions_of_the_image_alone_count() {
+        let history = |steps: &[&str]| {
+            let steps: Vec<Value> = steps.iter().map(|step| json!({"created_by": step})).collect();
+            json!({"history": steps}).as_object().cloned().unwrap_or_default()
+        };
+        let base = ["ENV A=1", "/bin/sh -c #(nop) USER base"];
+        let own = [
+            "/bin/sh -c #(nop) ENV B=1 C=\"x D=1\"",
+            "ENV E 1 2",
+            "LABEL \"org.x\"='1' y=2 # buildkit",
+            "WORKDIR /srv",
+            "HEALTHCHECK NONE",
+            "CMD [\"a\"]",
+            "RUN ENV F=1",
+        ];
+        let app = history(&[base.as_slice(), &own].concat());
+        let steps = Steps::read(&app, &history(&base));
+        let fields: Vec<&str> = steps.fields.iter().map(String::as_str).collect();
+        assert_eq!(
+            fields,
+            ["Env B", "Env C", "Env E", "Healthcheck", "Labels org.x", "Labels y", "WorkingDir"]
+        );
+        assert!(steps.command && !steps.entrypoint && steps.set("Env E") && !steps.set("User"));
+    }
 }
