@@ -72,6 +72,9 @@ pub(crate) fn build(lab: &Lab, recipe: &Recipe, tag: &str) {
     ];
     run(lab.hidden_buildah(&words).args(["-t", &local, "-f"]).arg(&file).arg(lab.path("context")));
     lab.push(&local, &name);
+    if tag == "old" {
+        lab.forget(&local);
+    }
 }
 
 /// What came out for one recipe.
@@ -98,6 +101,10 @@ pub(crate) fn rebase(lab: &Lab, recipe: &'static Recipe) -> Outcome {
         let hints = |tag| hints(lab.document("manifest", &image(tag)), recipe);
         let hints = json(&hints("rebased"), &hints("new"));
         differences.extend(hints.into_iter().map(|d| format!("annotations {d}")));
+    }
+    drop((rebased, rebuilt));
+    for tag in ["rebased", "new"] {
+        lab.forget(&lab.at(&image(tag)));
     }
     Outcome { recipe, verdict, findings: findings(&report), differences }
 }

@@ -109,6 +109,13 @@ impl Lab {
         run(&mut self.hidden_buildah(&["pull", "-q", "--policy", "always", "--tls-verify=false", &from]));
     }
 
+    /// Forgets an image, where images are big.
+    pub(crate) fn forget(&self, image: &str) {
+        if self.driver == "vfs" {
+            run(&mut self.buildah(&["rmi", image]));
+        }
+    }
+
     /// A document as palan reads it: `manifest` or `config`.
     pub(crate) fn document(&self, verb: &str, name: &str) -> Value {
         serde_json::from_str(&run(&mut self.palan(&[verb, &self.at(name)]))).unwrap()
