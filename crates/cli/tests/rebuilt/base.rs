@@ -251,19 +251,19 @@ fn certificates(release: Release) -> String {
 }
 
 fn accounts(root: &Root<'_>, release: Release) {
-    let added = release.pick("", "messages");
+    let (added, moved) = release.pick(("", 210), ("messages", 211));
     let line = |text: &str| if added.is_empty() { String::new() } else { format!("{added}{text}\n") };
     root.file(
         "etc/passwd",
         format!(
             "root:x:0:0:root:/root:/bin/sh\n_apt:x:42:65534::/nonexistent:/bin/false\n\
-             service:x:200:200::/var/lib/service:/bin/sh\n{}nobody:x:65534:65534::/nonexistent:/bin/false\n",
+             service:x:200:200::/var/lib/service:/bin/sh\nmover:x:{moved}:{moved}::/:/bin/sh\n{}nobody:x:65534:65534::/nonexistent:/bin/false\n",
             line(":x:201:201::/nonexistent:/bin/false")
         ),
     )
     .file(
         "etc/group",
-        format!("root:x:0:\nshadow:x:43:\nservice:x:200:\n{}nogroup:x:65534:\n", line(":x:201:")),
+        format!("root:x:0:\nshadow:x:43:\nservice:x:200:\nmover:x:{moved}:\n{}nogroup:x:65534:\n", line(":x:201:")),
     )
     .file(
         "etc/shadow",
@@ -355,6 +355,9 @@ fn runtime(path: &Path, release: Release) {
         .file("opt/conf/stable.conf", "stable\n")
         .folder("opt/shared")
         .folder("opt/plugins")
+        .folder("opt/releases/12")
+        .folder("opt/releases/13")
+        .link("opt/current", &format!("releases/{r}"))
         .folder(&format!("var/lib/service{r}"))
         .owner(&format!("var/lib/service{r}"), 200)
         .file(&format!("usr/lib/python3.1{}/site-packages/base.py", release.pick(1, 3)), "pass\n")

@@ -16,6 +16,7 @@ use crate::{
 pub(crate) fn context(lab: &Lab) {
     let folder = lab.path("context");
     fs::write(folder.join("hello"), "#!/bin/sh\necho hello\n").unwrap();
+    fs::write(folder.join("script"), "#!/usr/bin/python3.11\n").unwrap();
     fs::create_dir_all(folder.join("tree/sub/empty")).unwrap();
     fs::write(folder.join("tree/one"), "1\n").unwrap();
     fs::write(folder.join("tree/sub/two"), "2\n").unwrap();

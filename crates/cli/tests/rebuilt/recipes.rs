@@ -106,6 +106,8 @@ pub(crate) const ALL: &[Recipe] = &[
     one("folder-mode-changed", Differs(SHADOWED), "FROM os\nCOPY hello /opt/shared/hello\n"),
     one("folder-owner-changed", Differs(SHADOWED), "FROM os\nRUN echo x > /opt/plugins/x\n").layers(),
     one("folder-became-link", Differs(NOT_CLEAN), "FROM os\nCOPY hello /opt/data/hello\n"),
+    one("through-moved-link", Differs(NOT_CLEAN), "FROM os\nCOPY hello /opt/current/hello\n"),
+    one("owner-has-another-number", Differs(NOT_CLEAN), "FROM os\nCOPY --chown=mover:mover hello /srv/hello\n"),
     one("folder-vanished", Equal(ANY), "FROM os\nCOPY hello /opt/legacy/plugins/hello\n"),
     one("stale-copy", Differs(SHADOWED), "FROM os\nRUN cp /usr/lib/libpatched.so.1 /srv/copy\n").says("libpatched.so.1"),
     one(
@@ -144,6 +146,8 @@ pub(crate) const ALL: &[Recipe] = &[
     // Programs.
     one("soname-gone", Equal(BROKEN), "FROM os\nCOPY greets /usr/local/bin/greets\n").says("libgreet.so.1"),
     one("symbol-version-gone", Equal(BROKEN), "FROM os\nCOPY versioned /usr/local/bin/versioned\n").says("V_1.1"),
+    one("interpreter-gone", Equal(BROKEN), "FROM os\nCOPY --chmod=0755 script /usr/local/bin/script\n")
+        .says("python3.11"),
     one("own-library", Clean, "FROM os\nCOPY mine /usr/local/bin/\nCOPY libmine.so.1 /usr/lib/\n"),
     // Configs.
     one("env-path", Clean, "FROM os\nENV PATH=/srv/app/bin:$PATH\nCOPY hello /srv/hello\n"),
