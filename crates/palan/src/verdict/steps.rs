@@ -36,6 +36,10 @@ const PLAIN: &[&str] = &[
 const PASSING: &[&str] =
     &["cd", "mkdir", "touch", "test", "[", "echo", "printf", "export", "set", "chdir", "pushd"];
 
+/// Programs that go through directories.
+const SEARCHING: &[&str] =
+    &["chgrp", "chmod", "chown", "du", "egrep", "fgrep", "find", "grep", "ls", "rsync", "tar"];
+
 /// Programs whose last word is where the result goes.
 const WRITING: &[&str] = &["cp", "mv", "install", "ln"];
 
@@ -203,7 +207,8 @@ impl Reader<'_, '_> {
         if path.contains(['*', '?', '[']) {
             return self.pattern(path, matters);
         }
-        if path.is_empty() {
+        // The root is named by much that has nothing to do with what is in it.
+        if path.is_empty() && !SEARCHING.contains(&program) {
             return None;
         }
         let resolved =

@@ -93,7 +93,10 @@ pub(super) fn merge(merger: &mut Merger, three: Three<'_>) -> Step {
     };
     let (a, n) = (app.names(), new.names());
     let kept: HashSet<&str> = a.iter().chain(&n).copied().filter(stays).collect();
-    let is_own = |name: &&str| app.get(name).is_some_and(|value| old.get(name) != Some(value));
+    let is_own = |name: &&str| {
+        let differs = app.get(name).is_some_and(|value| old.get(name) != Some(value));
+        differs || merger.steps.set(&format!("Env {name}"))
+    };
     let own: HashSet<&str> = a.iter().copied().filter(is_own).collect();
     let entry = |name: &str| match steps.get(name) {
         Some(Step::Set(value)) => {

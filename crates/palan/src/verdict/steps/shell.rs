@@ -70,7 +70,12 @@ const LEADING: [&str; 18] = [
 impl Command {
     /// The command on one line, cut where it gets long.
     pub(super) fn shown(&self) -> String {
-        let words: Vec<&str> = self.words.iter().map(|word| word.text.as_str()).collect();
+        let word = |word: &Word| match word.role {
+            Role::Argument => word.text.clone(),
+            Role::Input => format!("< {}", word.text),
+            Role::Output => format!("> {}", word.text),
+        };
+        let words: Vec<String> = self.words.iter().map(word).collect();
         let line: String = words.join(" ").chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         match line.char_indices().nth(80) {
             Some((end, _)) => format!("{}…", &line[..end]),
@@ -317,7 +322,7 @@ mod tests {
             ("WORKDIR /srv", &["@/srv"]),
             ("COPY a b # buildkit", &["-"]),
             ("", &["-"]),
-            ("/bin/sh -c wc -c < /etc/motd > /srv/size", &["wc -c /etc/motd /srv/size"]),
+            ("/bin/sh -c wc -c < /etc/motd > /srv/size", &["wc -c < /etc/motd > /srv/size"]),
             ("RUN /bin/sh -c apt-get update && rm -rf /x # buildkit", &["apt-get update", "rm -rf /x"]),
             ("RUN |2 A=b C=d /bin/sh -c echo $A # buildkit", &["echo $A"]),
             ("|1 A=b /bin/sh -c make", &["make"]),
@@ -327,7 +332,7 @@ mod tests {
             ("/bin/sh -c if [ -f /x ]; then a 'b c'; fi", &["[ -f /x ]", "a b c"]),
             ("/bin/sh -c x=$(cat /etc/os) # why; not", &["cat /etc/os"]),
             ("/bin/sh -c a \\\n  b", &["a b"]),
-            ("/bin/sh -c a 2>&1 >>/log", &["a 2 1 /log"]),
+            ("/bin/sh -c a 2>&1 >>/log", &["a 2 > 1 > /log"]),
             ("RUN make all", &["make all"]),
             ("bazel build ...", &["bazel build ..."]),
         ];

@@ -75,6 +75,8 @@ fn what_a_step_names_and_the_new_base_changed_is_found() {
         ("echo \"v${RELEASE}\"", &[""]),
         ("echo $LANG", &[]),
         ("sh -c 'tail /etc/motd'", &["etc/motd"]),
+        ("find / -name x", &["etc/motd"]),
+        ("make PREFIX=/", &[]),
         ("make PREFIX=/opt/conf", &["opt/conf/a"]),
     ];
     for (step, expected) in cases {
