@@ -1,4 +1,4 @@
-//! The tutorial is true: every command of it runs, in order, and prints what the page says.
+//! The guides are true: every command of them runs, in order, and prints what the page says.
 //!
 //! Blocks marked `console` are executed by a shell in an empty directory; `background` ones are started and ended with
 //! the test; `fails=N` blocks must exit with N. Digests, sizes and the width of columns may differ.
@@ -103,7 +103,16 @@ fn digest_word(word: &str) -> String {
 
 #[test]
 fn every_command_of_the_tutorial_does_what_the_page_says() {
-    let page = include_str!("../../../docs/guide/tutorial.md");
+    assert!(follow(include_str!("../../../docs/guide/tutorial.md")) > 20);
+}
+
+#[test]
+fn every_command_of_the_guide_to_rebases_does_what_the_page_says() {
+    assert!(follow(include_str!("../../../docs/guide/rebase.md")) > 20);
+}
+
+/// Does what a page says, and returns how many commands that were.
+fn follow(page: &str) -> usize {
     let folder = tempfile::tempdir().unwrap();
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_palan")).parent().unwrap();
     let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
@@ -142,5 +151,5 @@ fn every_command_of_the_tutorial_does_what_the_page_says() {
             ran += 1;
         }
     }
-    assert!(ran > 20, "only {ran} commands were found");
+    ran
 }
