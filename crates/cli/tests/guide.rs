@@ -111,6 +111,11 @@ fn every_command_of_the_guide_to_rebases_does_what_the_page_says() {
     assert!(follow(include_str!("../../../docs/guide/rebase.md")) > 20);
 }
 
+#[test]
+fn every_command_of_the_guide_to_bases_does_what_the_page_says() {
+    assert!(follow(include_str!("../../../docs/guide/bases.md")) > 10);
+}
+
 /// Does what a page says, and returns how many commands that were.
 fn follow(page: &str) -> usize {
     let folder = tempfile::tempdir().unwrap();
