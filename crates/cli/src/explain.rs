@@ -116,7 +116,7 @@ fn hint_for_palan(error: &palan::Error) -> Option<String> {
         ),
         E::BaseUnknown { which, .. } => Some(format!("name it with --{which}-base")),
         E::Refused { verdict, .. } => {
-            Some(format!("--explain tells why; --accept {verdict} does it all the same"))
+            Some(format!("look at what was found (--explain), or accept it by name: --accept {verdict}"))
         }
         E::ConfigConflict { .. } => Some("choose with --on-conflict app or --on-conflict base".to_owned()),
         E::NotHere { .. } => Some("--check metadata does without the layers, and without a verdict".to_owned()),

@@ -2,10 +2,8 @@
 //!
 //! *Places* ([`place`]) are where images are: registries, OCI layouts, archives, memory. *Operations* take any place:
 //! [`copy`](mod@copy) moves graphs of content, [`rebase`] replaces an image's base, [`base`] finds out what that is,
-//! [`append`] adds layers, [`inspect`] and [`tree`] look, [`validate`] checks every byte.
-//! [`copy`](mod@copy) moves graphs of content, [`rebase`] replaces an image's base, [`append`] adds layers,
-//! [`pick`] copies them from another image,
-//! [`inspect`] and [`tree`] look, [`validate`] checks every byte.
+//! [`verdict`] judges the result before anything is written, [`append`] adds layers, [`pick`] copies them from another
+//! image, [`source`] finds bases in Dockerfiles and YAML, [`inspect`] and [`tree`] look, [`validate`] checks every byte.
 //!
 //! Nothing here prints, reads the environment or knows a home directory; operations tell an [`Observer`] what happens.
 

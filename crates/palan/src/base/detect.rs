@@ -158,7 +158,7 @@ fn choose(all: Vec<Judged>) -> (Option<Found>, Vec<Conflict>) {
 /// What another candidate says against the one that was chosen.
 fn contradiction(chosen: &Found, other: &Found) -> Option<Conflict> {
     let reason = match (chosen.boundary, other.boundary) {
-        (_, Some(_)) if other.chain == chosen.chain => return None,
+        (_, Some(_)) if other.chain_id == chosen.chain_id => return None,
         (Some(chosen), Some(other)) if other < chosen => format!("only the first {} are its", layers(other)),
         (_, Some(other)) => format!("the first {} are its", layers(other)),
         _ => {

@@ -90,7 +90,7 @@ pub struct Found {
     pub boundary: Option<usize>,
     /// Chain ID of those layers.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub chain: Option<Digest>,
+    pub chain_id: Option<Digest>,
     /// Other names under which the same layers are known.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub also: Vec<Reference>,

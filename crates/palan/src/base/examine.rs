@@ -138,7 +138,7 @@ impl<'a> Examination<'a> {
         }
         let boundary = Some(boundary);
         let bounded = unproven(evidence, Confidence::Bounded);
-        Ok(Judged::found(Found { name, digest, boundary, chain, reason, ..bounded }))
+        Ok(Judged::found(Found { name, digest, boundary, chain_id: chain, reason, ..bounded }))
     }
 
     /// The base's image for the platform; the error is why there is none.
@@ -171,7 +171,7 @@ impl<'a> Examination<'a> {
             digest: Some(base.image.manifest.digest()),
             index_digest: base.index,
             boundary: Some(boundary),
-            chain: self.chains.get(boundary - 1).copied(),
+            chain_id: self.chains.get(boundary - 1).copied(),
             config: Some(base.image.config.clone()),
             ..unproven(evidence, Confidence::Verified)
         }
@@ -224,7 +224,7 @@ impl<'a> Examination<'a> {
             digest: Some(entry.manifest),
             index_digest: entry.index,
             boundary: Some(entry.layers),
-            chain: Some(entry.chain),
+            chain_id: Some(entry.chain),
             ..unproven(evidence, Confidence::Verified)
         })
     }
@@ -244,7 +244,7 @@ fn unproven(evidence: Evidence, confidence: Confidence) -> Found {
         digest: None,
         index_digest: None,
         boundary: None,
-        chain: None,
+        chain_id: None,
         also: Vec::new(),
         reason: None,
         config: None,

@@ -32,7 +32,7 @@ pub enum Attestations {
     Drop,
     /// Entries of the index stay, still about the old manifests, and are marked as such.
     KeepOld,
-    /// Those of these types (predicate type or artifact type) are attached to the new image, marked with what they
+    /// Those of these types (in-toto predicate type, or a referrer's artifact type) are attached to the new image, marked with what they
     /// were made about; others are left out. Whether they are still true is for whoever asks for this to know.
     Carry(BTreeSet<String>),
 }
@@ -161,7 +161,10 @@ pub(super) async fn look_for_referrers(
     )
     .await?;
     for ((old, new), (referrers, tags)) in replaced.iter().zip(found) {
-        let is_carried = |d: &&Descriptor| policy.carries(&kind_of(d));
+        let is_carried = |d: &&Descriptor| {
+            policy.carries(&kind_of(d))
+                || d.annotation(PREDICATE_TYPE).is_some_and(|kind| policy.carries(kind))
+        };
         for referrer in referrers.iter().filter(is_carried) {
             let document = source.document(&referrer.digest.into()).await?;
             let kinds = BTreeSet::from([kind_of(referrer)]);

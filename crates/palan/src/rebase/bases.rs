@@ -116,7 +116,7 @@ impl<'a> Bases<'a> {
         match hinted {
             // Labels may be inherited, and lie: layers do not.
             Ok(old) if fits(&old, node) => Ok(old),
-            Err(e) if !matches!(e, Error::BaseUnknown { .. } | Error::NoPlatform { .. }) => Err(e),
+            // Also where the registry that the hints name cannot be reached any more.
             hinted => match &self.detect(source, node).await?.base {
                 Some(found) if self.is_replaced(found, new) => {
                     Old::found(&node.image, found).map_or(hinted, Ok)

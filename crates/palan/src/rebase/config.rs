@@ -42,8 +42,16 @@ pub(super) fn merge(
 ) -> Merged {
     let mut merger = Merger::new(on_conflict, is_windows(json));
     match (policy, old) {
-        (ConfigPolicy::Keep, _) => {}
-        (ConfigPolicy::Merge, None) => merger.note(Note::OldConfigUnknown),
+        (ConfigPolicy::Keep, Some(old)) => {
+            // What is not done is said: a rebuild would do it.
+            let mut would = Merger::new(on_conflict, is_windows(json));
+            documents(&mut would, &mut json.clone(), old, new);
+            let fields: Vec<String> = would.merged.changes.into_iter().map(|change| change.field).collect();
+            if !fields.is_empty() {
+                merger.note(Note::Kept { fields });
+            }
+        }
+        (_, None) => merger.note(Note::OldConfigUnknown),
         (ConfigPolicy::Merge, Some(old)) => documents(&mut merger, json, old, new),
     }
     merger.merged

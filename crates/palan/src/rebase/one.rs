@@ -115,7 +115,7 @@ pub(super) fn rebase(
     let before = app.config.object()?;
     let config = app.config.edit(|json| {
         // Before the history changes, by which the merge tells what the image set itself.
-        if splice.start == 0 && !is_settled(app, new) {
+        if splice.start > 0 || !is_settled(app, new) {
             merged = config::merge(json, old.config.as_ref(), &new_config, policy.config, policy.on_conflict);
         }
         if let Some(history) = history {

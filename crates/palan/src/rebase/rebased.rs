@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 use palan_core::{Digest, Document, Reference, chain_ids};
 
 use super::{
-    attestations::{Carried, carry_entries, look_for_referrers},
+    attestations::{Attestations, Carried, carry_entries, look_for_referrers},
     base::Base,
     bases::Bases,
     content::{self, Subject},
@@ -21,7 +21,7 @@ use super::{
     report::{BaseReport, Finding, FindingKind, PlatformReport, Verdict},
     tree::{Node, Tree},
 };
-use crate::{Error, place::Source};
+use crate::{Error, place::Source, verdict::Grade};
 
 /// A tree whose images have been rebased.
 pub(super) struct Rebased {
@@ -76,7 +76,7 @@ pub(super) async fn rebase(tree: Tree, bases: &Bases<'_>, request: &Request) -> 
         out.findings.extend(findings);
         out.replace(index, document, on_index.clone(), None, &mut replaced);
     }
-    if policy.check != Check::None {
+    if policy.check != Check::None || matches!(policy.attestations, Attestations::Carry(_)) {
         let changed = replaced.iter().filter(|(old, new)| new.document.digest() != **old);
         let changed: BTreeMap<Digest, Document> =
             changed.map(|(old, new)| (*old, new.document.clone())).collect();
@@ -161,7 +161,14 @@ async fn part(tree: &Tree, node: &Node, bases: &Bases<'_>, request: &Request) ->
             Some(content::look(subject, &request.knowledge.listings).await?)
         }
     };
-    let verdict = assessment.as_ref().map_or(Verdict::NotAssessed, |a| Verdict::Assessed(a.grade));
+    let verdict = match &assessment {
+        Some(assessment) => Verdict::Assessed(assessment.grade),
+        // The files stay as they are, on the layers of the new base.
+        None if policy.check == Check::Content && rebased.config.digest() != node.image.config.digest() => {
+            Verdict::Assessed(Grade::Clean)
+        }
+        None => Verdict::NotAssessed,
+    };
     let report = PlatformReport {
         verdict: verdict.at_least(rebased.merged.grade()),
         config: rebased.merged.clone(),

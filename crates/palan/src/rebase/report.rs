@@ -105,7 +105,11 @@ impl fmt::Display for Verdict {
 
 impl Serialize for Verdict {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match self {
+            // As the gates have it.
+            Self::NotAssessed => serializer.serialize_str("not-assessed"),
+            Self::Assessed(grade) => grade.serialize(serializer),
+        }
     }
 }
 

@@ -98,7 +98,11 @@ pub(super) fn check(trees: &Trees<'_>, before: &Settings<'_>, after: &Settings<'
     let mark = report.findings.len();
     entry_point(trees, before, after, report);
     variables(trees, after, report);
-    report.gate_since(mark, GateName::Entrypoint, "what the config names is there as before");
+    report.gate_since(
+        mark,
+        GateName::Entrypoint,
+        "what the config names is there, or was not there before either",
+    );
 }
 
 fn entry_point(trees: &Trees<'_>, before: &Settings<'_>, after: &Settings<'_>, report: &mut Collector) {

@@ -50,7 +50,7 @@ async fn each_place_of_the_hints_is_evidence_of_its_own() {
         assert_eq!((found.evidence, found.confidence), (evidence, Confidence::Verified));
         assert_eq!(found.name.as_ref().unwrap().to_string(), world.text("base:1"));
         assert_eq!(found.digest, Some(base.digest()));
-        assert_eq!((found.boundary, found.chain), (Some(2), Some(chain(&base, 2))));
+        assert_eq!((found.boundary, found.chain_id), (Some(2), Some(chain(&base, 2))));
         assert_eq!(runtime(&found.config.unwrap()).rootfs.diff_ids, base.diff_ids());
     }
 }
@@ -227,7 +227,7 @@ async fn the_lifecycle_label_ends_the_base_without_the_base() {
 
     let found = world.base_of("app:1", None).await.base.unwrap();
     assert_eq!((found.evidence, found.confidence), (Evidence::LifecycleLabel, Confidence::Bounded));
-    assert_eq!((found.boundary, found.chain), (Some(2), Some(chain(&base, 2))));
+    assert_eq!((found.boundary, found.chain_id), (Some(2), Some(chain(&base, 2))));
     assert_eq!(found.name.as_ref().unwrap().to_string(), world.text("run:1"));
 
     world.put("elsewhere:1", &base.graph()).await;

@@ -254,7 +254,7 @@ async fn the_verdict_is_that_nobody_looked() {
     let world = world(&old, &new_base(), &app(&old).build().graph()).await;
     let plan = world.rebase("app:v1").bases("base:old", "base:new").plan().await.unwrap();
     let report = serde_json::to_value(plan.report()).unwrap();
-    assert_eq!(report["verdict"], json!("not assessed"));
+    assert_eq!(report["verdict"], json!("not-assessed"));
     assert_eq!(report["platforms"][0]["own_layers"], json!(APP.len()));
     world.stop().await;
 }

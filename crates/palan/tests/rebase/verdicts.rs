@@ -245,7 +245,7 @@ async fn a_statement_is_attached_when_asked_for() {
     assert_eq!(digest("/predicate/image/digest/sha256"), image.digest().hex());
     assert_eq!(digest("/predicate/platforms/0/oldBase/digest/sha256"), old.digest().hex());
     assert_eq!(digest("/predicate/platforms/0/newBase/digest/sha256"), new.digest().hex());
-    assert_eq!(digest("/predicate/verdict"), "not assessed");
+    assert_eq!(digest("/predicate/verdict"), "not-assessed");
     assert_eq!(statement["predicate"]["platforms"][0]["boundary"], 2);
     world.stop().await;
 }

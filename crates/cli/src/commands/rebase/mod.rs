@@ -74,11 +74,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DEPTH", default_value_t)]
     check: Check,
 
-    /// Write the result although its verdict is this bad: shadowed, db-shadowed or broken
+    /// The worst verdict with which the result is written: clean, shadowed, db-shadowed (the default) or broken
     #[arg(long, value_name = "VERDICT", conflicts_with = "fail_on")]
     accept: Option<Grade>,
 
-    /// Write nothing and fail when the verdict is this bad or worse: shadowed, db-shadowed or broken
+    /// Write nothing and end with exit code 11 when the verdict is this bad or worse: shadowed, db-shadowed or broken
     #[arg(long, value_name = "VERDICT")]
     fail_on: Option<Grade>,
 
@@ -90,7 +90,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WHOSE", default_value_t)]
     on_conflict: OnConflict,
 
-    /// What becomes of attestations of the old image: drop (it keeps its own), keep-old, carry=TYPE[,TYPE…]
+    /// What becomes of attestations: drop (the old image keeps its own), keep-old, or carry=TYPE[,TYPE…]
+    ///
+    /// TYPE is an in-toto predicate type, or the artifact type of a referrer. What is kept or carried is marked with
+    /// the digest that it was made about.
     #[arg(long, value_name = "HOW", default_value_t)]
     attestations: Attestations,
 
@@ -112,8 +115,9 @@ pub(crate) struct Args {
 
 impl Args {
     fn request(&self, image: Location, knowledge: Knowledge, session: &Session) -> Result<Request> {
-        if self.fail_on.is_some() && self.check != Check::Content {
-            return Err(Failure::usage("--fail-on needs --check content: without it there is no verdict"));
+        if (self.fail_on.is_some() || self.accept.is_some()) && self.check != Check::Content {
+            let message = "--accept and --fail-on need --check content: without it there is no verdict";
+            return Err(Failure::usage(message));
         }
         Ok(Request {
             old_base: self.old_base(),
@@ -215,11 +219,18 @@ async fn apply(places: &Places, plan: &Plan, format: ReportFormat, session: &Ses
             report.verdict,
             super::write::summary(&outcome.summary)
         )),
-        false => session.ui.say(format!("nothing to do: {} stands on the new base already", report.image)),
+        false => session.ui.say(nothing_to_do(report)),
     }
     match format {
         ReportFormat::Text => session.ui.line(reference),
         ReportFormat::Json => session.ui.json(&Done { reference, report, outcome }),
+    }
+}
+
+fn nothing_to_do(report: &Report) -> String {
+    match report.new_digest == report.digest {
+        true => format!("nothing to do: {} stands on the new base already", report.image),
+        false => format!("nothing to do: {} is the result already", report.target),
     }
 }
 

@@ -28,9 +28,11 @@ impl Merged {
                 Reason::PathInPieces | Reason::SetAgain | Reason::EntrypointRepeated | Reason::MaybeRelative
             )
         };
+        // With the new base's value the image is not what its own recipe makes.
+        let is_overruled = |c: &Change| c.choice == Choice::Base;
         let is_harmless = |n: &Note| *n == Note::Buildpacks;
         let guessed = self.changes.iter().chain(&self.conflicts).any(is_guess);
-        match guessed || !self.notes.iter().all(is_harmless) {
+        match guessed || self.conflicts.iter().any(is_overruled) || !self.notes.iter().all(is_harmless) {
             true => Grade::Shadowed,
             false => Grade::Clean,
         }
@@ -105,6 +107,11 @@ pub enum Reason {
 pub enum Note {
     /// The old base's config is not known.
     OldConfigUnknown,
+    /// The config is kept as asked, where a merge would have changed these fields.
+    Kept {
+        /// The fields.
+        fields: Vec<String>,
+    },
     /// The image was made by buildpacks, whose launcher sets up environment, user and command.
     Buildpacks,
     /// The new base's build triggers are not those of the old base.
@@ -149,6 +156,9 @@ impl fmt::Display for Change {
         let Self { field, .. } = self;
         let [old, app, new, result] = [&self.old, &self.app, &self.new, &self.result].map(Short);
         match self.reason {
+            Reason::Inherited if self.old.is_none() => {
+                write!(f, "{field} is new in the new base: {result}")
+            }
             Reason::Inherited => match self.result {
                 Some(_) => {
                     write!(f, "{field} was the old base's, {app}, and becomes the new base's, {result}")
@@ -210,6 +220,9 @@ impl fmt::Display for Note {
             Self::OldConfigUnknown => f.write_str(
                 "the old base's config is not known, so nothing tells what the image inherited: its config is kept",
             ),
+            Self::Kept { fields } => {
+                write!(f, "the config is kept as it was, a rebuild would change {}", fields.join(", "))
+            }
             Self::Buildpacks => f.write_str(
                 "the image was made by buildpacks: Env, User, WorkingDir, Entrypoint and Cmd stay as they are",
             ),

@@ -107,23 +107,32 @@ pub(super) fn read(created_by: &str) -> Step {
 /// The script in `|2 A=b C=d /bin/sh -ec script`; without a shell, the text itself.
 fn script(text: &str) -> &str {
     let mut rest = text;
-    let mut seen_shell = false;
-    while let Some((word, more)) = rest.trim_start().split_once(char::is_whitespace) {
-        let is_shell = word.starts_with('/') && word.ends_with("sh");
-        let is_prelude =
-            word.starts_with('|') || word.contains('=') && !seen_shell && rest.len() < text.len();
-        if seen_shell && word.starts_with('-') {
-            if word.contains('c') {
-                return more;
-            }
-        } else if is_shell && !seen_shell {
-            seen_shell = true;
-        } else if !is_prelude && !(seen_shell && !word.starts_with('-') && word != "pipefail") {
-            break;
+    if rest.starts_with('|') {
+        rest = after_word(rest).1;
+        while after_word(rest).0.contains('=') {
+            rest = after_word(rest).1;
         }
-        rest = more;
     }
-    text
+    let (shell, mut rest) = after_word(rest);
+    if !(shell.starts_with('/') && shell.ends_with("sh")) {
+        return text;
+    }
+    loop {
+        let (option, more) = after_word(rest);
+        match option.strip_prefix('-') {
+            None => return text,
+            Some(letters) if letters.contains('c') => return more,
+            // `-eo pipefail`
+            Some(letters) if letters.ends_with('o') => rest = after_word(more).1,
+            Some(_) => rest = more,
+        }
+    }
+}
+
+/// The first word, and what follows it.
+fn after_word(text: &str) -> (&str, &str) {
+    let text = text.trim_start();
+    text.split_once(char::is_whitespace).unwrap_or((text, ""))
 }
 
 /// How deep commands may be in commands.
@@ -327,6 +336,8 @@ mod tests {
             ("RUN |2 A=b C=d /bin/sh -c echo $A # buildkit", &["echo $A"]),
             ("|1 A=b /bin/sh -c make", &["make"]),
             ("/bin/bash -o pipefail -ec a | b", &["a", "b"]),
+            ("RUN |1 X=1 /bin/bash -eo pipefail -c a", &["a"]),
+            ("/bin/sh /setup.sh", &["/bin/sh /setup.sh"]),
             ("/bin/sh -c sh -c 'a; b'", &["a", "b"]),
             ("/bin/sh -c A=1 exec env B=2 prog x", &["prog x"]),
             ("/bin/sh -c if [ -f /x ]; then a 'b c'; fi", &["[ -f /x ]", "a b c"]),
