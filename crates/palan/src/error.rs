@@ -155,8 +155,8 @@ pub enum Error {
         /// Every value, one sentence each.
         conflicts: Vec<String>,
     },
-    /// The result of a rebase is worth too little.
-    #[error("the rebase of {image} is refused: the result would be {verdict}")]
+    /// The result of a rebase or a pick is worth too little.
+    #[error("{image}: the result is refused, it would be {verdict}")]
     Refused {
         /// The image.
         image: String,

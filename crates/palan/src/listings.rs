@@ -8,13 +8,14 @@ mod cache;
 
 use std::{
     fmt,
+    ops::RangeFrom,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, future::try_join_all};
 use palan_core::{Descriptor, Digest, Role};
 use palan_layer::{Limits, Listing, list_expecting};
 use tokio::sync::Semaphore;
@@ -22,6 +23,7 @@ use tokio::sync::Semaphore;
 pub use self::cache::{DirectoryCache, ListingCache};
 use crate::{
     Error, Event, Observer, Transfer,
+    image::Image,
     once::Once,
     place::{BlobStream, Source, with_reader},
     verdict::INTEREST,
@@ -96,6 +98,18 @@ impl Listings {
         diff_id: Digest,
     ) -> Result<Arc<Listing>, Error> {
         self.known.get(diff_id, || self.obtain(source, layer, diff_id)).await
+    }
+
+    /// As [`Listings::of`], of the layers of an image from a number on, lowest first.
+    pub(crate) async fn of_image(
+        &self,
+        source: &dyn Source,
+        image: &Image,
+        layers: RangeFrom<usize>,
+    ) -> Result<Vec<Arc<Listing>>, Error> {
+        let layers =
+            image.manifest_view.layers.iter().zip(&image.config_view.rootfs.diff_ids).skip(layers.start);
+        try_join_all(layers.map(|(layer, diff_id)| self.of(source, layer, *diff_id))).await
     }
 
     /// What listing cost so far.

@@ -1,8 +1,11 @@
 //! Pick: copy chosen layers of one image, with their history, on top of another.
 //!
 //! The target image may be an index: every image of it, or the chosen ones inside it, gets the layers of the source's
-//! image for the same platform. Only documents are read; layers are mounted, linked or streamed when the result is
-//! written. Like a rebase, a pick is a [`Plan`] before it has any effect.
+//! image for the same platform. Layers are mounted, linked or streamed when the result is written, and read once for
+//! the verdict. Like a rebase, a pick is a [`Plan`] before it has any effect, and judged as one: the layers go from what
+//! they were made on to another base.
+
+mod content;
 
 use std::{
     collections::HashSet,
@@ -15,14 +18,17 @@ use palan_core::{Descriptor, Digest, Platform, PlatformPattern, Role};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use self::content::Look;
 use crate::{
     Error,
     copy::{self, Options, Summary},
     grow::{self, Grown, Layers, Top},
     image::Image,
+    listings::Listings,
     place::{Location, Overlay, Places, PutAs, Source},
-    rebase::{Finding, FindingKind, Verdict, base::Base},
+    rebase::{Check, Finding, FindingKind, Refuse, Verdict, base::Base},
     select::{self, LayerSelector, resolve_all},
+    verdict::Assessment,
 };
 
 /// What is to be picked.
@@ -40,6 +46,29 @@ pub struct Request {
     pub platforms: Vec<PlatformPattern>,
     /// Whether layers of a single image may go onto images for other platforms.
     pub any_platform: bool,
+    /// How closely the result is looked at: without [`Check::Content`] there is no verdict.
+    pub check: Check,
+    /// When a plan is not applied.
+    pub refuse: Refuse,
+    /// What layers hold, as far as it is known; shared by requests, each layer is read once for all of them.
+    pub listings: Arc<Listings>,
+}
+
+impl Request {
+    /// All platforms, looked at closely.
+    pub fn new(source: Location, layers: Vec<LayerSelector>, onto: Location, target: Location) -> Self {
+        Self {
+            source,
+            layers,
+            onto,
+            target,
+            platforms: Vec::new(),
+            any_platform: false,
+            check: Check::default(),
+            refuse: Refuse::default(),
+            listings: Arc::default(),
+        }
+    }
 }
 
 /// A pick, computed and not yet done.
@@ -52,6 +81,7 @@ pub struct Plan {
     grown: Grown,
     target: Location,
     role: PutAs,
+    refuse: Refuse,
     report: Report,
 }
 
@@ -93,6 +123,11 @@ pub struct PlatformReport {
     pub own_layers: usize,
     /// The layers that it gets, lowest first.
     pub layers: Vec<LayerReport>,
+    /// How much of a rebuild the result is: of running the layers' build steps on this image.
+    pub verdict: Verdict,
+    /// What a look at the files found; `None`: nobody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assessment: Option<Assessment>,
 }
 
 /// A layer that is picked.
@@ -126,6 +161,11 @@ impl Plan {
         &self.report
     }
 
+    /// Whether the result is worth so little that [`apply`] will not write it.
+    pub fn is_refused(&self) -> bool {
+        self.refuse.concerns(self.report.verdict)
+    }
+
     /// Where the result goes.
     pub fn target(&self) -> &Location {
         &self.target
@@ -152,7 +192,11 @@ pub async fn plan(places: &Places, request: &Request) -> Result<Plan, Error> {
     let old = root.digest();
     let picker = Picker { request, source: &source, found: Mutex::default() };
     let grown = grow::grow(onto.place.as_ref(), root, &request.platforms, &picker).await?;
-    let found = picker.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut found = picker.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if request.check == Check::Content {
+        let look = Look { onto: onto.place.as_ref(), source: &source, request };
+        look.at(&mut found, &grown.configs).await?;
+    }
     let role = match PutAs::at(&request.target, grown.root.digest())? {
         PutAs::Tag(tag) if request.target == request.onto => PutAs::Replace { tag, expected: old },
         role => role,
@@ -161,6 +205,7 @@ pub async fn plan(places: &Places, request: &Request) -> Result<Plan, Error> {
         picked: found.picked.difference(&found.own).copied().collect(),
         target: request.target.clone(),
         role,
+        refuse: request.refuse,
         report: report(request, old, &source, &grown, found),
         grown,
         onto: onto.place,
@@ -183,7 +228,7 @@ fn report(request: &Request, old: Digest, source: &Base, grown: &Grown, found: F
         source_digest: source.root.digest(),
         target: request.target.to_string(),
         new_digest: grown.root.digest(),
-        verdict: Verdict::NotAssessed,
+        verdict: Verdict::of_all(platforms.iter().map(|p| p.verdict)),
         platforms,
         findings,
     }
@@ -191,9 +236,14 @@ fn report(request: &Request, old: Digest, source: &Base, grown: &Grown, found: F
 
 /// Writes a plan's result: the picked layers are adopted, then configs, manifests, an index, and last the tag.
 ///
-/// Fails with [`Error::Moved`], the tag untouched, when the tag of the image itself was to be replaced and is not what
-/// the plan was made for any more.
+/// Fails with [`Error::Refused`], nothing written, when the verdict is one that the request refuses, and with
+/// [`Error::Moved`], the tag untouched, when the tag of the image itself was to be replaced and is not what the plan was
+/// made for any more.
 pub async fn apply(places: &Places, plan: &Plan, options: &Options) -> Result<Outcome, Error> {
+    if plan.is_refused() {
+        let (image, verdict) = (plan.report.image.clone(), plan.report.verdict.to_string());
+        return Err(Error::Refused { image, verdict });
+    }
     let target = places.target(&plan.target)?.place;
     let mut overlay = Overlay::new(plan.grown.memory(), Arc::clone(&plan.onto));
     overlay.route(plan.picked.iter().copied(), Arc::clone(&plan.source));
@@ -215,9 +265,18 @@ struct Picker<'a> {
 struct Found {
     platforms: Vec<PlatformReport>,
     findings: Vec<Finding>,
+    pairs: Vec<Pair>,
     picked: HashSet<Digest>,
     /// Layers that the images have already.
     own: HashSet<Digest>,
+}
+
+/// Two images of a platform, and what goes from one to the other.
+struct Pair {
+    onto: Image,
+    source: Arc<Image>,
+    /// Numbers of the source's layers, from 0, as they will lie.
+    chosen: Vec<usize>,
 }
 
 #[async_trait]
@@ -249,7 +308,10 @@ impl Layers for Picker<'_> {
             source_digest: source.manifest.digest(),
             own_layers: image.manifest_view.layers.len(),
             layers,
+            verdict: Verdict::NotAssessed,
+            assessment: None,
         });
+        found.pairs.push(Pair { onto: image.clone(), source, chosen });
         Ok(tops)
     }
 }

@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use common::{chain, places, repository, server, store};
 use palan::{
@@ -12,10 +12,12 @@ use palan::{
     copy::Options,
     files,
     image::{self, Image},
+    listings::Listings,
     pick::{self, Plan, Request},
     place::{Layout, PutAs, Source},
-    rebase::FindingKind,
+    rebase::{Check, FindingKind, Refuse, Verdict},
     validate,
+    verdict::Grade,
 };
 use palan_core::{Compression, Digest, Family, Kind, MediaType, Selector};
 use palan_layer::tree::Content;
@@ -56,14 +58,8 @@ fn target(platform: &str, family: Family) -> Fixture {
 }
 
 fn request(source: Location, layers: &[&str], onto: Location, target: Location) -> Request {
-    Request {
-        source,
-        layers: layers.iter().map(|text| text.parse().unwrap()).collect(),
-        onto,
-        target,
-        platforms: Vec::new(),
-        any_platform: false,
-    }
+    let layers = layers.iter().map(|text| text.parse().unwrap()).collect();
+    Request::new(source, layers, onto, target)
 }
 
 async fn run(request: &Request) -> Result<(Plan, Digest), Error> {
@@ -279,4 +275,114 @@ async fn in_a_registry_no_layer_moves() {
     let error = pick::apply(&places, &late, &Options::default()).await.unwrap_err();
     assert!(matches!(error, Error::Moved { .. }), "{}", chain(&error));
     server.stop().await;
+}
+
+/// What a layer does, file by file.
+type Files<'a> = &'a [(&'a str, &'a str)];
+
+fn files_layer(files: Files<'_>) -> Layer {
+    files.iter().fold(LayerSpec::new(), |spec, (path, content)| spec.file(path, content.as_bytes())).build()
+}
+
+fn image_of(layers: &[Files<'_>]) -> Fixture {
+    ImageSpec::new("linux/amd64").layers(layers.iter().map(|files| files_layer(files))).build()
+}
+
+async fn verdict(folder: &Path, src: &Fixture, layers: &[&str], onto: &Fixture, name: &str) -> Plan {
+    let src_at = publish(folder, &format!("{name}-src"), &src.graph()).await;
+    let onto_at = publish(folder, &format!("{name}-onto"), &onto.graph()).await;
+    let ask = request(src_at, layers, onto_at, location(folder, &format!("{name}-out")));
+    pick::plan(&places(), &ask).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_verdict_compares_what_layers_were_made_on_with_what_they_go_onto() {
+    const BASE: Files<'_> = &[("usr/lib/ssl", "1.0"), ("usr/lib/c", "c 1.0")];
+    const PATCHED: Files<'_> = &[("usr/lib/ssl", "1.1"), ("usr/lib/c", "c 1.0")];
+    const TOOL: Files<'_> = &[("opt/tool", "tool")];
+    let cases: [(&str, &[Files<'_>], &[&str], &[Files<'_>], Grade, &str); 6] = [
+        ("own", &[BASE, TOOL], &["2"], &[PATCHED], Grade::Clean, ""),
+        // What the target has at the same path is another file than what was there when the layer was made.
+        ("hides", &[BASE, &[("usr/lib/ssl", "own")]], &["2"], &[PATCHED], Grade::Shadowed, "usr/lib/ssl"),
+        ("same", &[BASE, &[("usr/lib/c", "own")]], &["2"], &[PATCHED], Grade::Clean, ""),
+        ("copy", &[BASE, &[("opt/ssl", "1.0")]], &["2"], &[PATCHED], Grade::Shadowed, "opt/ssl"),
+        // The layer in between stays behind: what it changed is part of what was there.
+        ("between", &[BASE, PATCHED, &[("usr/lib/ssl", "own")]], &["3"], &[PATCHED], Grade::Clean, ""),
+        // Layers above the picked ones were not there yet.
+        ("above", &[BASE, &[("usr/lib/ssl", "own")], PATCHED], &["2"], &[BASE], Grade::Clean, ""),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for (name, src, layers, onto, grade, path) in cases {
+        let plan = verdict(folder.path(), &image_of(src), layers, &image_of(onto), name).await;
+        let report = plan.report();
+        assert_eq!(report.verdict, Verdict::Assessed(grade), "{name}: {report:#?}");
+        assert_eq!(report.platforms[0].verdict, report.verdict);
+        let findings = &report.platforms[0].assessment.as_ref().unwrap().findings;
+        let graded: Vec<&str> = findings.iter().filter(|f| f.grade.is_some()).map(|f| &*f.path).collect();
+        assert_eq!(graded.first().copied().unwrap_or_default(), path, "{name}");
+        assert!(!plan.is_refused());
+    }
+}
+
+/// A layer that stays behind links to a file of one that is picked.
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_that_need_picked_ones_beneath_are_judged_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = LayerSpec::new().hard_link("b", "a").build();
+    let layers = [files_layer(&[("base", "")]), files_layer(&[("a", "a")]), link, files_layer(&[("c", "c")])];
+    let src = ImageSpec::new("linux/amd64").layers(layers).build();
+    let plan = verdict(folder.path(), &src, &["2", "4"], &image_of(&[&[("base", "")]]), "gap").await;
+    assert_eq!(plan.report().verdict, Verdict::Assessed(Grade::Shadowed), "not certain, so not clean");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_bad_enough_is_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let broken = LayerSpec::new().symlink("opt/lib", "/usr/lib/ssl").build();
+    let base = files_layer(&[("usr/lib/ssl", "1.0")]);
+    let src = ImageSpec::new("linux/amd64").layers([base, broken]).build();
+    let src_at = publish(folder.path(), "src", &src.graph()).await;
+    let onto_at = publish(folder.path(), "onto", &image_of(&[&[("etc/x", "x")]]).graph()).await;
+    let out = location(folder.path(), "out");
+    let ask = request(src_at, &["2"], onto_at, out.clone());
+    let plan = pick::plan(&places(), &ask).await.unwrap();
+    assert_eq!(plan.report().verdict, Verdict::Assessed(Grade::Broken), "{:#?}", plan.report());
+    assert!(plan.is_refused());
+    let error = pick::apply(&places(), &plan, &Options::default()).await.unwrap_err();
+    assert!(matches!(error, Error::Refused { .. }), "{}", chain(&error));
+    assert!(!folder.path().join("out").exists());
+
+    let accepted = Request { refuse: Refuse(None), ..ask.clone() };
+    assert_eq!(run(&accepted).await.unwrap().0.report().verdict, Verdict::Assessed(Grade::Broken));
+    let listings = Arc::new(Listings::default());
+    for check in [Check::None, Check::Metadata] {
+        let unseen = Request { check, listings: Arc::clone(&listings), ..ask.clone() };
+        let plan = pick::plan(&places(), &unseen).await.unwrap();
+        assert_eq!(plan.report().verdict, Verdict::NotAssessed);
+        assert!(!plan.is_refused());
+    }
+    assert_eq!(listings.read().layers, 0);
+}
+
+/// Files that are no programs fit every machine, programs do not.
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_for_another_machine_are_judged_by_what_is_in_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut elf = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0];
+    elf.resize(16, 0);
+    elf.extend([2, 0, 0xb7, 0, 1, 0, 0, 0]);
+    elf.resize(52, 0);
+    elf.extend([64, 0, 56, 0, 0, 0, 64, 0, 0, 0, 0, 0]);
+    let cases: [(&str, &[u8], Grade); 2] =
+        [("text", b"words", Grade::Clean), ("program", &elf, Grade::Broken)];
+    for (name, content, grade) in cases {
+        let layer = LayerSpec::new().file("opt/file", content).build();
+        let src = ImageSpec::new("linux/arm64").layer(layer).build();
+        let src_at = publish(folder.path(), &format!("{name}-src"), &src.graph()).await;
+        let onto = image_of(&[&[("etc/x", "x")]]);
+        let onto_at = publish(folder.path(), &format!("{name}-onto"), &onto.graph()).await;
+        let ask = request(src_at, &["1"], onto_at, location(folder.path(), "out"));
+        let plan = pick::plan(&places(), &Request { any_platform: true, ..ask }).await.unwrap();
+        assert_eq!(plan.report().verdict, Verdict::Assessed(grade), "{name}: {:#?}", plan.report());
+    }
 }

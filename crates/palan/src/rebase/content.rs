@@ -1,10 +1,6 @@
 //! A look at the files: what all layers of a planned result hold.
 
-use std::sync::Arc;
-
-use futures_util::future::try_join_all;
 use palan_core::Document;
-use palan_layer::Listing;
 use serde_json::Value;
 
 use super::{
@@ -18,7 +14,7 @@ use crate::{
     image::Image,
     listings::Listings,
     place::Source,
-    verdict::{Assessment, Input, assess},
+    verdict::{Assessment, Case},
 };
 
 /// What is to be looked at.
@@ -39,29 +35,22 @@ pub(super) struct Subject<'a> {
 pub(super) async fn look(subject: Subject<'_>, listings: &Listings) -> Result<Assessment, Error> {
     let Subject { source, node, old, new_source, new, splice, config } = subject;
     let image = node.image.as_ref();
-    let (image_layers, new_layers) =
-        tokio::try_join!(read(source, image, 0, listings), read(new_source, new, splice.from, listings))?;
+    let (image_layers, new_layers) = tokio::try_join!(
+        listings.of_image(source, image, 0..),
+        listings.of_image(new_source, new, splice.from..)
+    )?;
     let (below, own) = image_layers.split_at(splice.end);
-    let (below, own) = (below.to_vec(), own.to_vec());
-    let new_stack = [&below[..splice.start], &new_layers[..]].concat();
-    let configs = [image.config.object()?, new.config.object()?, config.object()?];
-    let old_config = old.config.clone();
-    let steps = steps(image, old, splice);
-    let judge = move || {
-        let [app_config, new_config, result_config] = &configs;
-        assess(&Input {
-            old: &below,
-            new: &new_stack,
-            own: &own,
-            app_config,
-            old_config: old_config.as_ref(),
-            new_config,
-            result_config,
-            steps: steps.as_deref(),
-        })
+    let case = Case {
+        old: below.to_vec(),
+        new: [&below[..splice.start], &new_layers[..]].concat(),
+        own: own.to_vec(),
+        app_config: image.config.object()?,
+        old_config: old.config.clone(),
+        new_config: new.config.object()?,
+        result_config: config.object()?,
+        steps: steps(image, old, splice),
     };
-    let assessed = tokio::task::spawn_blocking(judge).await.map_err(|_| Error::Cancelled)?;
-    assessed.map_err(|source| Error::NoFileSystem { image: image.name.clone(), source })
+    case.judge(&image.name).await
 }
 
 /// What made the image's own layers, where its history says so.
@@ -71,14 +60,4 @@ fn steps(image: &Image, old: &Old, splice: Splice) -> Option<Vec<String>> {
     let command =
         |entry: &Value| entry.get("created_by").and_then(Value::as_str).unwrap_or_default().to_owned();
     Some(entries.iter().map(command).collect())
-}
-
-async fn read(
-    source: &dyn Source,
-    image: &Image,
-    from: usize,
-    listings: &Listings,
-) -> Result<Vec<Arc<Listing>>, Error> {
-    let layers = image.manifest_view.layers.iter().zip(&image.config_view.rootfs.diff_ids).skip(from);
-    try_join_all(layers.map(|(layer, diff_id)| listings.of(source, layer, *diff_id))).await
 }

@@ -1,6 +1,6 @@
 //! The rebase of one image: new config, new manifest. Pure.
 
-use palan_core::{Descriptor, Digest, Document, Family, MediaType, Role};
+use palan_core::{Descriptor, Digest, Document, Role};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     report::{Finding, FindingKind},
     tree::Node,
 };
-use crate::{Error, image::Image};
+use crate::{Error, grow::in_family, image::Image};
 
 /// What one image becomes.
 pub(super) struct Rebased {
@@ -218,14 +218,6 @@ fn stack(app: &Image, new: &Image, splice: Splice) -> Result<Vec<Value>, Error> 
 fn layers_of(image: &Image) -> Result<Vec<Value>, Error> {
     let object = image.manifest.object()?;
     Ok(object.get("layers").and_then(Value::as_array).cloned().unwrap_or_default())
-}
-
-/// A layer's media type in a family; types that are not known to be layers belong to both.
-fn in_family(layer: &Descriptor, family: Family) -> Option<MediaType> {
-    match layer.media_type.role() {
-        Role::Layer { .. } => layer.media_type.in_family(family),
-        _ => Some(layer.media_type.clone()),
-    }
 }
 
 fn edit_manifest(

@@ -70,7 +70,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// Of several images: the worst, but what was not assessed is not called good because others are.
-    pub(super) fn of_all(verdicts: impl IntoIterator<Item = Self>) -> Self {
+    pub(crate) fn of_all(verdicts: impl IntoIterator<Item = Self>) -> Self {
         let (mut worst, mut whole) = (None, true);
         for verdict in verdicts {
             match verdict {

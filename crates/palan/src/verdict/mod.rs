@@ -39,6 +39,7 @@
 
 mod abi;
 mod accounts;
+mod case;
 mod distribution;
 mod footprint;
 mod packages;
@@ -62,6 +63,7 @@ use palan_layer::{EntryPath, Listing, listing::Interest};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+pub(crate) use case::Case;
 pub use distribution::{Distribution, Libc};
 pub use packages::{PackageChange, PackageKind, Packages};
 use report::Collector;

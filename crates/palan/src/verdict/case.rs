@@ -1,0 +1,44 @@
+//! A case to judge: what [`assess`] looks at, read and kept.
+
+use std::sync::Arc;
+
+use palan_layer::Listing;
+use serde_json::{Map, Value};
+
+use super::{Assessment, Input, assess};
+use crate::Error;
+
+/// Owns what an [`Input`] borrows.
+#[derive(Clone)]
+pub(crate) struct Case {
+    pub(crate) old: Vec<Arc<Listing>>,
+    pub(crate) new: Vec<Arc<Listing>>,
+    pub(crate) own: Vec<Arc<Listing>>,
+    pub(crate) app_config: Map<String, Value>,
+    pub(crate) old_config: Option<Map<String, Value>>,
+    pub(crate) new_config: Map<String, Value>,
+    pub(crate) result_config: Map<String, Value>,
+    pub(crate) steps: Option<Vec<String>>,
+}
+
+impl Case {
+    /// Judges, on a thread where that may take its time.
+    ///
+    /// Fails with [`Error::NoFileSystem`], which names `image`, where the layers of a base do not fit together.
+    pub(crate) async fn judge(self, image: &str) -> Result<Assessment, Error> {
+        let judge = move || {
+            assess(&Input {
+                old: &self.old,
+                new: &self.new,
+                own: &self.own,
+                app_config: &self.app_config,
+                old_config: self.old_config.as_ref(),
+                new_config: &self.new_config,
+                result_config: &self.result_config,
+                steps: self.steps.as_deref(),
+            })
+        };
+        let assessed = tokio::task::spawn_blocking(judge).await.map_err(|_| Error::Cancelled)?;
+        assessed.map_err(|source| Error::NoFileSystem { image: image.to_owned(), source })
+    }
+}
