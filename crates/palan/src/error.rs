@@ -156,7 +156,7 @@ pub enum Error {
         conflicts: Vec<String>,
     },
     /// The result of a rebase or a pick is worth too little.
-    #[error("{image}: the result is refused, it would be {verdict}")]
+    #[error("the result for {image} is refused: it would be {verdict}")]
     Refused {
         /// The image.
         image: String,

@@ -8,7 +8,7 @@ mod cache;
 
 use std::{
     fmt,
-    ops::RangeFrom,
+    ops::RangeBounds,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -100,16 +100,16 @@ impl Listings {
         self.known.get(diff_id, || self.obtain(source, layer, diff_id)).await
     }
 
-    /// As [`Listings::of`], of the layers of an image from a number on, lowest first.
+    /// As [`Listings::of`], of an image's layers of these numbers, lowest first.
     pub(crate) async fn of_image(
         &self,
         source: &dyn Source,
         image: &Image,
-        layers: RangeFrom<usize>,
+        numbers: impl RangeBounds<usize>,
     ) -> Result<Vec<Arc<Listing>>, Error> {
-        let layers =
-            image.manifest_view.layers.iter().zip(&image.config_view.rootfs.diff_ids).skip(layers.start);
-        try_join_all(layers.map(|(layer, diff_id)| self.of(source, layer, *diff_id))).await
+        let layers = image.manifest_view.layers.iter().zip(&image.config_view.rootfs.diff_ids).enumerate();
+        let layers = layers.filter(|(number, _)| numbers.contains(number));
+        try_join_all(layers.map(|(_, (layer, diff_id))| self.of(source, layer, *diff_id))).await
     }
 
     /// What listing cost so far.

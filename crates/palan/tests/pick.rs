@@ -266,6 +266,11 @@ async fn in_a_registry_no_layer_moves() {
         (1, 1),
         "the config, and the layer"
     );
+    assert_eq!(
+        ask.listings.read().layers,
+        4,
+        "once each: the target's two, the picked one and the one beneath it"
+    );
     let place = repository(&server, "dst");
     let tagged = place.resolve(&Selector::Tag("v1".into())).await.unwrap().digest;
     assert_eq!(tagged, outcome.digest);

@@ -26,6 +26,7 @@ mod registry;
 mod tag;
 mod tree;
 mod validate;
+mod verdict;
 mod version;
 mod write;
 

@@ -328,7 +328,7 @@ fn a_result_that_is_worth_too_little_is_not_written() {
     looked into 6 layers: 677 B read
     warning: linux/amd64: broken
       broken: /app/current is a link to "/usr/lib/old-only", which the new base does not have
-    error: the rebase of [HOST]/app:broken is refused: the result would be broken
+    error: the result for [HOST]/app:broken is refused: it would be broken
     hint: --explain tells why; --accept broken does it all the same
     "#);
     assert_snapshot!(rebase("shadowed", &["--fail-on", "shadowed"]), @"
@@ -339,7 +339,7 @@ fn a_result_that_is_worth_too_little_is_not_written() {
     looked into 5 layers: 112 B read, 4 known from before
     warning: linux/amd64: shadowed
       shadowed: /usr/lib/runtime is the application's, and the new base changed its own
-    error: the rebase of [HOST]/app:shadowed is refused: the result would be shadowed
+    error: the result for [HOST]/app:shadowed is refused: it would be shadowed
     hint: --explain tells why; --accept shadowed does it all the same
     ");
     assert_eq!(rebase("broken", &["--dry-run"]).code, Some(11));

@@ -36,8 +36,8 @@ impl Look<'_> {
     async fn judge(&self, pair: &Pair, config: &Document) -> Result<Assessment, Error> {
         let listings = &self.request.listings;
         let (source, new) = tokio::try_join!(
-            listings.of_image(self.source.source.as_ref(), &pair.source, 0..),
-            listings.of_image(self.onto, &pair.onto, 0..),
+            listings.of_image(self.source.source.as_ref(), &pair.source, ..pair.height()),
+            listings.of_image(self.onto, &pair.onto, ..),
         )?;
         let own: Vec<Arc<Listing>> = pair.chosen.iter().map(|at| Arc::clone(&source[*at])).collect();
         let new_config = pair.onto.config.object()?;
@@ -52,8 +52,7 @@ impl Look<'_> {
             // A layer that stays behind needs a picked one beneath it. What was there in the end was made of both; that
             // can be called too much, and never too little.
             Err(Error::NoFileSystem { .. }) if !case.old.is_empty() => {
-                let old = source[..pair.height()].to_vec();
-                Case { old, ..case }.judge(&pair.source.name).await
+                Case { old: source, ..case }.judge(&pair.source.name).await
             }
             assessed => assessed,
         }

@@ -36,7 +36,7 @@ pub(super) async fn look(subject: Subject<'_>, listings: &Listings) -> Result<As
     let Subject { source, node, old, new_source, new, splice, config } = subject;
     let image = node.image.as_ref();
     let (image_layers, new_layers) = tokio::try_join!(
-        listings.of_image(source, image, 0..),
+        listings.of_image(source, image, ..),
         listings.of_image(new_source, new, splice.from..)
     )?;
     let (below, own) = image_layers.split_at(splice.end);

@@ -3,22 +3,23 @@ mod report;
 use std::sync::Arc;
 
 use palan::{
-    listings::{DirectoryCache, ListingCache, Listings},
     place::{Location, Places},
     rebase::{
-        self, Attestations, Check, ConfigPolicy, Knowledge, OldBase, OnConflict, Outcome, Plan, Policy,
-        Refuse, Report, Request,
+        self, Attestations, ConfigPolicy, Knowledge, OldBase, OnConflict, Outcome, Plan, Policy, Report,
+        Request,
     },
     select::LayerSelector,
-    verdict::Grade,
 };
-use palan_core::Digest;
 use serde::Serialize;
 
-use super::base::KnownFile;
+use super::{
+    base::KnownFile,
+    verdict::{self, VerdictArgs},
+    write,
+};
 use crate::{
     args::ReportFormat,
-    exit::{Failure, Result},
+    exit::Result,
     session::Session,
     ui::{Progress, text},
 };
@@ -66,21 +67,8 @@ pub(crate) struct Args {
     #[arg(long)]
     dry_run: bool,
 
-    /// Say what would be done and everything that was found, and write nothing
-    #[arg(long)]
-    explain: bool,
-
-    /// How closely to look at the result: none, metadata (configs, attestations) or content (the files of all layers)
-    #[arg(long, value_name = "DEPTH", default_value_t)]
-    check: Check,
-
-    /// The worst verdict with which the result is written: clean, shadowed, db-shadowed (the default) or broken
-    #[arg(long, value_name = "VERDICT", conflicts_with = "fail_on")]
-    accept: Option<Grade>,
-
-    /// Write nothing and end with exit code 11 when the verdict is this bad or worse: shadowed, db-shadowed or broken
-    #[arg(long, value_name = "VERDICT")]
-    fail_on: Option<Grade>,
+    #[command(flatten)]
+    verdict: VerdictArgs,
 
     /// What becomes of the config: merge (as a rebuild would) or keep (the image's own)
     #[arg(long, value_name = "HOW", default_value_t)]
@@ -115,10 +103,6 @@ pub(crate) struct Args {
 
 impl Args {
     fn request(&self, image: Location, knowledge: Knowledge, session: &Session) -> Result<Request> {
-        if (self.fail_on.is_some() || self.accept.is_some()) && self.check != Check::Content {
-            let message = "--accept and --fail-on need --check content: without it there is no verdict";
-            return Err(Failure::usage(message));
-        }
         Ok(Request {
             old_base: self.old_base(),
             new_base: self.new_base.clone(),
@@ -128,8 +112,8 @@ impl Args {
                 config: self.config,
                 on_conflict: self.on_conflict,
                 attestations: self.attestations.clone(),
-                check: self.check,
-                refuse: self.refuse(),
+                check: self.verdict.check()?,
+                refuse: self.verdict.refuse(),
                 created: session.env.created()?,
             },
             attest: self.attest,
@@ -146,14 +130,6 @@ impl Args {
             _ => OldBase::Find,
         }
     }
-
-    fn refuse(&self) -> Refuse {
-        match (self.accept, self.fail_on) {
-            (Some(accepted), _) => Refuse(Grade::ALL.into_iter().find(|grade| *grade > accepted)),
-            (None, Some(grade)) => Refuse(Some(grade)),
-            (None, None) => Refuse::default(),
-        }
-    }
 }
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
@@ -163,36 +139,22 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let places = session.places()?;
     let plan = rebase::plan(&places, &request).await?;
     drop(progress);
-    if let Some(read) = report::read(request.knowledge.listings.read()) {
-        session.ui.say(read);
-    }
-    match (args.dry_run || args.explain, args.format) {
+    verdict::say_read(&request.knowledge.listings, session);
+    let explain = args.verdict.explain;
+    match (args.dry_run || explain, args.format) {
         (true, ReportFormat::Json) => session.ui.json(plan.report())?,
-        (true, ReportFormat::Text) => session.ui.line(report::describe(plan.report(), args.explain))?,
+        (true, ReportFormat::Text) => session.ui.line(report::describe(plan.report(), explain))?,
         (false, format) => return apply(&places, &plan, format, session).await,
     }
-    refuse(&plan)
+    verdict::refuse(plan.is_refused(), &plan.report().image, plan.report().verdict)
 }
 
 /// What may be kept from run to run.
 fn knowledge(args: &Args, progress: &Progress, session: &Session) -> Result<Knowledge> {
-    let cache = session
-        .env
-        .cache_folder()
-        .map(|folder| -> Arc<dyn ListingCache> { Arc::new(DirectoryCache::new(folder.join("layers"))) });
     Ok(Knowledge {
-        listings: Arc::new(Listings::new(cache, progress.observer())),
+        listings: verdict::listings(progress, session),
         bases: args.known.open(session)?.map(Arc::new),
     })
-}
-
-/// A dry run ends as the real one would.
-fn refuse(plan: &Plan) -> Result {
-    if !plan.is_refused() {
-        return Ok(());
-    }
-    let (image, verdict) = (plan.report().image.clone(), plan.report().verdict.to_string());
-    Err(palan::Error::Refused { image, verdict }.into())
 }
 
 /// A report of what was done: the plan and its outcome.
@@ -210,14 +172,14 @@ async fn apply(places: &Places, plan: &Plan, format: ReportFormat, session: &Ses
     let progress = session.ui.progress();
     let outcome = rebase::apply(places, plan, &session.copy_options(&progress)).await?;
     drop(progress);
-    let reference = reference(plan.target(), outcome.digest);
+    let reference = write::reference(plan.target(), outcome.digest);
     match outcome.pushed {
         true => session.ui.say(format!(
             "rebased {} for {} ({}): {}",
             report.image,
             text::count(report.platforms.len(), "platform"),
             report.verdict,
-            super::write::summary(&outcome.summary)
+            write::summary(&outcome.summary)
         )),
         false => session.ui.say(nothing_to_do(report)),
     }
@@ -231,18 +193,5 @@ fn nothing_to_do(report: &Report) -> String {
     match report.new_digest == report.digest {
         true => format!("nothing to do: {} stands on the new base already", report.image),
         false => format!("nothing to do: {} is the result already", report.target),
-    }
-}
-
-fn reference(target: &Location, digest: Digest) -> String {
-    match target {
-        Location::Registry(reference) => reference.repository().with_digest(digest).to_string(),
-        Location::Layout { path, .. } => {
-            Location::Layout { path: path.clone(), selector: Some(digest.into()) }.to_string()
-        }
-        Location::Archive { path, format, .. } => {
-            Location::Archive { path: path.clone(), format: *format, selector: Some(digest.into()) }
-                .to_string()
-        }
     }
 }

@@ -1,17 +1,11 @@
 //! A planned rebase, for people: the few lines that matter first.
 
-use palan::{
-    listings::ListingsRead,
-    rebase::{BaseReport, Finding, FindingKind, PlatformReport, Report, Verdict},
-    verdict::Grade,
+use palan::rebase::{BaseReport, FindingKind, PlatformReport, Report};
+
+use crate::{
+    commands::verdict::{self, on_platform, warning},
+    session::Session,
 };
-
-use crate::{session::Session, ui::text};
-
-/// How many lines of findings a warning shows.
-const FEW: usize = 5;
-/// How many `--explain` shows; JSON has all.
-const MANY: usize = 200;
 
 /// Says on stderr what somebody should know who only wanted it done.
 pub(super) fn notes(report: &Report, session: &Session) {
@@ -25,29 +19,13 @@ pub(super) fn notes(report: &Report, session: &Session) {
         for conflict in &platform.config.conflicts {
             session.ui.warning(format!("{}: {conflict}", platform.platform));
         }
-        match platform.verdict {
-            Verdict::Assessed(grade) if grade > Grade::Clean => session.ui.warning(warning(platform, grade)),
-            _ => {
-                for note in &platform.config.notes {
-                    session.ui.note(format!("{}: {note}", platform.platform));
-                }
-            }
+        let notes = &platform.config.notes;
+        let first = notes.iter().map(|note| format!("config: {note}"));
+        match warning(&platform.platform, platform.verdict, first, platform.assessment.as_ref()) {
+            Some(warning) => session.ui.warning(warning),
+            None => notes.iter().for_each(|note| session.ui.note(format!("{}: {note}", platform.platform))),
         }
     }
-}
-
-/// What led to the grade, and nothing else.
-fn warning(platform: &PlatformReport, grade: Grade) -> String {
-    let mut out = format!("{}: {grade}", platform.platform);
-    for note in &platform.config.notes {
-        out.push_str(&format!("\n  config: {note}"));
-    }
-    let lines = platform.assessment.as_ref().map(|a| a.summary(FEW)).unwrap_or_default();
-    for line in lines.iter().filter(|line| !line.starts_with("note: ") && !line.starts_with("not assessed: "))
-    {
-        out.push_str(&format!("\n  {line}"));
-    }
-    out
 }
 
 /// The whole plan.
@@ -93,29 +71,10 @@ fn of_platform(platform: &PlatformReport, everything: bool) -> String {
     for line in conflicts.chain(changes).chain(notes) {
         out.push_str(&format!("  config:   {line}\n"));
     }
-    let Some(assessment) = &platform.assessment else { return out };
-    for line in assessment.summary(if everything { MANY } else { FEW }) {
-        out.push_str(&format!("  - {line}\n"));
-    }
-    for gate in assessment.gates.iter().filter(|_| everything) {
-        out.push_str(&format!("  {:<13} {:<12}  {}\n", gate.name, gate.outcome, gate.reason));
+    if let Some(assessment) = &platform.assessment {
+        out.push_str(&verdict::describe(assessment, everything));
     }
     out
-}
-
-/// What the verdict cost, if it cost anything.
-pub(super) fn read(listed: ListingsRead) -> Option<String> {
-    let count = |layers: u64| text::count(usize::try_from(layers).unwrap_or(usize::MAX), "layer");
-    match (listed.layers, listed.cached) {
-        (0, 0) => None,
-        (0, known) => Some(format!("looked into {}, all known from before", count(known))),
-        (new, 0) => Some(format!("looked into {}: {} read", count(new), text::size(listed.bytes))),
-        (new, known) => Some(format!(
-            "looked into {}: {} read, {known} known from before",
-            count(new + known),
-            text::size(listed.bytes)
-        )),
-    }
 }
 
 fn base(base: &BaseReport) -> String {
@@ -123,12 +82,5 @@ fn base(base: &BaseReport) -> String {
     match base.evidence.as_deref() {
         None | Some("given") => format!("{} ({digest})", base.name),
         Some(evidence) => format!("{} ({digest}), known by {evidence}", base.name),
-    }
-}
-
-fn on_platform(finding: &Finding) -> String {
-    match &finding.platform {
-        Some(platform) => format!("{platform}: {}", finding.text),
-        None => finding.text.clone(),
     }
 }

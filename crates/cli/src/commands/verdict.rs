@@ -1,0 +1,130 @@
+//! What the verbs share that judge a result before they write it.
+
+use std::sync::Arc;
+
+use palan::{
+    listings::{DirectoryCache, ListingCache, Listings, ListingsRead},
+    rebase::{Check, Finding, Refuse, Verdict},
+    verdict::{Assessment, Grade},
+};
+
+use crate::{
+    exit::{Failure, Result},
+    session::Session,
+    ui::{Progress, text},
+};
+
+/// How many lines of findings a warning shows.
+const FEW: usize = 5;
+/// How many `--explain` shows; JSON has all.
+const MANY: usize = 200;
+
+#[derive(clap::Args)]
+pub(super) struct VerdictArgs {
+    /// Say what would be done and everything that was found, and write nothing
+    #[arg(long)]
+    pub(super) explain: bool,
+
+    /// How closely to look at the result: none, metadata (configs, attestations) or content (the files of all layers)
+    #[arg(long, value_name = "DEPTH", default_value_t)]
+    check: Check,
+
+    /// Write the result although its verdict is this bad: shadowed, db-shadowed or broken
+    #[arg(long, value_name = "VERDICT", conflicts_with = "fail_on")]
+    accept: Option<Grade>,
+
+    /// Write nothing and fail when the verdict is this bad or worse: shadowed, db-shadowed or broken
+    #[arg(long, value_name = "VERDICT")]
+    fail_on: Option<Grade>,
+}
+
+impl VerdictArgs {
+    /// How closely to look, which must be closely where a verdict decides.
+    pub(super) fn check(&self) -> Result<Check> {
+        match self.fail_on.is_some() && self.check != Check::Content {
+            true => Err(Failure::usage("--fail-on needs --check content: without it there is no verdict")),
+            false => Ok(self.check),
+        }
+    }
+
+    pub(super) fn refuse(&self) -> Refuse {
+        match (self.accept, self.fail_on) {
+            (Some(accepted), _) => Refuse(Grade::ALL.into_iter().find(|grade| *grade > accepted)),
+            (None, Some(grade)) => Refuse(Some(grade)),
+            (None, None) => Refuse::default(),
+        }
+    }
+}
+
+/// Listings that are kept from run to run.
+pub(super) fn listings(progress: &Progress, session: &Session) -> Arc<Listings> {
+    let cache = session
+        .env
+        .cache_folder()
+        .map(|folder| -> Arc<dyn ListingCache> { Arc::new(DirectoryCache::new(folder.join("layers"))) });
+    Arc::new(Listings::new(cache, progress.observer()))
+}
+
+/// Says what the verdict cost, if it cost anything.
+pub(super) fn say_read(listings: &Listings, session: &Session) {
+    if let Some(read) = read(listings.read()) {
+        session.ui.say(read);
+    }
+}
+
+fn read(listed: ListingsRead) -> Option<String> {
+    let count = |layers: u64| text::count(usize::try_from(layers).unwrap_or(usize::MAX), "layer");
+    match (listed.layers, listed.cached) {
+        (0, 0) => None,
+        (0, known) => Some(format!("looked into {}, all known from before", count(known))),
+        (new, 0) => Some(format!("looked into {}: {} read", count(new), text::size(listed.bytes))),
+        (new, known) => Some(format!(
+            "looked into {}: {} read, {known} known from before",
+            count(new + known),
+            text::size(listed.bytes)
+        )),
+    }
+}
+
+/// A dry run ends as the real one would.
+pub(super) fn refuse(is_refused: bool, image: &str, verdict: Verdict) -> Result {
+    match is_refused {
+        true => Err(palan::Error::Refused { image: image.to_owned(), verdict: verdict.to_string() }.into()),
+        false => Ok(()),
+    }
+}
+
+/// What led to the grade of a platform's image, and nothing else; `more` comes first. `None`: there is nothing wrong.
+pub(super) fn warning(
+    platform: &str,
+    verdict: Verdict,
+    more: impl IntoIterator<Item = String>,
+    assessment: Option<&Assessment>,
+) -> Option<String> {
+    let Verdict::Assessed(grade) = verdict else { return None };
+    let found = assessment.map(|a| a.summary(FEW)).unwrap_or_default();
+    let is_graded = |line: &String| !line.starts_with("note: ") && !line.starts_with("not assessed: ");
+    let lines = more.into_iter().chain(found.into_iter().filter(is_graded));
+    let lines: String = lines.map(|line| format!("\n  {line}")).collect();
+    (grade > Grade::Clean).then(|| format!("{platform}: {grade}{lines}"))
+}
+
+/// Findings and, where `everything` is asked for, gates: indented lines.
+pub(super) fn describe(assessment: &Assessment, everything: bool) -> String {
+    let mut out = String::new();
+    for line in assessment.summary(if everything { MANY } else { FEW }) {
+        out.push_str(&format!("  - {line}\n"));
+    }
+    for gate in assessment.gates.iter().filter(|_| everything) {
+        out.push_str(&format!("  {:<13} {:<12}  {}\n", gate.name, gate.outcome, gate.reason));
+    }
+    out
+}
+
+/// `linux/amd64: what was found`
+pub(super) fn on_platform(finding: &Finding) -> String {
+    match &finding.platform {
+        Some(platform) => format!("{platform}: {}", finding.text),
+        None => finding.text.clone(),
+    }
+}
