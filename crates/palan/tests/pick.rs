@@ -284,12 +284,13 @@ async fn in_a_registry_no_layer_moves() {
 
 /// What a layer does, file by file.
 type Files<'a> = &'a [(&'a str, &'a str)];
+type Stack<'a> = &'a [Files<'a>];
 
 fn files_layer(files: Files<'_>) -> Layer {
     files.iter().fold(LayerSpec::new(), |spec, (path, content)| spec.file(path, content.as_bytes())).build()
 }
 
-fn image_of(layers: &[Files<'_>]) -> Fixture {
+fn image_of(layers: Stack<'_>) -> Fixture {
     ImageSpec::new("linux/amd64").layers(layers.iter().map(|files| files_layer(files))).build()
 }
 
@@ -305,20 +306,21 @@ async fn the_verdict_compares_what_layers_were_made_on_with_what_they_go_onto() 
     const BASE: Files<'_> = &[("usr/lib/ssl", "1.0"), ("usr/lib/c", "c 1.0")];
     const PATCHED: Files<'_> = &[("usr/lib/ssl", "1.1"), ("usr/lib/c", "c 1.0")];
     const TOOL: Files<'_> = &[("opt/tool", "tool")];
-    let cases: [(&str, &[Files<'_>], &[&str], &[Files<'_>], Grade, &str); 6] = [
-        ("own", &[BASE, TOOL], &["2"], &[PATCHED], Grade::Clean, ""),
+    type Case = (&'static str, Stack<'static>, &'static str, Stack<'static>, Grade, &'static str);
+    let cases: [Case; 6] = [
+        ("own", &[BASE, TOOL], "2", &[PATCHED], Grade::Clean, ""),
         // What the target has at the same path is another file than what was there when the layer was made.
-        ("hides", &[BASE, &[("usr/lib/ssl", "own")]], &["2"], &[PATCHED], Grade::Shadowed, "usr/lib/ssl"),
-        ("same", &[BASE, &[("usr/lib/c", "own")]], &["2"], &[PATCHED], Grade::Clean, ""),
-        ("copy", &[BASE, &[("opt/ssl", "1.0")]], &["2"], &[PATCHED], Grade::Shadowed, "opt/ssl"),
+        ("hides", &[BASE, &[("usr/lib/ssl", "own")]], "2", &[PATCHED], Grade::Shadowed, "usr/lib/ssl"),
+        ("same", &[BASE, &[("usr/lib/c", "own")]], "2", &[PATCHED], Grade::Clean, ""),
+        ("copy", &[BASE, &[("opt/ssl", "1.0")]], "2", &[PATCHED], Grade::Shadowed, "opt/ssl"),
         // The layer in between stays behind: what it changed is part of what was there.
-        ("between", &[BASE, PATCHED, &[("usr/lib/ssl", "own")]], &["3"], &[PATCHED], Grade::Clean, ""),
+        ("between", &[BASE, PATCHED, &[("usr/lib/ssl", "own")]], "3", &[PATCHED], Grade::Clean, ""),
         // Layers above the picked ones were not there yet.
-        ("above", &[BASE, &[("usr/lib/ssl", "own")], PATCHED], &["2"], &[BASE], Grade::Clean, ""),
+        ("above", &[BASE, &[("usr/lib/ssl", "own")], PATCHED], "2", &[BASE], Grade::Clean, ""),
     ];
     let folder = tempfile::tempdir().unwrap();
-    for (name, src, layers, onto, grade, path) in cases {
-        let plan = verdict(folder.path(), &image_of(src), layers, &image_of(onto), name).await;
+    for (name, src, layer, onto, grade, path) in cases {
+        let plan = verdict(folder.path(), &image_of(src), &[layer], &image_of(onto), name).await;
         let report = plan.report();
         assert_eq!(report.verdict, Verdict::Assessed(grade), "{name}: {report:#?}");
         assert_eq!(report.platforms[0].verdict, report.verdict);

@@ -29,11 +29,11 @@ pub(super) struct VerdictArgs {
     #[arg(long, value_name = "DEPTH", default_value_t)]
     check: Check,
 
-    /// Write the result although its verdict is this bad: shadowed, db-shadowed or broken
+    /// The worst verdict with which the result is written: clean, shadowed, db-shadowed (the default) or broken
     #[arg(long, value_name = "VERDICT", conflicts_with = "fail_on")]
     accept: Option<Grade>,
 
-    /// Write nothing and fail when the verdict is this bad or worse: shadowed, db-shadowed or broken
+    /// Write nothing and end with exit code 11 when the verdict is this bad or worse: shadowed, db-shadowed or broken
     #[arg(long, value_name = "VERDICT")]
     fail_on: Option<Grade>,
 }
@@ -41,8 +41,11 @@ pub(super) struct VerdictArgs {
 impl VerdictArgs {
     /// How closely to look, which must be closely where a verdict decides.
     pub(super) fn check(&self) -> Result<Check> {
-        match self.fail_on.is_some() && self.check != Check::Content {
-            true => Err(Failure::usage("--fail-on needs --check content: without it there is no verdict")),
+        let decides = self.fail_on.is_some() || self.accept.is_some();
+        match decides && self.check != Check::Content {
+            true => Err(Failure::usage(
+                "--accept and --fail-on need --check content: without it there is no verdict",
+            )),
             false => Ok(self.check),
         }
     }
@@ -102,11 +105,20 @@ pub(super) fn warning(
     assessment: Option<&Assessment>,
 ) -> Option<String> {
     let Verdict::Assessed(grade) = verdict else { return None };
-    let found = assessment.map(|a| a.summary(FEW)).unwrap_or_default();
-    let is_graded = |line: &String| !line.starts_with("note: ") && !line.starts_with("not assessed: ");
-    let lines = more.into_iter().chain(found.into_iter().filter(is_graded));
+    let lines = more.into_iter().chain(assessment.map(graded).unwrap_or_default());
     let lines: String = lines.map(|line| format!("\n  {line}")).collect();
     (grade > Grade::Clean).then(|| format!("{platform}: {grade}{lines}"))
+}
+
+/// The few lines that led to a grade.
+pub(super) fn graded(assessment: &Assessment) -> Vec<String> {
+    let mut lines = assessment.summary(usize::MAX);
+    lines.retain(|line| !line.starts_with("note: ") && !line.starts_with("not assessed: "));
+    if lines.len() > FEW {
+        let more = lines.split_off(FEW - 1).len();
+        lines.push(format!("and {more} more lines in the full report"));
+    }
+    lines
 }
 
 /// Findings and, where `everything` is asked for, gates: indented lines.

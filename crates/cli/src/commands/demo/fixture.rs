@@ -2,6 +2,7 @@
 //!
 //! Everything here is data. Change a file of the base, and digests, sizes and checks of the demonstration change.
 
+use palan::verdict::Grade;
 use palan_core::{Compression, Family};
 
 /// For which the base is made.
@@ -16,6 +17,20 @@ pub(super) const STRANGER: &str = "team/stranger";
 /// One layer: path and content. `{arch}` in a content is the architecture; a content of `None` is a whiteout.
 pub(super) type Layer = &'static [(&'static str, Option<&'static str>)];
 
+const LIBSSL_WITH_A_HOLE: &str = "libssl 3.0.1 for {arch}, with a hole\n";
+
+/// The package manager's list of what the base has.
+macro_rules! packages {
+    ($libssl:literal) => {
+        concat!(
+            "Package: libc\nStatus: install ok installed\nArchitecture: {arch}\nVersion: 2.36\n\n",
+            "Package: libssl\nStatus: install ok installed\nArchitecture: {arch}\nVersion: ",
+            $libssl,
+            "\n\nPackage: runtime\nStatus: install ok installed\nArchitecture: {arch}\nVersion: 17\n"
+        )
+    };
+}
+
 /// The base with the hole.
 pub(super) const OLD_BASE: &[Layer] = &[
     &[
@@ -24,8 +39,9 @@ pub(super) const OLD_BASE: &[Layer] = &[
         ("usr/share/doc/retired.txt", Some("this file is gone in the patched base\n")),
     ],
     &[
-        ("usr/lib/libssl.so", Some("libssl 3.0.1 for {arch}, with a hole\n")),
+        ("usr/lib/libssl.so", Some(LIBSSL_WITH_A_HOLE)),
         ("usr/bin/runtime", Some("runtime 17 for {arch}\n")),
+        ("var/lib/dpkg/status", Some(packages!("3.0.1"))),
     ],
 ];
 
@@ -38,6 +54,7 @@ pub(super) const NEW_BASE: &[Layer] = &[
     &[
         ("usr/lib/libssl.so", Some("libssl 3.0.2 for {arch}, patched\n")),
         ("usr/bin/runtime", Some("runtime 17 for {arch}\n")),
+        ("var/lib/dpkg/status", Some(packages!("3.0.2"))),
     ],
     &[("usr/share/doc/patch.txt", Some("the hole is closed\n"))],
 ];
@@ -88,6 +105,8 @@ pub(super) struct Service {
     /// Whether the base's layers were compressed anew: other digests, same diff IDs.
     pub(super) recompressed: bool,
     pub(super) layers: &'static [Layer],
+    /// How much of a rebuild the rebased image is.
+    pub(super) verdict: Grade,
 }
 
 const ONE: &[Layer] =
@@ -95,6 +114,24 @@ const ONE: &[Layer] =
 const TWO: &[Layer] = &[
     &[("srv/lib/dependency", Some("dependency for {arch}\n")), ("srv/app/old", Some("replaced above\n"))],
     &[("srv/app/server", Some("server for {arch}\n")), ("srv/app/old", None)],
+];
+
+/// The base's library, baked into the application: the hole stays in it.
+const BUNDLED: &[Layer] =
+    &[&[("srv/lib/libssl.so", Some(LIBSSL_WITH_A_HOLE))], &[("srv/app/server", Some("server for {arch}\n"))]];
+/// A package installed on the old base: its list of packages is the old one.
+const INSTALLED: &[Layer] = &[
+    &[
+        ("usr/bin/tool", Some("tool 1.0 for {arch}\n")),
+        (
+            "var/lib/dpkg/status",
+            Some(concat!(
+                packages!("3.0.1"),
+                "\nPackage: tool\nStatus: install ok installed\nArchitecture: {arch}\nVersion: 1.0\n"
+            )),
+        ),
+    ],
+    &[("srv/app/server", Some("server for {arch}\n"))],
 ];
 
 /// An image like most: OCI, gzip, full history, an index, no hints.
@@ -107,6 +144,7 @@ const ORDINARY: Service = Service {
     shape: Shape::Index,
     recompressed: false,
     layers: TWO,
+    verdict: Grade::Clean,
 };
 
 const fn ordinary(name: &'static str) -> Service {
@@ -118,7 +156,13 @@ pub(super) const SERVICES: [Service; 12] = [
     Service { hints: Hints::Annotations, ..ordinary("team/api") },
     Service { family: Family::Docker, ..ordinary("team/web") },
     Service { compression: Compression::Zstd, shape: Shape::Single("amd64"), ..ordinary("team/auth") },
-    Service { compression: Compression::None, history: History::None, ..ordinary("team/billing") },
+    Service {
+        compression: Compression::None,
+        history: History::None,
+        layers: BUNDLED,
+        verdict: Grade::Shadowed,
+        ..ordinary("team/billing")
+    },
     Service {
         family: Family::Docker,
         compression: Compression::None,
@@ -131,6 +175,12 @@ pub(super) const SERVICES: [Service; 12] = [
     Service { shape: Shape::Attested, hints: Hints::Annotations, ..ordinary("team/worker") },
     Service { shape: Shape::AttestedArtifacts, ..ordinary("team/cron") },
     Service { family: Family::Docker, hints: Hints::Labels, layers: ONE, ..ordinary("team/gateway") },
-    Service { shape: Shape::Single("arm64"), history: History::Partial, ..ordinary("team/report") },
+    Service {
+        shape: Shape::Single("arm64"),
+        history: History::Partial,
+        layers: INSTALLED,
+        verdict: Grade::DbShadowed,
+        ..ordinary("team/report")
+    },
     Service { recompressed: true, hints: Hints::Annotations, ..ordinary("team/legacy") },
 ];

@@ -3,18 +3,25 @@ mod fixture;
 mod verify;
 
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
 use palan::{
-    Location, Places,
-    rebase::{self, OldBase, Request},
+    Event, Location, Observer, Places, Transfer, copy,
+    listings::ListingsRead,
+    rebase::{self, Knowledge, OldBase, Report, Request, Verdict},
 };
-use palan_core::{Digest, Reference};
+use palan_core::{Digest, Reference, Role};
 use palan_server::Registry;
 use serde::Serialize;
 
+use super::verdict;
 use crate::{
     args::ReportFormat,
     exit::{Code, Failure, Result},
@@ -27,8 +34,8 @@ use fixture::{BASE, Hints, NEW_BASE, NEW_TAG, OLD_BASE, OLD_TAG, SERVICES, STRAN
 /// Rebase a dozen images on an embedded registry, and check the results
 ///
 /// Starts a registry on a free loopback port, publishes a two-platform base image in an old and a patched version and
-/// twelve service images built on the old one, in the shapes found in the wild; rebases them all; then reads every
-/// result back from the registry and compares its files with what they must be. Exit code 1 if any check fails.
+/// twelve service images built on the old one, in the shapes found in the wild; judges and rebases them all; then reads
+/// every result back from the registry and compares its files with what they must be. Exit code 1 if any check fails.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Keep the registry's content in this directory; default: in memory
@@ -49,9 +56,14 @@ struct Row {
     old_digest: Digest,
     new_digest: Digest,
     requests: u64,
-    /// Bytes of blobs that passed through this process.
+    /// Bytes of blobs that passed through this process on their way to the result.
     bytes_moved: u64,
     layers_mounted: u64,
+    /// Layers among the blobs that passed through.
+    layers_moved: u64,
+    verdict: Verdict,
+    /// What led to it.
+    reasons: Vec<String>,
     milliseconds: u128,
     faults: Vec<String>,
 }
@@ -63,6 +75,8 @@ struct Outcome {
     base_new: Digest,
     images: Vec<Row>,
     requests: u64,
+    /// What the verdicts needed of layers.
+    read: ListingsRead,
     milliseconds: u128,
     stranger_refused: bool,
 }
@@ -74,7 +88,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     };
     let server = registry.serve("127.0.0.1:0").await?;
     let places = session.places()?;
-    let demo = Demo { places, host: server.addr().to_string() };
+    let demo = Demo { places, host: server.addr().to_string(), knowledge: Knowledge::default() };
     session.ui.say(format!("registry on {}, {}", demo.host, kept(args)));
     let outcome = demo.run(session).await;
     server.stop().await;
@@ -96,6 +110,8 @@ fn kept(args: &Args) -> String {
 struct Demo {
     places: Places,
     host: String,
+    /// Shared by all services, so that each layer is read once.
+    knowledge: Knowledge,
 }
 
 impl Demo {
@@ -123,6 +139,9 @@ impl Demo {
         let (took, requests) = (start.elapsed(), self.places.client().stats().requests - before);
         for (service, row) in SERVICES.iter().zip(&mut rows) {
             row.faults = self.verify(service, row, &new).await?;
+            if row.verdict != Verdict::Assessed(service.verdict) {
+                row.faults.push(format!("the verdict is {}, expected {}", row.verdict, service.verdict));
+            }
         }
         Ok(Outcome {
             registry: self.host.clone(),
@@ -130,6 +149,7 @@ impl Demo {
             base_new: new.index,
             images: rows,
             requests,
+            read: self.knowledge.listings.read(),
             milliseconds: took.as_millis(),
             stranger_refused: self.refuses_stranger(&old, &new).await?,
         })
@@ -146,6 +166,7 @@ impl Demo {
             old_base,
             new_base: Some(Location::Registry(new.reference.clone())),
             target: Some(Location::Registry(self.reference(service.name, "v1-patched")?)),
+            knowledge: self.knowledge.clone(),
             ..Request::new(Location::Registry(self.reference(service.name, "v1")?))
         })
     }
@@ -154,7 +175,9 @@ impl Demo {
         let before = self.places.client().stats();
         let start = Instant::now();
         let plan = rebase::plan(&self.places, &self.request(service, old, new)?).await?;
-        let outcome = rebase::apply(&self.places, &plan, &palan::copy::Options::default()).await?;
+        let layers_moved = Arc::new(AtomicU64::new(0));
+        let options = copy::Options { observer: counting(&layers_moved), ..copy::Options::default() };
+        let outcome = rebase::apply(&self.places, &plan, &options).await?;
         let report = plan.report();
         Ok(Row {
             image: service.name.to_owned(),
@@ -165,6 +188,9 @@ impl Demo {
             requests: self.places.client().stats().requests - before.requests,
             bytes_moved: outcome.summary.bytes_moved,
             layers_mounted: outcome.summary.blobs_adopted,
+            layers_moved: layers_moved.load(Relaxed),
+            verdict: report.verdict,
+            reasons: reasons(report),
             milliseconds: start.elapsed().as_millis(),
             faults: Vec::new(),
         })
@@ -193,6 +219,25 @@ impl Demo {
     }
 }
 
+/// Counts the layers whose bytes pass through this process.
+fn counting(layers: &Arc<AtomicU64>) -> Observer {
+    let layers = Arc::clone(layers);
+    Observer::new(move |event| {
+        if let Event::BlobDone { blob, how: Transfer::Moved } = event
+            && matches!(blob.media_type.role(), Role::Layer { .. })
+        {
+            layers.fetch_add(1, Relaxed);
+        }
+    })
+}
+
+/// What led to a verdict; what is said of several platforms is said once.
+fn reasons(report: &Report) -> Vec<String> {
+    let assessments = report.platforms.iter().filter_map(|platform| platform.assessment.as_ref());
+    let lines: BTreeSet<String> = assessments.flat_map(verdict::graded).collect();
+    lines.into_iter().collect()
+}
+
 /// What is special about a service's image, in a few words.
 fn shape(service: &Service) -> String {
     let history = match service.history {
@@ -219,7 +264,7 @@ fn shape(service: &Service) -> String {
 }
 
 fn show(outcome: &Outcome) -> String {
-    let head = ["IMAGE", "SHAPE", "PLATFORMS", "OLD", "NEW", "REQUESTS", "MOVED", "TIME", "CHECK"];
+    let head = ["IMAGE", "SHAPE", "PLATFORMS", "OLD", "NEW", "REQUESTS", "MOVED", "TIME", "VERDICT", "CHECK"];
     let rows = outcome.images.iter().map(|row| {
         let architectures: Vec<&str> = row.platforms.iter().map(|p| p.trim_start_matches("linux/")).collect();
         [
@@ -231,6 +276,7 @@ fn show(outcome: &Outcome) -> String {
             row.requests.to_string(),
             text::size(row.bytes_moved),
             text::duration(Duration::from_millis(u64::try_from(row.milliseconds).unwrap_or(u64::MAX))),
+            row.verdict.to_string(),
             if row.faults.is_empty() { "ok".to_owned() } else { "FAILED".to_owned() },
         ]
     });
@@ -252,20 +298,34 @@ fn judge(outcome: &Outcome, args: &Args, session: &Session) -> Result {
     if failed > 0 {
         return Err(Failure::new(Code::Failure, format!("{} failed", text::count(failed, "check"))));
     }
-    let platforms: usize = outcome.images.iter().map(|r| r.platforms.len()).sum();
-    let mounted: u64 = outcome.images.iter().map(|r| r.layers_mounted).sum();
-    session.ui.say(format!(
-        "rebased {} ({}) in {} with {}: {} mounted, no layer bytes moved",
-        text::count(outcome.images.len(), "image"),
-        text::count(platforms, "platform image"),
-        text::duration(Duration::from_millis(u64::try_from(outcome.milliseconds).unwrap_or(u64::MAX))),
-        text::count(usize::try_from(outcome.requests).unwrap_or(0), "request"),
-        text::count(usize::try_from(mounted).unwrap_or(0), "layer"),
-    ));
+    for row in &outcome.images {
+        row.reasons.iter().for_each(|reason| session.ui.say(format!("{} is {reason}", row.image)));
+    }
+    session.ui.say(said(outcome));
     session.ui.say("read back from the registry and verified: every file of the patched base, every file of the services");
     session.ui.say(format!("{STRANGER}, which was not built on the base, was refused and left alone"));
     if let Some(dir) = &args.dir {
         session.ui.say(format!("look around: palan registry serve --dir {}", dir.display()));
     }
     Ok(())
+}
+
+/// What was done, and what it cost.
+fn said(outcome: &Outcome) -> String {
+    let sum = |of: fn(&Row) -> u64| outcome.images.iter().map(of).sum::<u64>();
+    let count = |n: u64, what| text::count(usize::try_from(n).unwrap_or(usize::MAX), what);
+    let moved = match sum(|row| row.layers_moved) {
+        0 => "none moved".to_owned(),
+        n => format!("{n} moved"),
+    };
+    format!(
+        "rebased {} ({}) in {} with {}: {} mounted, {moved}; {} ({}) read once for the verdicts",
+        text::count(outcome.images.len(), "image"),
+        count(sum(|row| row.platforms.len() as u64), "platform image"),
+        text::duration(Duration::from_millis(u64::try_from(outcome.milliseconds).unwrap_or(u64::MAX))),
+        count(outcome.requests, "request"),
+        count(sum(|row| row.layers_mounted), "layer"),
+        count(outcome.read.layers, "layer"),
+        text::size(outcome.read.bytes),
+    )
 }
