@@ -331,6 +331,26 @@ async fn the_verdict_compares_what_layers_were_made_on_with_what_they_go_onto() 
     }
 }
 
+/// The history tells what made a layer, and the images what that would read now.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_made_the_picked_layers_is_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = files_layer(&[("etc/tool.conf", "1"), ("srv/in", "x")]);
+    let onto = image_of(&[&[("etc/tool.conf", "2"), ("srv/in", "y")]]);
+    let cases = [
+        ("plain", "RUN /bin/sh -c echo hello > /opt/out", Grade::Clean),
+        ("named", "RUN /bin/sh -c cat /etc/tool.conf > /opt/out", Grade::Shadowed),
+        ("relative", "RUN /bin/sh -c cat in > /opt/out", Grade::Shadowed),
+    ];
+    for (name, command, grade) in cases {
+        let there = LayerSpec::new().file("srv/.keep", b"").created_by("WORKDIR /srv").build();
+        let made = LayerSpec::new().file("opt/out", b"made").created_by(command).build();
+        let src = ImageSpec::new("linux/amd64").layers([base.clone(), there, made]).build();
+        let plan = verdict(folder.path(), &src, &["3"], &onto, name).await;
+        assert_eq!(plan.report().verdict, Verdict::Assessed(grade), "{name}: {:#?}", plan.report());
+    }
+}
+
 /// A layer that stays behind links to a file of one that is picked.
 #[tokio::test(flavor = "multi_thread")]
 async fn layers_that_need_picked_ones_beneath_are_judged_all_the_same() {

@@ -12,6 +12,7 @@ use crate::{
     Error,
     place::Source,
     rebase::{Verdict, base::Base},
+    select,
     verdict::{Assessment, Case},
 };
 
@@ -46,8 +47,17 @@ impl Look<'_> {
         if self.request.any_platform && !own.iter().any(|layer| has_programs(layer)) {
             take_platform(&mut app_config, &new_config);
         }
-        let (old, old_config, result_config) = (pair.left_behind(&source), None, config.object()?);
-        let case = Case { old, new, own, app_config, old_config, new_config, result_config };
+        let case = Case {
+            old: pair.left_behind(&source),
+            new,
+            own,
+            // The layers were made with the variables of their image.
+            old_config: Some(app_config.clone()),
+            app_config,
+            new_config,
+            result_config: config.object()?,
+            steps: pair.steps(),
+        };
         match case.clone().judge(&pair.source.name).await {
             // A layer that stays behind needs a picked one beneath it. What was there in the end was made of both; that
             // can be called too much, and never too little.
@@ -63,6 +73,16 @@ impl Pair {
     /// How many layers of the source there are up to the highest one that is picked.
     fn height(&self) -> usize {
         self.chosen.iter().max().map_or(0, |highest| highest + 1)
+    }
+
+    /// What made the picked layers, where the history says so, and where that was run.
+    fn steps(&self) -> Option<Vec<String>> {
+        let about = select::history(&self.source)?;
+        let picked: Vec<usize> = self.chosen.iter().filter_map(|at| about.get(*at).copied()).collect();
+        let entries = self.source.config_view.history.iter().enumerate();
+        let commands = entries.map(|(at, entry)| (at, entry.created_by.clone().unwrap_or_default()));
+        let matters = |(at, command): &(usize, String)| picked.contains(at) || command.contains("WORKDIR ");
+        Some(commands.filter(matters).map(|(_, command)| command).collect())
     }
 
     /// What the picked layers were made on, and does not come along.
