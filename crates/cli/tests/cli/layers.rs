@@ -203,6 +203,7 @@ fn the_verdict_on_picked_layers_is_explained() {
       shadow        warn          1 finding, the worst is shadowed
       reach         pass          no build step depends on what the new base changed elsewhere
       stale-copies  pass          no own file is a copy of one that the new base changed
+      build-steps   pass          no build step names what the new base changed
       elf           pass          0 own ELF files find what they found before
       entrypoint    pass          what the config names is there as before
       runtime       pass          no language runtime was found
