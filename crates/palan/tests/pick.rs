@@ -351,6 +351,24 @@ async fn what_made_the_picked_layers_is_looked_at() {
     }
 }
 
+/// The result starts what the image starts, whatever the layers' image does.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_image_starts_is_broken_only_by_the_layers() {
+    let folder = tempfile::tempdir().unwrap();
+    let starting = |layers: Vec<Layer>, program: &str| {
+        let spec = ImageSpec::new("linux/amd64").layers(layers);
+        spec.config_field("/config/Cmd", json!([program])).build()
+    };
+    let tool = LayerSpec::new().file("opt/tool", b"tool").whiteout("bin/app").build();
+    let app = files_layer(&[("bin/app", "app")]);
+    let src = starting(vec![app.clone(), tool], "/opt/tool");
+    let cases = [("removed", vec![app], Grade::Broken), ("missing", vec![step("a")], Grade::Clean)];
+    for (name, layers, grade) in cases {
+        let plan = verdict(folder.path(), &src, &["2"], &starting(layers, "/bin/app"), name).await;
+        assert_eq!(plan.report().verdict, Verdict::Assessed(grade), "{name}: {:#?}", plan.report());
+    }
+}
+
 /// A layer that stays behind links to a file of one that is picked.
 #[tokio::test(flavor = "multi_thread")]
 async fn layers_that_need_picked_ones_beneath_are_judged_all_the_same() {

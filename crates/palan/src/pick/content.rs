@@ -13,7 +13,7 @@ use crate::{
     place::Source,
     rebase::{Verdict, base::Base},
     select,
-    verdict::{Assessment, Case},
+    verdict::{Assessment, Case, starts},
 };
 
 /// Where everything is.
@@ -46,6 +46,10 @@ impl Look<'_> {
         // Who asks for it may give any machine files that are no programs.
         if self.request.any_platform && !own.iter().any(|layer| has_programs(layer)) {
             take_platform(&mut app_config, &new_config);
+        }
+        // What the image does not start as it is, the layers do not break.
+        if !starts(new.clone(), new_config.clone()).await? {
+            forget_program(&mut app_config);
         }
         let case = Case {
             old: pair.left_behind(&source),
@@ -94,6 +98,12 @@ impl Pair {
 
 fn has_programs(layer: &Listing) -> bool {
     layer.facts.values().any(|facts| matches!(facts, Facts::Elf(_)))
+}
+
+fn forget_program(config: &mut Map<String, Value>) {
+    if let Some(settings) = config.get_mut("config").and_then(Value::as_object_mut) {
+        settings.retain(|name, _| name != "Entrypoint" && name != "Cmd");
+    }
 }
 
 fn take_platform(config: &mut Map<String, Value>, from: &Map<String, Value>) {

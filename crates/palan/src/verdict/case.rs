@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use palan_layer::Listing;
+use palan_layer::{Listing, tree::Tree};
 use serde_json::{Map, Value};
 
-use super::{Assessment, Input, assess};
+use super::{Assessment, Input, assess, settings::Settings};
 use crate::Error;
 
 /// Owns what an [`Input`] borrows.
@@ -41,4 +41,15 @@ impl Case {
         let assessed = tokio::task::spawn_blocking(judge).await.map_err(|_| Error::Cancelled)?;
         assessed.map_err(|source| Error::NoFileSystem { image: image.to_owned(), source })
     }
+}
+
+/// Whether the file system that layers make has the program that a config starts.
+pub(crate) async fn starts(layers: Vec<Arc<Listing>>, config: Map<String, Value>) -> Result<bool, Error> {
+    let look = move || {
+        let mut tree = Tree::new();
+        let fits = layers.iter().enumerate().all(|(at, layer)| tree.apply_listing(at, layer).is_ok());
+        let settings = Settings::new(&config);
+        fits && settings.program().is_some_and(|program| settings.starts(&tree, program))
+    };
+    tokio::task::spawn_blocking(look).await.map_err(|_| Error::Cancelled)
 }

@@ -63,7 +63,7 @@ use palan_layer::{EntryPath, Listing, listing::Interest};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-pub(crate) use case::Case;
+pub(crate) use case::{Case, starts};
 pub use distribution::{Distribution, Libc};
 pub use packages::{PackageChange, PackageKind, Packages};
 use report::Collector;
