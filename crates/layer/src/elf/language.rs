@@ -55,7 +55,12 @@ impl Scan {
     /// `start` is where `bytes` are in the file.
     fn search(&mut self, bytes: &[u8], start: u64) {
         let aligned = |at: &usize| (start + *at as u64).is_multiple_of(16);
-        let go = memmem::find_iter(bytes, GO).filter(aligned).map(|at| Found::Go(go_version(&bytes[at..])));
+        // Programs that look for the mark contain it as well, and something else behind it.
+        let header = |at: &usize| matches!(bytes.get(at + GO.len()..at + GO.len() + 2), Some([4 | 8, 0..=3]));
+        let go = memmem::find_iter(bytes, GO)
+            .filter(aligned)
+            .filter(header)
+            .map(|at| Found::Go(go_version(&bytes[at..])));
         self.found = self.found.take().max(go.max());
         if matches!(self.found, Some(Found::Go(_))) {
             return;
