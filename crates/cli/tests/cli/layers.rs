@@ -205,7 +205,7 @@ fn the_verdict_on_picked_layers_is_explained() {
       stale-copies  pass          no own file is a copy of one that the new base changed
       build-steps   pass          no build step names what the new base changed
       elf           pass          0 own ELF files find what they found before
-      entrypoint    pass          what the config names is there as before
+      entrypoint    pass          what the config names is there, or was not there before either
       runtime       pass          no language runtime was found
       distribution  not assessed  the bases have no os-release
       libc          pass          the bases have no C library
@@ -225,7 +225,7 @@ fn the_verdict_on_picked_layers_is_explained() {
     warning: linux/amd64: shadowed
       shadowed: /usr/lib/ssl is the application's, and the new base changed its own
     error: the result for [HOST]/app:1 is refused: it would be shadowed
-    hint: --explain tells why; --accept shadowed does it all the same
+    hint: look at what was found (--explain), or accept it by name: --accept shadowed
     ");
     assert_eq!(pick("COPY ssl", &["--fail-on", "shadowed", "--dry-run"]).code, Some(11));
     assert_snapshot!(pick("COPY z", &[]), @r#"
@@ -238,14 +238,14 @@ fn the_verdict_on_picked_layers_is_explained() {
       broken: /opt/z is a link to "/usr/lib/z", which the new base does not have
       shadowed: the new base no longer has /opt, in which the application has files
     error: the result for [HOST]/app:1 is refused: it would be broken
-    hint: --explain tells why; --accept broken does it all the same
+    hint: look at what was found (--explain), or accept it by name: --accept broken
     "#);
     assert_snapshot!(pick("COPY tool", &["--fail-on", "shadowed", "--check", "metadata"]), @"
     exit: 2
     --- stdout
 
     --- stderr
-    error: --fail-on needs --check content: without it there is no verdict
+    error: --accept and --fail-on need --check content: without it there is no verdict
     ");
     assert_eq!(context.run(&["digest", "@@app:2"]).code, Some(3), "nothing was written");
     assert_snapshot!(pick("COPY z", &["--accept", "broken"]), @r#"

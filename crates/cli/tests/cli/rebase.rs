@@ -291,7 +291,7 @@ fn the_verdict_is_explained() {
       stale-copies  pass          no own file is a copy of one that the new base changed
       build-steps   pass          no build step names what the new base changed
       elf           pass          0 own ELF files find what they found before
-      entrypoint    pass          what the config names is there as before
+      entrypoint    pass          what the config names is there, or was not there before either
       runtime       pass          no language runtime was found
       distribution  warn          the new base is of another distribution: new after old
       libc          pass          the bases have no C library
@@ -329,7 +329,7 @@ fn a_result_that_is_worth_too_little_is_not_written() {
     warning: linux/amd64: broken
       broken: /app/current is a link to "/usr/lib/old-only", which the new base does not have
     error: the result for [HOST]/app:broken is refused: it would be broken
-    hint: --explain tells why; --accept broken does it all the same
+    hint: look at what was found (--explain), or accept it by name: --accept broken
     "#);
     assert_snapshot!(rebase("shadowed", &["--fail-on", "shadowed"]), @"
     exit: 11
@@ -340,7 +340,7 @@ fn a_result_that_is_worth_too_little_is_not_written() {
     warning: linux/amd64: shadowed
       shadowed: /usr/lib/runtime is the application's, and the new base changed its own
     error: the result for [HOST]/app:shadowed is refused: it would be shadowed
-    hint: --explain tells why; --accept shadowed does it all the same
+    hint: look at what was found (--explain), or accept it by name: --accept shadowed
     ");
     assert_eq!(rebase("broken", &["--dry-run"]).code, Some(11));
     assert_eq!(rebase("broken", &["--accept", "shadowed"]).code, Some(11));
@@ -362,7 +362,7 @@ fn a_result_that_is_worth_too_little_is_not_written() {
     --- stdout
 
     --- stderr
-    error: --fail-on needs --check content: without it there is no verdict
+    error: --accept and --fail-on need --check content: without it there is no verdict
     ");
     assert_snapshot!(rebase("clean", &["--accept", "good"]), @r#"
     exit: 2
@@ -414,13 +414,14 @@ fn the_cut_may_be_anywhere() {
     --- stdout
     image:   [HOST]/app:clean is sha256:…
     result:  [HOST]/out:1 would be sha256:…
-    verdict: clean
+    verdict: shadowed
 
-    linux/amd64: clean
+    linux/amd64: shadowed
       layers:   1 of the old base become 2 of the new base, 1 of the image's own stay
       old base: layers 2 to 2 of 3 (digest unknown), known by the layers given: 2..2
       new base: [HOST]/base:new (sha256:…)
       manifest: sha256:… becomes sha256:…
+      config:   the old base's config is not known, so nothing tells what the image inherited: its config is kept
       - not assessed: packages: the bases have no package database that could be read
       - not assessed: accounts: there is no etc/passwd
       - note: the config starts "/bin/sh", which the result does not have

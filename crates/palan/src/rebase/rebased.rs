@@ -164,7 +164,9 @@ async fn part(tree: &Tree, node: &Node, bases: &Bases<'_>, request: &Request) ->
     let verdict = match &assessment {
         Some(assessment) => Verdict::Assessed(assessment.grade),
         // The files stay as they are, on the layers of the new base.
-        None if policy.check == Check::Content && rebased.config.digest() != node.image.config.digest() => {
+        None if policy.check == Check::Content
+            && rebased.manifest.digest() != node.image.manifest.digest() =>
+        {
             Verdict::Assessed(Grade::Clean)
         }
         None => Verdict::NotAssessed,

@@ -220,3 +220,34 @@ async fn a_known_base_need_not_be_there_any_more() {
     assert_whole_history(&result);
     world.stop().await;
 }
+
+/// The hints name a registry that does not answer any more; the known bases do.
+#[tokio::test]
+async fn hints_that_lead_nowhere_do_not_end_the_search() {
+    let (old, new) = (old_base(), new_base());
+    let gone = World::new().await;
+    let name = gone.text("base:1");
+    gone.stop().await;
+    let image = app(&old)
+        .annotation(annotation::BASE_NAME, name)
+        .annotation(annotation::BASE_DIGEST, old.digest().to_string())
+        .build();
+    let world = world(&old, &new, &image).await;
+    let error = world.rebase("app:v1").new_base("base:new").refused().await;
+    assert!(matches!(error, Error::Client(_)), "{error}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bases.jsonl");
+    let watch = known::Watch {
+        tags: world.text("base:old").parse().unwrap(),
+        newest: 1,
+        platforms: Vec::new(),
+        order: known::Order::Created,
+    };
+    let found = known::gather(&world.places, &watch, 1, SystemTime::UNIX_EPOCH).await.unwrap();
+    known::change(&file, known::Change { add: found.entries, ..known::Change::default() }).unwrap();
+    let mut rebase = world.rebase("app:v1").new_base("base:new");
+    rebase.request.knowledge.bases = Some(Arc::new(KnownBases::open(&file).unwrap()));
+    rebase.run().await;
+    assert_stacked(&world.image("app:v1").await, &new, &image, 2);
+    world.stop().await;
+}

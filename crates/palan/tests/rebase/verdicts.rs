@@ -259,3 +259,42 @@ fn policies_are_read_and_written_alike() {
         assert!(text.parse::<Attestations>().is_err(), "{text}");
     }
 }
+
+/// What a rebuild would have made otherwise is not clean, however the files are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_config_that_a_rebuild_would_not_make_is_not_clean() {
+    let env = |stack: &[Files<'_>], value: &str| {
+        base("linux/amd64", stack).config_field("/config/Env", json!([format!("V={value}")])).build()
+    };
+    let (old, new) = (env(&OLD, "1"), env(&NEW, "2"));
+    // The same layers, and another config.
+    let twin = env(&OLD, "2");
+    let own = |spec: palan_testkit::image::ImageSpec, value: &str| {
+        spec.config_field("/config/Env", json!([format!("V={value}")])).build()
+    };
+    let (plain, conflicting) = (own(app(&old), "1"), own(app(&old), "mine"));
+    let world = World::new().await;
+    for (name, image) in [("base:old", &old), ("base:new", &new), ("base:twin", &twin)] {
+        world.put(name, &image.graph()).await;
+    }
+    world.put("app:plain", &plain.graph()).await;
+    world.put("app:conflicting", &conflicting.graph()).await;
+    let verdict = async |image: &str, new: &str, change: &dyn Fn(&mut palan::rebase::Request)| {
+        let mut rebase = world.rebase(image).bases("base:old", new);
+        rebase.request.policy.check = Check::Content;
+        change(&mut rebase.request);
+        rebase.plan().await.unwrap().report().verdict
+    };
+    use palan::rebase::{ConfigPolicy, OldBase, OnConflict};
+    let (clean, shadowed) = (Verdict::Assessed(Grade::Clean), Verdict::Assessed(Grade::Shadowed));
+    assert_eq!(verdict("app:plain", "base:new", &|_| {}).await, clean);
+    assert_eq!(verdict("app:conflicting", "base:new", &|_| {}).await, clean, "its own value is its own");
+    assert_eq!(verdict("app:plain", "base:new", &|r| r.policy.config = ConfigPolicy::Keep).await, shadowed);
+    let overruled = &|r: &mut palan::rebase::Request| r.policy.on_conflict = OnConflict::Base;
+    assert_eq!(verdict("app:conflicting", "base:new", overruled).await, shadowed);
+    let replace = &|r: &mut palan::rebase::Request| r.old_base = OldBase::Layers("2".parse().unwrap());
+    assert_eq!(verdict("app:plain", "base:new", replace).await, shadowed);
+    assert_eq!(verdict("app:plain", "base:twin", &|_| {}).await, clean);
+    assert_eq!(verdict("app:plain", "base:twin", &|r| r.policy.config = ConfigPolicy::Keep).await, shadowed);
+    world.stop().await;
+}

@@ -168,6 +168,9 @@ struct Done<'a> {
 
 async fn apply(places: &Places, plan: &Plan, format: ReportFormat, session: &Session) -> Result {
     let report = plan.report();
+    if plan.is_refused() && format == ReportFormat::Json {
+        session.ui.json(report)?;
+    }
     report::notes(report, session);
     let progress = session.ui.progress();
     let outcome = rebase::apply(places, plan, &session.copy_options(&progress)).await?;
