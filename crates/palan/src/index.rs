@@ -47,7 +47,7 @@ pub(crate) fn rewrite(
         .map(|entry| {
             let (about, reason) = why_orphaned(entry, &gone, subjects)?;
             let fate = orphan(entry.digest);
-            notes.extend(note(entry, &fate, &reason));
+            notes.extend(note(entry, &fate, about, &reason));
             Some((fate, about))
         })
         .collect();
@@ -85,10 +85,11 @@ fn why_orphaned(
     }
 }
 
-fn note(entry: &Descriptor, fate: &Orphan, reason: &str) -> Option<String> {
+fn note(entry: &Descriptor, fate: &Orphan, about: Option<Digest>, reason: &str) -> Option<String> {
     let what = if entry.is_attestation() { "attestation" } else { "entry" };
     let digest = entry.digest;
     match fate {
+        Orphan::Keep if about.is_none() => Some(format!("the {what} {digest} {reason}: kept as it is")),
         Orphan::Drop => Some(format!(
             "the {what} {digest} {reason}: left out of the new index (the old index still lists it)"
         )),

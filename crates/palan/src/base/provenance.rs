@@ -30,10 +30,11 @@ const JOBS: usize = 4;
 /// The images that provenance names for the image's platform, each once. What cannot be read says nothing.
 pub(super) async fn candidates(source: &dyn Source, subject: &Subject) -> Vec<Candidate> {
     let manifests = manifests(source, subject).await;
-    let statements = stream::iter(manifests).map(|selector| statements(source, selector)).buffered(JOBS);
-    let statements: Vec<Vec<Value>> = statements.collect().await;
+    // A statement is let go as soon as its images are known: hostile ones are large.
+    let named = stream::iter(manifests).map(|selector| named(source, selector)).buffered(JOBS);
+    let named: Vec<Vec<_>> = named.collect().await;
     let mut out: Vec<Candidate> = Vec::new();
-    for image in statements.iter().flatten().flat_map(images) {
+    for image in named.into_iter().flatten() {
         let fits = image.platform.is_none_or(|wanted| wanted.matches(&subject.platform));
         let candidate =
             Candidate { evidence: Evidence::Provenance, name: Some(image.name), digest: image.digest };
@@ -63,7 +64,7 @@ fn is_attestation(media_type: &str) -> bool {
     ["in-toto", "dsse", "sigstore.bundle", "attestation", "slsa"].iter().any(|part| media_type.contains(part))
 }
 
-async fn statements(source: &dyn Source, selector: Selector) -> Vec<Value> {
+async fn named(source: &dyn Source, selector: Selector) -> Vec<ImageUrl> {
     let read = async {
         let document = source.document(&selector).await?;
         let manifest: view::Manifest = crate::image::parsed(source, &document)?;
@@ -71,7 +72,9 @@ async fn statements(source: &dyn Source, selector: Selector) -> Vec<Value> {
         let mut out = Vec::new();
         for layer in layers {
             let content = verified(source.name(), layer, source.open(layer, 0).await?);
-            out.extend(statement(&read_all(content).await?));
+            if let Some(statement) = statement(&read_all(content).await?) {
+                out.extend(images(&statement));
+            }
         }
         Ok::<_, Error>(out)
     };

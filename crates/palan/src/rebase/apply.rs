@@ -39,11 +39,15 @@ pub async fn apply(places: &Places, plan: &Plan, options: &Options) -> Result<Ou
     let target = places.target(&plan.target)?.place;
     let overlay: Arc<dyn Source> = Arc::new(overlay(plan, target.as_ref()));
     let copier = copy::Copier::new(&overlay, &target, options);
-    copier.copy(plan.root.clone(), plan.role.clone()).await?;
-    // After what they refer to: registries may demand the subject first.
+    // Referrers come after what they refer to (registries may demand the subject first) and before the tag: who finds
+    // the result finds what is said about it.
+    if !plan.referrers.is_empty() {
+        copier.copy(plan.root.clone(), PutAs::Child).await?;
+    }
     for referrer in &plan.referrers {
         copier.copy(referrer.clone(), PutAs::Root).await?;
     }
+    copier.copy(plan.root.clone(), plan.role.clone()).await?;
     let summary = copier.summary();
     target.finish().await?;
     Ok(Outcome { digest, pushed: true, summary })

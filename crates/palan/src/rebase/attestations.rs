@@ -4,7 +4,7 @@
 //! the new image silently; what is carried on request says where it is from.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     fmt,
     str::FromStr,
 };
@@ -44,7 +44,7 @@ impl FromStr for Attestations {
         match text.split_once('=') {
             None if text == "drop" => Ok(Self::Drop),
             None if text == "keep-old" => Ok(Self::KeepOld),
-            Some(("carry", types)) if !types.is_empty() => {
+            Some(("carry", types)) if types.split(',').all(|kind| !kind.is_empty()) => {
                 Ok(Self::Carry(types.split(',').map(str::to_owned).collect()))
             }
             _ => Err(format!("\"{text}\" is not one of drop, keep-old, carry=TYPE[,TYPE…]")),
@@ -68,7 +68,7 @@ impl fmt::Display for Attestations {
 #[derive(Default)]
 pub(super) struct Carried {
     /// New manifests of index entries, by the old entry's digest.
-    pub(super) entries: HashMap<Digest, Document>,
+    pub(super) entries: BTreeMap<Digest, Document>,
     /// Configs of those.
     pub(super) configs: Vec<Document>,
     /// Manifests that refer to new ones, to be written after them.
@@ -102,7 +102,8 @@ pub(super) async fn carry_entries(
     if !matches!(policy, Attestations::Carry(_)) {
         return Ok(());
     }
-    for (entry, about) in &tree.subjects {
+    // In an order of its own: the subjects are in none.
+    for (entry, about) in tree.subjects.iter().collect::<BTreeMap<_, _>>() {
         let Some(new) = replaced.get(about).filter(|new| new.document.digest() != *about) else { continue };
         let document = source.document(&(*entry).into()).await?;
         let manifest: view::Manifest = image::parsed(source, &document)?;

@@ -1,6 +1,6 @@
 //! The bases of a rebase: read once, resolved for the platforms that are needed, and no others.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use futures_util::future::{BoxFuture, try_join_all};
 use palan_core::{Descriptor, Digest, Document, Kind, Platform, Reference, Role, Selector, view};
@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     Error,
-    image::{Image, entry_platform, parsed},
+    image::{Image, MAX_DEPTH, entry_platform, parsed, too_deep},
     once::Once,
     place::{Opened, Source},
 };
@@ -60,7 +60,7 @@ impl Base {
             let platform = image.platform();
             return Ok((image, platform));
         }
-        let entries = self.entries.get_or_try_init(|| listed(self.source.as_ref(), &self.root)).await?;
+        let entries = self.entries.get_or_try_init(|| listed(self.source.as_ref(), &self.root, 0)).await?;
         let (entry, platform) = pick(entries, wanted).ok_or_else(|| Error::NoPlatform {
             image: self.name(),
             wanted: wanted.to_string(),
@@ -83,7 +83,7 @@ impl Base {
         if self.root.kind() != Kind::Index {
             return self.load(self.root.digest()).await.map(Some);
         }
-        let entries = self.entries.get_or_try_init(|| listed(self.source.as_ref(), &self.root)).await?;
+        let entries = self.entries.get_or_try_init(|| listed(self.source.as_ref(), &self.root, 0)).await?;
         match entries.first() {
             Some((entry, _)) => self.load(entry.digest).await.map(Some),
             None => Ok(None),
@@ -97,7 +97,7 @@ impl Base {
             let platform = image.platform();
             return Ok(vec![(image, platform)]);
         }
-        let entries = self.entries.get_or_try_init(|| listed(self.source.as_ref(), &self.root)).await?;
+        let entries = self.entries.get_or_try_init(|| listed(self.source.as_ref(), &self.root, 0)).await?;
         let images = entries.iter().map(|(entry, platform)| async move {
             match self.load(entry.digest).await {
                 // Mirrors may hold some platforms of an index only.
@@ -125,12 +125,19 @@ impl Base {
 fn listed<'a>(
     source: &'a dyn Source,
     index: &'a Document,
+    depth: usize,
 ) -> BoxFuture<'a, Result<Vec<(Descriptor, Platform)>, Error>> {
     Box::pin(async move {
+        if depth >= MAX_DEPTH {
+            return Err(too_deep(source, index.digest()));
+        }
         let index: view::Index = parsed(source, index)?;
-        let entries = index.manifests.into_iter().map(|entry| async move {
+        let mut seen = HashSet::new();
+        let once = index.manifests.into_iter().filter(|entry| seen.insert(entry.digest));
+        let entries = once.map(|entry| async move {
             if entry.media_type.role() == Role::Index {
-                return listed(source, &source.document(&entry.digest.into()).await?).await;
+                let inner = source.document(&entry.digest.into()).await?;
+                return listed(source, &inner, depth + 1).await;
             }
             let platform = entry_platform(source, &entry).await?;
             Ok(platform.map(|platform| (entry, platform)).into_iter().collect())

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use palan_core::{Digest, Reference};
+use palan_core::{Digest, Reference, Selector};
 
 use super::{
     OldBase, Request,
@@ -84,14 +84,14 @@ impl<'a> Bases<'a> {
         if let Some(new) = &self.new {
             return Ok(Arc::clone(new));
         }
-        if let Some(reference) = node.hints.reference() {
-            return self.read(&reference).await;
+        if let Some(reference) = node.hints.reference().filter(|_| !node.only_labels) {
+            return self.read(&movable(&node.image.name, &reference)?).await;
         }
         let detected = self.detect(source, node).await?;
         let name =
             detected.base.as_ref().and_then(|base| base.name.as_ref()).filter(|name| name.tag().is_some());
-        match name {
-            Some(name) => self.read(name).await,
+        match name.cloned().or_else(|| node.hints.reference()) {
+            Some(name) => self.read(&movable(&node.image.name, &name)?).await,
             None => Err(unknown(&node.image.name, "new", unnamed(&node.hints))),
         }
     }
@@ -114,12 +114,17 @@ impl<'a> Bases<'a> {
             Err(e) => Err(e),
         };
         match hinted {
-            // Labels may be inherited, and lie: layers do not.
-            Ok(old) if fits(&old, node) => Ok(old),
+            Ok(old) if fits(&old, node) && !node.only_labels => Ok(old),
+            // Labels may be inherited from a base, and then speak of what that was built on: layers do not.
             // Also where the registry that the hints name cannot be reached any more.
             hinted => match &self.detect(source, node).await?.base {
                 Some(found) if self.is_replaced(found, new) => {
                     Old::found(&node.image, found).map_or(hinted, Ok)
+                }
+                _ if node.only_labels && hinted.is_ok() => {
+                    let reason = "only its labels name a base, of another repository than the new one's: \
+                                  they may be inherited from a base of its base";
+                    Err(unknown(&node.image.name, "old", reason.to_owned()))
                 }
                 _ => hinted,
             },
@@ -155,11 +160,17 @@ impl<'a> Bases<'a> {
         let mut repositories: Vec<_> =
             named.iter().chain(&new.reference).map(|r| r.repository().clone()).collect();
         repositories.dedup();
+        let mut first = None;
         for repository in &repositories {
             match self.read(&repository.with_digest(digest)).await {
                 Err(e) if e.is_not_found() => {}
+                // It may be in another one.
+                Err(e) => first = first.or(Some(e)),
                 found => return found,
             }
+        }
+        if let Some(first) = first {
+            return Err(first);
         }
         Err(unknown(image, "old", gone(digest, &repositories)))
     }
@@ -206,6 +217,19 @@ async fn given(
     let opened = places.source(location)?;
     let base = Base::read(&opened, location.reference().cloned(), images.clone()).await?;
     Ok(Some(Arc::new(base)))
+}
+
+/// The name whose meaning moves on: with a digest it would stand for the old base for ever.
+fn movable(image: &str, name: &Reference) -> Result<Reference, Error> {
+    match (name.digest(), name.tag()) {
+        (None, _) => Ok(name.clone()),
+        (Some(_), Some(tag)) => Ok(name.repository().at(&Selector::Tag(tag.to_owned()))),
+        (Some(_), None) => Err(unknown(
+            image,
+            "new",
+            format!("its base is named by digest only, {name}: that never changes"),
+        )),
+    }
 }
 
 fn unknown(image: &str, which: &'static str, reason: String) -> Error {

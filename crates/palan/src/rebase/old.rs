@@ -1,6 +1,6 @@
 //! What an image stands on, as far as that is known.
 
-use palan_core::{Digest, Platform, chain_ids};
+use palan_core::{Digest, Platform, Reference, chain_ids};
 use serde_json::{Map, Value};
 
 use super::{history, report::BaseReport};
@@ -14,6 +14,8 @@ pub(super) struct Old {
     pub(super) digest: Option<Digest>,
     /// For which platform it is, where it says so itself.
     pub(super) platform: Option<Platform>,
+    /// Whether layers were named, and not a base: then these are replaced, whatever the image says it stands on.
+    pub(super) is_cut: bool,
     /// How many of its layers stay, where only a part is to be replaced.
     pub(super) below: usize,
     /// The layers that the image must begin with.
@@ -21,6 +23,8 @@ pub(super) struct Old {
     pub(super) history: Vec<Value>,
     /// Its config; `None`: not known, and then nothing in the image's config can be told to be inherited.
     pub(super) config: Option<Map<String, Value>>,
+    /// Its name, where it was found and not given or hinted.
+    pub(super) found: Option<Reference>,
     /// Why it is believed to be the base.
     pub(super) evidence: String,
 }
@@ -31,10 +35,12 @@ impl Old {
             name,
             digest: Some(image.manifest.digest()),
             platform: Some(platform),
+            is_cut: false,
             below: 0,
             diff_ids: image.config_view.rootfs.diff_ids.clone(),
             history: history_of(image),
             config: image.config.object().ok(),
+            found: None,
             evidence: evidence.to_owned(),
         }
     }
@@ -46,10 +52,12 @@ impl Old {
             name: format!("layers {} to {layers} of {}", below + 1, diff_ids.len()),
             digest: None,
             platform: None,
+            is_cut: true,
             below,
             diff_ids: diff_ids.iter().take(layers).copied().collect(),
             history: history::lower_part(&history_of(image), diff_ids.len(), layers),
             config: None,
+            found: None,
             evidence,
         }
     }
@@ -62,7 +70,15 @@ impl Old {
         let history = config.as_ref().and_then(|c| c.get("history")).and_then(Value::as_array).cloned();
         let cut = Self::cut(image, 0, layers, evidence);
         let history = history.unwrap_or_else(|| cut.history.clone());
-        Some(Self { name: found.shown(), digest: found.digest, history, config, ..cut })
+        Some(Self {
+            name: found.shown(),
+            digest: found.digest,
+            is_cut: false,
+            history,
+            config,
+            found: found.name.clone(),
+            ..cut
+        })
     }
 
     pub(super) fn report(&self) -> BaseReport {

@@ -64,7 +64,7 @@ impl Splice {
 /// where the new base is the old one with layers added. An image that says by its own manifest that it stands on the
 /// new base is believed, where its layers agree.
 fn find_splice(app: &Image, old: &Old, new: &Image) -> Result<Splice, Difference> {
-    if old.below > 0 {
+    if old.is_cut {
         return Ok(Splice::range(app, new, old.below, old.diff_ids.len()));
     }
     let own = &app.config_view.rootfs.diff_ids;
@@ -105,6 +105,7 @@ pub(super) fn rebase(
         Err(difference) => return Ok(Err(difference)),
     };
     let mut findings = found(node, new, splice);
+    findings.extend(cut_findings(node, old, new, splice));
     let history = (!splice.already).then(|| merge_history(app, old, new, splice));
     if let Some(note) = history.as_ref().and_then(|h| h.note) {
         findings.push(Finding::on(&node.platform, FindingKind::History, note));
@@ -115,7 +116,7 @@ pub(super) fn rebase(
     let before = app.config.object()?;
     let config = app.config.edit(|json| {
         // Before the history changes, by which the merge tells what the image set itself.
-        if splice.start > 0 || !is_settled(app, new) {
+        if !(splice.already && is_settled(app, new)) {
             merged = config::merge(json, old.config.as_ref(), &new_config, policy.config, policy.on_conflict);
         }
         if let Some(history) = history {
@@ -154,6 +155,20 @@ fn found(node: &Node, new: &Image, splice: Splice) -> Vec<Finding> {
         find(FindingKind::Subject, "the manifest refers to a subject, which is kept as it is");
     }
     findings
+}
+
+/// What somebody who named layers may not have meant.
+fn cut_findings(node: &Node, old: &Old, new: &Image, splice: Splice) -> Option<Finding> {
+    let text = if !old.is_cut {
+        return None;
+    } else if splice.end == layers_in(&node.image) {
+        "no layer of the image's own is left above the layers that are replaced"
+    } else if splice.from == layers_in(new) {
+        "nothing takes the place of the layers that are replaced: the new image has no more than those that stay"
+    } else {
+        return None;
+    };
+    Some(Finding::on(&node.platform, FindingKind::Cut, text))
 }
 
 fn merge_history(app: &Image, old: &Old, new: &Image, splice: Splice) -> history::Merged {

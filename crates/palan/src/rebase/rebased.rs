@@ -9,19 +9,26 @@ use futures_util::future::try_join_all;
 use palan_core::{Digest, Document, Reference, chain_ids};
 
 use super::{
+    Difference,
     attestations::{Attestations, Carried, carry_entries, look_for_referrers},
     base::Base,
     bases::Bases,
     content::{self, Subject},
     hints::{Hints, NewHints},
     index::{self, OnIndex, Replaced, Replacement},
+    old::Old,
     one,
     plan::Request,
     policy::{Check, OnConflict, Policy},
     report::{BaseReport, Finding, FindingKind, PlatformReport, Verdict},
     tree::{Node, Tree},
 };
-use crate::{Error, place::Source, verdict::Grade};
+use crate::{
+    Error,
+    image::Image,
+    place::Source,
+    verdict::{Assessment, Grade},
+};
 
 /// A tree whose images have been rebased.
 pub(super) struct Rebased {
@@ -44,7 +51,7 @@ struct Part {
     /// What it says of its base now; `None`: what it said before.
     hints: Option<NewHints>,
     new: Arc<Base>,
-    unnamed: Option<Finding>,
+    notes: Vec<Finding>,
 }
 
 /// Rebases every image of a tree, and rewrites its indexes.
@@ -96,8 +103,10 @@ impl Rebased {
     fn add(&mut self, node: &Node, part: Part, replaced: &mut Replaced) {
         let one::Rebased { manifest, config, os_version, findings, .. } = part.rebased;
         self.findings.extend(findings);
-        if let Some(unnamed) = part.unnamed.filter(|finding| !self.findings.contains(finding)) {
-            self.findings.push(unnamed);
+        for note in part.notes {
+            if !self.findings.contains(&note) {
+                self.findings.push(note);
+            }
         }
         if config.digest() != node.image.config.digest() {
             self.configs.push(config);
@@ -125,7 +134,6 @@ impl Rebased {
 }
 
 async fn part(tree: &Tree, node: &Node, bases: &Bases<'_>, request: &Request) -> Result<Part, Error> {
-    let policy = &request.policy;
     let new_base = bases.new_base(tree.source.as_ref(), node).await?;
     let (old, new) = tokio::try_join!(
         bases.old_base(tree.source.as_ref(), node, &new_base),
@@ -133,48 +141,27 @@ async fn part(tree: &Tree, node: &Node, bases: &Bases<'_>, request: &Request) ->
     )?;
     let (name, unnamed) = base_name(&new_base, &node.hints);
     let hints = NewHints { name, digest: new.manifest.digest() };
-    let is_base = old.below == 0;
-    let rebased =
-        one::rebase(node, &old, &new, Some(&hints).filter(|_| is_base), policy)?.map_err(|difference| {
-            // Layers in common prove more than what is written on them; without any, that is the likelier mistake.
-            match old.platform.clone().filter(|found| !found.same_machine(&node.platform)) {
-                None => one::not_based_on(node, old.name.clone(), difference).into(),
-                Some(found) => {
-                    let (image, wanted) = (old.name.clone(), node.platform.to_string());
-                    Error::WrongPlatform { image, wanted, found }
-                }
-            }
-        })?;
-    check_conflicts(node, &rebased, policy)?;
-    let assessment = match policy.check == Check::Content && !rebased.splice.already {
+    // Of layers in the middle nothing is said, unless the result begins with all of the new image's.
+    let kept = &node.image.config_view.rootfs.diff_ids[..old.below];
+    let stands = new.config_view.rootfs.diff_ids.starts_with(kept);
+    let rebased = one::rebase(node, &old, &new, Some(&hints).filter(|_| stands), &request.policy)?
+        .map_err(|difference| refusal(node, &old, difference))?;
+    check_conflicts(node, &rebased, &request.policy)?;
+    let subject = Subject {
+        source: tree.source.as_ref(),
+        node,
+        old: &old,
+        new_source: new_base.source.as_ref(),
+        new: &new,
+        splice: rebased.splice,
+        config: &rebased.config,
+    };
+    let assessment = match request.policy.check == Check::Content && !rebased.splice.already {
         false => None,
-        true => {
-            let subject = Subject {
-                source: tree.source.as_ref(),
-                node,
-                old: &old,
-                new_source: new_base.source.as_ref(),
-                new: &new,
-                splice: rebased.splice,
-                config: &rebased.config,
-            };
-            Some(content::look(subject, &request.knowledge.listings).await?)
-        }
+        true => Some(content::look(subject, &request.knowledge.listings).await?),
     };
-    let verdict = match &assessment {
-        Some(assessment) => Verdict::Assessed(assessment.grade),
-        // The files stay as they are, on the layers of the new base.
-        None if policy.check == Check::Content
-            && rebased.manifest.digest() != node.image.manifest.digest() =>
-        {
-            Verdict::Assessed(Grade::Clean)
-        }
-        None => Verdict::NotAssessed,
-    };
+    let verdict = verdict(node, &rebased, assessment.as_ref(), &request.policy);
     let report = PlatformReport {
-        verdict: verdict.at_least(rebased.merged.grade()),
-        config: rebased.merged.clone(),
-        assessment,
         platform: node.platform.to_string(),
         digest: node.image.manifest.digest(),
         new_digest: rebased.manifest.digest(),
@@ -182,23 +169,53 @@ async fn part(tree: &Tree, node: &Node, bases: &Bases<'_>, request: &Request) ->
         below: rebased.splice.start,
         own_layers: node.image.manifest_view.layers.len() - rebased.splice.end,
         old_base: old.report(),
-        new_base: BaseReport {
-            name: new_base.name(),
-            digest: Some(new.manifest.digest()),
-            chain_id: chain_ids(&new.config_view.rootfs.diff_ids).pop(),
-            evidence: None,
-        },
-        new_base_layers: new
-            .manifest_view
-            .layers
-            .iter()
-            .skip(rebased.splice.from)
-            .map(|l| l.digest)
-            .collect(),
+        new_base: new_base_report(&new_base, &new),
+        new_base_layers: new.manifest_view.layers[rebased.splice.from..].iter().map(|l| l.digest).collect(),
+        verdict,
+        config: rebased.merged.clone(),
+        assessment,
     };
-    let hints = is_base.then_some(hints);
-    let unnamed = unnamed.filter(|_| is_base);
-    Ok(Part { rebased, report, hints, new: new_base, unnamed })
+    let notes = unnamed.filter(|_| stands).into_iter().chain(found_base(node, &old, &new_base)).collect();
+    Ok(Part { rebased, report, hints: stands.then_some(hints), new: new_base, notes })
+}
+
+/// Layers in common prove more than what is written on them; without any, that is the likelier mistake.
+fn refusal(node: &Node, old: &Old, difference: Difference) -> Error {
+    match old.platform.clone().filter(|found| !found.same_machine(&node.platform)) {
+        None => one::not_based_on(node, old.name.clone(), difference).into(),
+        Some(found) => {
+            let (image, wanted) = (old.name.clone(), node.platform.to_string());
+            Error::WrongPlatform { image, wanted, found }
+        }
+    }
+}
+
+fn verdict(node: &Node, rebased: &one::Rebased, assessment: Option<&Assessment>, policy: &Policy) -> Verdict {
+    let changed = rebased.manifest.digest() != node.image.manifest.digest();
+    let verdict = match assessment {
+        Some(assessment) => Verdict::Assessed(assessment.grade),
+        // The files stay as they are, on the layers of the new base.
+        None if policy.check == Check::Content && changed => Verdict::Assessed(Grade::Clean),
+        None => Verdict::NotAssessed,
+    };
+    verdict.at_least(rebased.merged.grade())
+}
+
+fn new_base_report(base: &Base, image: &Image) -> BaseReport {
+    BaseReport {
+        name: base.name(),
+        digest: Some(image.manifest.digest()),
+        chain_id: chain_ids(&image.config_view.rootfs.diff_ids).pop(),
+        evidence: None,
+    }
+}
+
+/// A base that nobody named is said, where it is not plainly the one that the new one follows.
+fn found_base(node: &Node, old: &Old, new: &Base) -> Option<Finding> {
+    let repository = new.reference.as_ref().map(Reference::repository);
+    let found = old.found.as_ref().filter(|name| Some(name.repository()) != repository)?;
+    let text = format!("the old base is {found}, known by {}", old.evidence);
+    Some(Finding::on(&node.platform, FindingKind::BaseFound, text))
 }
 
 /// With [`OnConflict::Fail`], what image and new base disagree about is an error.

@@ -41,6 +41,10 @@ pub enum FindingKind {
     Foreign,
     /// The manifest has a subject.
     Subject,
+    /// Layers were named in a way that leaves nothing on one side.
+    Cut,
+    /// The old base was found by its layers or by attestations, and has another name than the new one.
+    BaseFound,
     /// The new base has no name that could be written as a hint.
     BaseUnnamed,
     /// A layer was made for another platform.

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Error,
     base::Subject,
-    image::{self, Image},
+    image::{self, Image, MAX_DEPTH, too_deep},
     index::{Subjects, about, is_marked},
     place::{Opened, Source},
 };
@@ -40,6 +40,8 @@ pub(super) struct Node {
     pub(super) platform: Platform,
     /// Manifest before descriptor before index before labels.
     pub(super) hints: Hints,
+    /// Whether only its labels say something, which may be inherited.
+    pub(super) only_labels: bool,
     /// The same image, for when hints do not suffice.
     pub(super) subject: Subject,
 }
@@ -70,7 +72,7 @@ impl Tree {
         };
         let mut reader = Reader { source, platforms, seen: HashSet::new(), passed: Vec::new(), tree };
         match root.kind() {
-            Kind::Index => reader.index(root, Hints::default()).await?,
+            Kind::Index => reader.index(root, Hints::default(), 0).await?,
             _ => reader.single(root).await?,
         }
         reader.check()?;
@@ -113,12 +115,17 @@ impl<'a> Reader<'a> {
         index: Hints,
         subject: Subject,
     ) {
-        let hints = Hints::of_manifest(&image).or(descriptor).or(index).or(Hints::of_labels(&image));
-        self.tree.nodes.push(Node { image, platform, hints, subject });
+        let stated = Hints::of_manifest(&image).or(descriptor).or(index);
+        let only_labels = stated == Hints::default();
+        let hints = stated.or(Hints::of_labels(&image));
+        self.tree.nodes.push(Node { image, platform, hints, only_labels, subject });
     }
 
-    fn index(&mut self, document: Document, outer: Hints) -> BoxFuture<'_, Result<(), Error>> {
+    fn index(&mut self, document: Document, outer: Hints, depth: usize) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
+            if depth >= MAX_DEPTH {
+                return Err(too_deep(self.source, document.digest()));
+            }
             let index: view::Index = image::parsed(self.source, &document)?;
             let own = Hints::read(|k| index.annotations.get(k).map(String::as_str)).or(outer);
             let entries: Vec<_> = index.manifests.iter().filter(|e| self.is_wanted(e)).cloned().collect();
@@ -127,7 +134,7 @@ impl<'a> Reader<'a> {
                 let descriptor = Hints::read(|k| entry.annotation(k));
                 match child {
                     Child::Image(image) => self.image(image, entry, descriptor, own.clone(), &index),
-                    Child::Index(inner) => self.index(inner, descriptor.or(own.clone())).await?,
+                    Child::Index(inner) => self.index(inner, descriptor.or(own.clone()), depth + 1).await?,
                     Child::Other(about) => self.other(entry, about),
                 }
             }
@@ -189,10 +196,12 @@ impl<'a> Reader<'a> {
     /// Images that say nothing were built together with those that do.
     fn share_hints(&mut self) {
         let nothing = Hints::default();
-        let said = self.tree.nodes.iter().map(|node| &node.hints).find(|hints| **hints != nothing).cloned();
-        let Some(said) = said else { return };
+        let speaks = |node: &&Node| node.hints != nothing;
+        let said = self.tree.nodes.iter().find(speaks).map(|node| (node.hints.clone(), node.only_labels));
+        let Some((said, only_labels)) = said else { return };
         for node in self.tree.nodes.iter_mut().filter(|node| node.hints == nothing) {
             node.hints = said.clone();
+            node.only_labels = only_labels;
         }
     }
 

@@ -94,11 +94,11 @@ async fn layers_in_the_middle_are_replaced_and_those_below_stay() {
         assert_eq!(diff_ids(&result), expected);
         assert_whole_history(&result);
         assert_eq!(world.files("app:v1").await, merged("linux/amd64", &[&stack("21"), &APP]));
-        // It stands on what it stood on: hints stay.
-        assert_eq!(
-            field(&result.manifest, "/annotations").unwrap(),
-            json!({annotation::BASE_NAME: "example.com/base:1"})
-        );
+        // Where the result begins with all of the new image it says so; else what it said stays.
+        let stands = new.layers.len() > 1;
+        let name = if stands { world.text("base:new") } else { "example.com/base:1".to_owned() };
+        let hint = field(&result.manifest, "/annotations").unwrap()[annotation::BASE_NAME].clone();
+        assert_eq!(hint, json!(name));
         let platform = &done.plan.report().platforms[0];
         assert_eq!((platform.below, platform.boundary, platform.own_layers), (1, 2, 2));
         world.assert_valid("app:v1").await;
@@ -232,22 +232,89 @@ async fn hints_that_lead_nowhere_do_not_end_the_search() {
         .annotation(annotation::BASE_NAME, name)
         .annotation(annotation::BASE_DIGEST, old.digest().to_string())
         .build();
-    let world = world(&old, &new, &image).await;
-    let error = world.rebase("app:v1").new_base("base:new").refused().await;
+    let (world, elsewhere) = (World::new().await, World::new().await);
+    world.put("next:1", &new.graph()).await;
+    world.put("app:v1", &image.graph()).await;
+    elsewhere.put("base:old", &old.graph()).await;
+    let error = world.rebase("app:v1").new_base("next:1").refused().await;
     assert!(matches!(error, Error::Client(_)), "{error}");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bases.jsonl");
     let watch = known::Watch {
-        tags: world.text("base:old").parse().unwrap(),
+        tags: elsewhere.text("base:old").parse().unwrap(),
         newest: 1,
         platforms: Vec::new(),
         order: known::Order::Created,
     };
     let found = known::gather(&world.places, &watch, 1, SystemTime::UNIX_EPOCH).await.unwrap();
     known::change(&file, known::Change { add: found.entries, ..known::Change::default() }).unwrap();
-    let mut rebase = world.rebase("app:v1").new_base("base:new");
+    let mut rebase = world.rebase("app:v1").new_base("next:1");
     rebase.request.knowledge.bases = Some(Arc::new(KnownBases::open(&file).unwrap()));
+    let done = rebase.run().await;
+    assert_eq!(done.findings(palan::rebase::FindingKind::BaseFound).len(), 1);
+    assert_stacked(&world.image("app:v1").await, &new, &image, 2);
+    elsewhere.stop().await;
+    world.stop().await;
+}
+
+/// Node's image is built on Debian's and inherits its labels; the application inherits them again.
+#[tokio::test]
+async fn inherited_labels_do_not_decide_where_to_cut() {
+    let debian = base("linux/amd64", &OLD[..1]).build();
+    let node = app(&debian).label(annotation::BASE_NAME, "x").build();
+    let named = |world: &World, image: ImageSpec| {
+        image
+            .label(annotation::BASE_NAME, world.text("debian:12"))
+            .label(annotation::BASE_DIGEST, debian.digest().to_string())
+    };
+    let world = World::new().await;
+    let image =
+        named(&world, ImageSpec::new("linux/amd64").on(&node).layers(crate::fixture::layers(&APP))).build();
+    world.put("debian:12", &debian.graph()).await;
+    world.put("node:22", &new_base().graph()).await;
+    world.put("app:v1", &image.graph()).await;
+    let error = world.rebase("app:v1").new_base("node:22").refused().await;
+    assert!(matches!(error, Error::BaseUnknown { which: "old", .. }), "{error}");
+    // In the repository that the labels name, they are believed.
+    world.put("debian:13", &base("linux/amd64", &NEW[..1]).build().graph()).await;
+    let done = world.rebase("app:v1").new_base("debian:13").run().await;
+    assert_eq!(done.plan.report().platforms[0].boundary, 1);
+    world.stop().await;
+}
+
+/// What was typed counts, not what the image says of itself.
+#[tokio::test]
+async fn a_boundary_counts_although_the_image_says_that_it_stands_on_the_new_base() {
+    let new = new_base();
+    let image = app(&new).annotation(annotation::BASE_DIGEST, new.digest().to_string()).build();
+    let world = World::new().await;
+    world.put("base:new", &new.graph()).await;
+    world.put("app:v1", &image.graph()).await;
+    let mut rebase = world.rebase("app:v1").new_base("base:new");
+    rebase.request.old_base = OldBase::Boundary("3".parse().unwrap());
     rebase.run().await;
+    assert_stacked(&world.image("app:v1").await, &new, &image, 3);
+    let mut all = world.rebase("app:v1").new_base("base:new").target_at(world.at("app:v2"));
+    all.request.old_base = OldBase::Boundary("3".parse().unwrap());
+    let done = all.run().await;
+    assert_eq!(done.findings(palan::rebase::FindingKind::Cut).len(), 1, "nothing of the application is left");
+    world.stop().await;
+}
+
+/// A base name with a digest would stand for the old base for ever.
+#[tokio::test]
+async fn a_pinned_base_name_is_read_by_its_tag() {
+    let (old, new) = (old_base(), new_base());
+    let world = World::new().await;
+    let pinned = format!("{}@{}", world.text("base:1"), old.digest());
+    let image = app(&old)
+        .annotation(annotation::BASE_NAME, pinned)
+        .annotation(annotation::BASE_DIGEST, old.digest().to_string())
+        .build();
+    world.put("base:1", &old.graph()).await;
+    world.put("base:1", &new.graph()).await;
+    world.put("app:v1", &image.graph()).await;
+    world.rebase("app:v1").run().await;
     assert_stacked(&world.image("app:v1").await, &new, &image, 2);
     world.stop().await;
 }

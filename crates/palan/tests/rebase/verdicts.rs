@@ -255,7 +255,7 @@ fn policies_are_read_and_written_alike() {
     for text in ["drop", "keep-old", "carry=a,b"] {
         assert_eq!(text.parse::<Attestations>().unwrap().to_string(), text);
     }
-    for text in ["", "carry", "carry=", "keep"] {
+    for text in ["", "carry", "carry=", "carry=a,", "keep"] {
         assert!(text.parse::<Attestations>().is_err(), "{text}");
     }
 }
