@@ -68,6 +68,11 @@ impl<'a> Settings<'a> {
         self.variable("PATH").unwrap_or(PATH)
     }
 
+    /// `WorkingDir`.
+    pub(super) fn directory(&self) -> Option<&'a str> {
+        self.text("WorkingDir")
+    }
+
     /// `User`.
     pub(super) fn user(&self) -> Option<&'a str> {
         self.text("User")

@@ -9,16 +9,20 @@
 
 mod shell;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use palan_layer::tree::{Node, Tree};
+use palan_layer::{
+    listing::Facts,
+    tree::{Node, Tree},
+};
 
 use super::{
     Class, Collector, Finding, GateName, Grade, Input, Outcome,
     resolve::resolve,
     settings::Settings,
     shown,
-    trees::{Delta, Differences, Trees},
+    special::{file_name, is_library},
+    trees::{Delta, Differences, Trees, is_own},
 };
 use shell::{Command, Role, Step};
 
@@ -35,6 +39,15 @@ const PLAIN: &[&str] = &[
 /// Programs that do nothing with what is in a directory that they are given.
 const PASSING: &[&str] =
     &["cd", "mkdir", "touch", "test", "[", "echo", "printf", "export", "set", "chdir", "pushd"];
+
+/// Programs to which their words are text, names of what is to be, or users' settings.
+const SPEAKING: &[&str] = &[
+    "echo", "printf", "export", "set", "ln", "useradd", "adduser", "groupadd", "addgroup", "usermod", "wget",
+    "curl",
+];
+
+/// Programs that unpack into directories.
+const UNPACKING: &[&str] = &["tar", "unzip"];
 
 /// Programs that go through directories.
 const SEARCHING: &[&str] =
@@ -56,12 +69,19 @@ const UNASKED: &[(&[&str], &[&str])] = &[
 const COMMON_LIBRARIES: &[&str] =
     &["libc.", "libm.", "libdl.", "librt.", "libpthread.", "ld-", "libgcc_s.", "libstdc++.", "libresolv."];
 
+/// How many words of all steps are read: each may cost a walk through what the bases do not have alike.
+const MOST_WORDS: usize = 20_000;
+
 /// Adds findings and the gate.
 pub(super) fn check(input: &Input<'_>, trees: &Trees<'_>, delta: &Differences<'_>, report: &mut Collector) {
     let Some(steps) = input.steps else {
         let reason = "the history does not say how the application's layers were made";
         return report.gate(GateName::BuildSteps, Outcome::NotAssessed, reason);
     };
+    if steps.iter().any(|step| step.trim().is_empty()) {
+        let reason = "the history does not say how all of the application's layers were made";
+        return report.gate(GateName::BuildSteps, Outcome::NotAssessed, reason);
+    }
     let mark = report.findings.len();
     let old = input.old_config.map(Settings::new);
     let new = Settings::new(input.new_config);
@@ -74,7 +94,10 @@ pub(super) fn check(input: &Input<'_>, trees: &Trees<'_>, delta: &Differences<'_
         changed.clear();
     }
     let path = Settings::new(input.app_config).search_path().to_owned();
-    let mut reader = Reader { trees, delta, changed, path, directory: "/".to_owned(), report };
+    let directory = old.as_ref().and_then(Settings::directory).unwrap_or("/").to_owned();
+    moved_directories(old.as_ref(), &changed, trees, report);
+    let libraries = Libraries::of(trees);
+    let mut reader = Reader { trees, delta, changed, path, directory, libraries, words: 0, report };
     for step in steps {
         match shell::read(step) {
             Step::WorkDir(directory) => reader.directory = shell::join(&reader.directory, &directory),
@@ -86,7 +109,44 @@ pub(super) fn check(input: &Input<'_>, trees: &Trees<'_>, delta: &Differences<'_
             }
         }
     }
+    if reader.words > MOST_WORDS {
+        let text = format!("the build steps have more than {MOST_WORDS} words: the rest was not read");
+        reader.report.add(Finding::new(Grade::Shadowed, Class::BuildStep, b"", text));
+    }
     report.gate_since(mark, GateName::BuildSteps, "no build step names what the new base changed");
+}
+
+/// Builders expand variables in the targets of `COPY`, of which layers show the result only.
+fn moved_directories(
+    old: Option<&Settings<'_>>,
+    changed: &BTreeSet<String>,
+    trees: &Trees<'_>,
+    report: &mut Collector,
+) {
+    for name in changed {
+        let Some(value) = old.and_then(|old| old.variable(name)) else { continue };
+        let path = value.trim_matches('/').as_bytes();
+        if name != "PATH" && value.starts_with('/') && !path.is_empty() && trees.footprint.touches(path) {
+            let text = format!(
+                "the application has paths in {}, which the old base's {name} was and the new base's is not",
+                shown(path)
+            );
+            report.add(Finding::new(Grade::Shadowed, Class::BuildStep, path, text).relating([name.clone()]));
+        }
+    }
+}
+
+/// The old base's libraries, by name.
+struct Libraries<'a>(BTreeMap<&'a [u8], Vec<&'a [u8]>>);
+
+impl<'a> Libraries<'a> {
+    fn of(trees: &'a Trees<'_>) -> Self {
+        let mut all: BTreeMap<&[u8], Vec<&[u8]>> = BTreeMap::new();
+        for path in trees.old.iter().map(|(path, _)| path).filter(|path| is_library(path)) {
+            all.entry(file_name(path)).or_default().push(path);
+        }
+        Self(all)
+    }
 }
 
 struct Reader<'a, 't> {
@@ -98,12 +158,18 @@ struct Reader<'a, 't> {
     path: String,
     /// Where commands run.
     directory: String,
+    libraries: Libraries<'a>,
+    words: usize,
     report: &'a mut Collector,
 }
 
 impl Reader<'_, '_> {
     fn command(&mut self, command: &Command) {
         let Some((program, words)) = command.words.split_first() else { return };
+        self.words += command.words.len();
+        if self.words > MOST_WORDS {
+            return;
+        }
         let name = program.text.rsplit('/').next().unwrap_or_default();
         if name == "cd" {
             if let Some(to) = words.first() {
@@ -122,7 +188,7 @@ impl Reader<'_, '_> {
             if word.role == Role::Output {
                 continue;
             }
-            let is_target = WRITING.contains(&name) && Some(number) == last;
+            let is_target = WRITING.contains(&name) && Some(number) == last || SPEAKING.contains(&name);
             // `--option=/path`
             let text = word.text.split_once('=').map_or(word.text.as_str(), |(_, value)| value);
             if !is_target && !text.starts_with('-') && !text.is_empty() && text.len() < 4096 {
@@ -146,43 +212,70 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// The program itself, where it is the base's.
+    /// The program itself, where it is the base's; of a script, what runs it as well.
     fn program(&mut self, command: &Command, program: &str, plain: bool) {
-        let found = match program.contains('/') {
-            true => resolve(&self.trees.old, shell::join(&self.directory, program).as_bytes()),
-            false => {
-                let places = self.path.split(':').map(|dir| format!("{dir}/{program}"));
-                places.into_iter().find_map(|path| resolve(&self.trees.old, path.as_bytes()))
+        let Some((path, node)) = self.find(&self.trees.app, program) else { return };
+        if let Some(Facts::Script { interpreter, argument }) = self.trees.facts(node) {
+            let interpreter = String::from_utf8_lossy(interpreter).into_owned();
+            let by_env = interpreter
+                .ends_with("/env")
+                .then(|| String::from_utf8_lossy(argument.as_deref()?).into_owned().into());
+            let by_env: Option<String> = by_env.flatten();
+            let word = |text: &str| text.split_whitespace().find(|w| !w.starts_with('-')).map(str::to_owned);
+            let runner = by_env.as_deref().and_then(word).unwrap_or(interpreter);
+            let name = runner.rsplit('/').next().unwrap_or_default().to_owned();
+            if let Some((path, node)) = self.find(&self.trees.app, &runner) {
+                self.changed_program(command, &runner, &path, node, PLAIN.contains(&&*name));
             }
-        };
-        let Some((path, node)) = found else { return };
-        let change = self.delta.get(&path).filter(|change| !plain || change.new.is_none());
-        if let Some(change) = change.filter(|change| is_content(change)) {
-            let what = if change.new.is_none() { "no longer has" } else { "changed" };
-            let text =
-                format!("a build step ran {}, which the new base {what}: {}", shown(&path), command.shown());
-            self.report.add(Finding::new(Grade::Shadowed, Class::BuildStep, &path, text));
-        } else if !plain && let Some(library) = self.changed_library(node) {
-            let text = format!(
-                "a build step ran {}, whose library {} the new base changed: {}",
-                shown(&path),
-                shown(&library),
-                command.shown()
-            );
-            self.report.add(Finding::new(Grade::Shadowed, Class::BuildStep, &path, text));
         }
+        self.changed_program(command, program, &path, node, plain);
     }
 
-    /// A library of its own that a program needs and that changed, by name.
+    fn find<'n>(&self, tree: &'n Tree, program: &str) -> Option<(Vec<u8>, &'n Node)> {
+        if program.contains('/') {
+            return resolve(tree, shell::join(&self.directory, program).as_bytes());
+        }
+        let mut places = self.path.split(':').map(|dir| format!("{dir}/{program}"));
+        places.find_map(|path| resolve(tree, path.as_bytes()))
+    }
+
+    fn changed_program(&mut self, command: &Command, program: &str, path: &[u8], node: &Node, plain: bool) {
+        if is_own(node) {
+            return;
+        }
+        let now = self.find(&self.trees.result, program);
+        let moved = now.as_ref().is_some_and(|(now, _)| now != path);
+        let changed = moved || self.delta.get(path).is_some_and(|change| is_content(&change));
+        let what = match (now.is_none(), changed && !plain) {
+            (true, _) => "no longer has",
+            (false, true) => "changed",
+            (false, false) if plain => return,
+            (false, false) => {
+                if let Some(library) = self.changed_library(node) {
+                    let text = format!(
+                        "a build step ran {}, whose library {} the new base changed: {}",
+                        shown(path),
+                        shown(&library),
+                        command.shown()
+                    );
+                    self.report.add(Finding::new(Grade::Shadowed, Class::BuildStep, path, text));
+                }
+                return;
+            }
+        };
+        let text =
+            format!("a build step ran {}, which the new base {what}: {}", shown(path), command.shown());
+        self.report.add(Finding::new(Grade::Shadowed, Class::BuildStep, path, text));
+    }
+
+    /// A library of its own that a program needs and that changed, through links.
     fn changed_library(&self, program: &Node) -> Option<Vec<u8>> {
-        let Some(palan_layer::listing::Facts::Elf(elf)) = self.trees.facts(program) else { return None };
+        let Some(Facts::Elf(elf)) = self.trees.facts(program) else { return None };
         let own =
             elf.needed.iter().filter(|name| !COMMON_LIBRARIES.iter().any(|common| name.starts_with(common)));
-        let own: BTreeSet<&[u8]> = own.map(|name| name.as_bytes()).collect();
-        let name =
-            |path: &'_ [u8]| path.rsplit(|b| *b == b'/').next().map(<[u8]>::to_vec).unwrap_or_default();
-        let differs = |change: &&Delta<'_>| change.old.is_some() && own.contains(&*name(change.path));
-        self.delta.iter().find(differs).map(|change| change.path.to_vec())
+        let paths = own.filter_map(|name| self.libraries.0.get(name.as_bytes())).flatten();
+        let led = paths.filter_map(|path| resolve(&self.trees.old, path)).map(|(path, _)| path);
+        led.into_iter().find(|path| self.delta.get(path).is_some_and(|change| is_content(&change)))
     }
 
     /// A path that a command names.
@@ -211,15 +304,33 @@ impl Reader<'_, '_> {
         if path.is_empty() && !SEARCHING.contains(&program) {
             return None;
         }
-        let resolved =
-            resolve_either(self.trees, path.as_bytes()).unwrap_or_else(|| path.as_bytes().to_vec());
-        if let Some(change) = self.delta.get(&resolved).filter(matters) {
-            return Some(*change);
+        let at = |tree: &Tree| resolve(tree, path.as_bytes()).map(|(path, _)| path);
+        let (was, is) = (at(&self.trees.old), at(&self.trees.new));
+        let resolved = was.clone().or_else(|| is.clone()).unwrap_or_else(|| path.as_bytes().to_vec());
+        let exists = PASSING.contains(&program);
+        // What a link leads to may be another file, and still there.
+        let moved = was.is_some() && is.is_some() && was != is;
+        let matters = |change: &&Delta<'_>| {
+            matters(change) && (!exists || change.old.is_none() != change.new.is_none())
+        };
+        let changed = self.delta.get(&resolved).filter(matters).copied();
+        if changed.is_some() || removes || exists {
+            return changed;
         }
-        if removes || PASSING.contains(&program) {
+        if moved {
+            return self.moved(path, &resolved);
+        }
+        if UNPACKING.contains(&program) {
             return None;
         }
         self.delta.below(&resolved).iter().find(matters).copied()
+    }
+
+    /// The link on the way to a path that leads elsewhere now.
+    fn moved(&self, path: &str, resolved: &[u8]) -> Option<Delta<'_>> {
+        let mut ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+        let link = ends.find_map(|end| self.delta.get(&path.as_bytes()[..end]));
+        link.or_else(|| self.delta.get(resolved)).copied()
     }
 
     fn pattern(&self, path: &str, matters: impl Fn(&&Delta<'_>) -> bool) -> Option<Delta<'_>> {
@@ -230,12 +341,6 @@ impl Reader<'_, '_> {
         };
         self.delta.below(fixed.as_bytes()).iter().filter(fits).find(matters).copied()
     }
-}
-
-/// Where a path leads in the old or, where it is not there, in the new base.
-fn resolve_either(trees: &Trees<'_>, path: &[u8]) -> Option<Vec<u8>> {
-    let at = |tree: &Tree| resolve(tree, path).map(|(path, _)| path);
-    at(&trees.old).or_else(|| at(&trees.new))
 }
 
 /// Whether more than a directory's metadata differs.

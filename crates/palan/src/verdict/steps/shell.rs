@@ -147,12 +147,15 @@ fn commands(script: &str, depth: usize) -> Vec<Command> {
                 Some('\n') | None => {}
                 Some(c) => lexer.push(c),
             },
-            '\'' => chars.by_ref().take_while(|c| *c != '\'').for_each(|c| lexer.push(c)),
+            '\'' if !lexer.quoted => {
+                lexer.word();
+                chars.by_ref().take_while(|c| *c != '\'').for_each(|c| lexer.push(c));
+            }
             '"' => lexer.quoted = !lexer.quoted,
             '$' => match chars.peek() {
                 Some('(') => {
                     chars.next();
-                    lexer.end_command();
+                    lexer.open();
                 }
                 Some('{') => {
                     chars.next();
@@ -168,9 +171,14 @@ fn commands(script: &str, depth: usize) -> Vec<Command> {
                     lexer.variable(name);
                 }
             },
-            '`' => lexer.end_command(),
+            '`' => match lexer.outer.last() {
+                Some((_, '`')) => lexer.close(),
+                _ => lexer.open_with('`'),
+            },
+            ')' if !lexer.quoted => lexer.close(),
             c if lexer.quoted => lexer.push(c),
-            ';' | '&' | '|' | '\n' | '(' | ')' => lexer.end_command(),
+            '(' => lexer.open(),
+            ';' | '&' | '|' | '\n' => lexer.end_command(),
             '#' if lexer.word.is_none() => while chars.next_if(|c| *c != '\n').is_some() {},
             '<' | '>' => {
                 // `2>&1`
@@ -219,9 +227,27 @@ struct Lexer {
     word: Option<Word>,
     role: Role,
     quoted: bool,
+    /// What the commands around this one were in the middle of: whether in quotes, and how this one was opened.
+    outer: Vec<(bool, char)>,
 }
 
 impl Lexer {
+    /// A command inside another one: `$(…)`, `(…)`.
+    fn open(&mut self) {
+        self.open_with('(');
+    }
+
+    fn open_with(&mut self, by: char) {
+        self.end_command();
+        self.outer.push((self.quoted, by));
+        self.quoted = false;
+    }
+
+    fn close(&mut self) {
+        self.end_command();
+        self.quoted = self.outer.pop().is_some_and(|(quoted, _)| quoted);
+    }
+
     fn word(&mut self) -> &mut Word {
         let role = self.role;
         self.word.get_or_insert_with(|| Word { role, ..Word::default() })
@@ -345,6 +371,10 @@ mod tests {
             ("/bin/sh -c a \\\n  b", &["a b"]),
             ("/bin/sh -c a 2>&1 >>/log", &["a 2 > 1 > /log"]),
             ("RUN make all", &["make all"]),
+            ("RUN V=\"$(cat /etc/v)\" && echo $V > /x", &["cat /etc/v", "echo $V > /x"]),
+            ("RUN echo \"don't\" && wc -c < /etc/motd", &["echo don't", "wc -c < /etc/motd"]),
+            ("RUN echo \"a `cat /b` c\" d; e", &["echo a ", "cat /b", " c d", "e"]),
+            ("RUN (cd /x && a) | b ''", &["cd /x", "a", "b "]),
             ("bazel build ...", &["bazel build ..."]),
         ];
         for (created_by, expected) in cases {
