@@ -168,15 +168,16 @@ impl Tree {
     }
 
     fn make_parents(&mut self, path: &[u8], layer: usize) {
-        let Some(slash) = path.iter().rposition(|b| *b == b'/') else { return };
-        let parent = &path[..slash];
-        if self.nodes.get(parent).is_some_and(Node::is_dir) {
-            return;
+        let parents =
+            path.iter().enumerate().rev().filter(|(_, b)| **b == b'/').map(|(slash, _)| &path[..slash]);
+        for parent in parents {
+            if self.nodes.get(parent).is_some_and(Node::is_dir) {
+                return;
+            }
+            let kind = NodeKind::Dir { implied: true };
+            let inode = Inode { kind, mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: Vec::new() };
+            self.nodes.insert(parent.into(), Node { inode: Arc::new(inode), layer });
         }
-        self.make_parents(parent, layer);
-        let kind = NodeKind::Dir { implied: true };
-        let inode = Inode { kind, mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: Vec::new() };
-        self.nodes.insert(parent.into(), Node { inode: Arc::new(inode), layer });
     }
 }
 

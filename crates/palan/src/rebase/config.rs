@@ -91,11 +91,23 @@ fn documents(
         new: new.as_ref().unwrap_or(&none),
     };
     let steps = configs(merger, sides);
+    built_with(merger, sides);
     baked::find(merger, sides, &steps);
     if steps.iter().any(|(_, step)| *step != Step::Keep)
         && let Some(config) = super::hints::map_at(json, "config")
     {
         merger::apply(config, steps);
+    }
+}
+
+/// Build steps ran as the old base's user, in its directory and by its shell: a rebuild runs them otherwise.
+fn built_with(merger: &mut Merger, sides: Sides<'_>) {
+    let (ran, copied_here) = (merger.steps.ran, merger.steps.copied_here);
+    for (field, matters) in [("User", ran), ("WorkingDir", ran || copied_here), ("Shell", ran)] {
+        let three = sides.at(field);
+        if matters && three::meaning(field, three.old) != three::meaning(field, three.new) {
+            merger.note(Note::BuiltWith { field: field.to_owned() });
+        }
     }
 }
 

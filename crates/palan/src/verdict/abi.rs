@@ -128,8 +128,10 @@ impl<'t> Abi<'t, '_> {
     fn script(&mut self, path: &[u8], interpreter: &[u8], argument: Option<&[u8]>) {
         let [before, after] = self.settings;
         let Some(name) = missing(&self.trees.result, after, interpreter, argument) else { return };
-        let grade =
-            missing(&self.trees.app, before, interpreter, argument).is_none().then_some(Grade::Broken);
+        let worked = missing(&self.trees.app, before, interpreter, argument).is_none();
+        // Packages bring scripts that nobody runs.
+        let is_run = is_in_search_path(path, after) || after.names(path);
+        let grade = worked.then_some(if is_run { Grade::Broken } else { Grade::Shadowed });
         let text = format!("the script {} is run by {name}, which is missing", shown(path));
         self.report.add(Finding::new(grade, Class::Script, path, text).relating([name]));
     }
@@ -253,4 +255,10 @@ pub(super) fn is_dynamic(trees: &Trees<'_>) -> bool {
     let mut files =
         trees.result.iter().map(|(_, node)| node).filter(own).filter_map(|node| elf_of(trees, node));
     files.any(|elf| matches!(elf.kind, ElfKind::Program | ElfKind::Library))
+}
+
+/// Whether a path is in a directory where programs are looked for.
+fn is_in_search_path(path: &[u8], settings: &Settings<'_>) -> bool {
+    let dir = path.iter().rposition(|byte| *byte == b'/').map_or(&path[..0], |slash| &path[..slash]);
+    settings.search_path().split(':').any(|place| place.trim_matches('/').as_bytes() == dir)
 }

@@ -89,7 +89,9 @@ pub(super) fn libc(tree: &Tree) -> Option<Libc> {
     let mut found = None;
     for (path, _) in tree.iter() {
         let name = file_name(path);
-        if name.starts_with(b"ld-musl-") && name.ends_with(b".so.1") {
+        // Anywhere else it is a part of something that brings its own.
+        let is_systems = path.starts_with(b"lib") || path.starts_with(b"usr/lib");
+        if is_systems && name.starts_with(b"ld-musl-") && name.ends_with(b".so.1") {
             return Some(Libc::Musl);
         }
         if name == b"libc.so.6" {
@@ -136,10 +138,11 @@ fn libraries(trees: &Trees<'_>, old: &Distribution, new: &Distribution, report: 
         (old, new) => {
             let name = |libc: Option<Libc>| libc.map_or("none".to_owned(), |libc| libc.to_string());
             let text = format!("the new base has another C library: {} after {}", name(new), name(old));
-            // What is missing because of it is found file by file.
-            let outcome = if old.is_some() && is_dynamic(trees) { Outcome::Fail } else { Outcome::Warn };
+            // Libraries without a loader of their own name find another one of the same name, and do not fit.
+            let fails = old.is_some() && is_dynamic(trees);
+            let outcome = if fails { Outcome::Fail } else { Outcome::Warn };
             report.gate(GateName::Libc, outcome, &*text);
-            report.add(Finding::new(None, Class::Distribution, b"", text));
+            report.add(Finding::new(fails.then_some(Grade::Broken), Class::Distribution, b"", text));
         }
     }
 }

@@ -60,9 +60,17 @@ fn dangling_links(trees: &Trees<'_>, report: &mut Collector) {
         if resolve(&trees.app, path).is_some() && resolve(&trees.result, path).is_none() {
             let target = String::from_utf8_lossy(target).into_owned();
             let text = format!("{} is a link to {target:?}, which the new base does not have", shown(path));
-            report.add(Finding::new(Grade::Broken, Class::Symlink, path, text).relating([target]));
+            let grade = if is_decoration(path) { Grade::Shadowed } else { Grade::Broken };
+            report.add(Finding::new(grade, Class::Symlink, path, text).relating([target]));
         }
     }
+}
+
+/// Whether nothing stops working where a link is missing: one certificate of many, documentation, traces of a build.
+fn is_decoration(path: &[u8]) -> bool {
+    const DIRS: [&[u8]; 6] =
+        [b"etc/ssl/certs/", b"usr/share/doc/", b"usr/share/man/", b"usr/share/locale/", b"var/", b"tmp/"];
+    DIRS.iter().any(|dir| path.starts_with(dir))
 }
 
 /// Files that are made from others, where the base changed these others only.

@@ -122,7 +122,9 @@ fn left_behind(trees: &Trees<'_>, all: &[Runtime], report: &mut Collector) {
     };
     let mut left: BTreeMap<(&str, String, Vec<u8>), usize> = BTreeMap::new();
     for (path, _) in trees.result.iter().filter(|(_, node)| is_own(node) && !node.is_dir()) {
-        if let Some((name, version, dir)) = home(path).filter(|(name, version, _)| gone(name, version)) {
+        let counts = |name: &str| name != "python" || is_python_package(path);
+        let home = home(path).filter(|(name, version, _)| counts(name) && gone(name, version));
+        if let Some((name, version, dir)) = home {
             *left.entry((name, version, dir.to_vec())).or_default() += 1;
         }
     }
@@ -133,6 +135,13 @@ fn left_behind(trees: &Trees<'_>, all: &[Runtime], report: &mut Collector) {
         let related = [format!("{name} {version}")];
         report.add(Finding::new(Grade::Broken, Class::Runtime, &dir, text).relating(related));
     }
+}
+
+/// Whether a path is a package that Python's own search path would find, and no byte code that it left behind.
+fn is_python_package(path: &[u8]) -> bool {
+    let mut parts = path.split(|byte| *byte == b'/');
+    parts.any(|part| part == b"site-packages" || part == b"dist-packages")
+        && !parts.any(|part| part == b"__pycache__")
 }
 
 /// The directory of one version of a runtime that a path is in: language, version, directory.

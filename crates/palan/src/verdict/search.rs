@@ -69,7 +69,7 @@ pub(super) struct Loader<'t> {
     /// Directories of `ld.so.conf`.
     configured: Vec<String>,
     libc: Option<Libc>,
-    known: BTreeMap<(u16, u8, String), Option<Vec<u8>>>,
+    known: BTreeMap<(u16, u8, bool, String), Option<Vec<u8>>>,
 }
 
 /// A library that was found.
@@ -85,7 +85,7 @@ impl<'t> Loader<'t> {
             |list: &str| list.split([':', ';']).filter(|dir| !dir.is_empty()).map(str::to_owned).collect();
         let environment = library_path.map(split).unwrap_or_default();
         let mut configured = Vec::new();
-        read_conf(trees, tree, b"etc/ld.so.conf", &mut configured, &mut BTreeSet::new());
+        read_conf(trees, tree, &mut configured);
         Self { tree, trees, environment, configured, libc: libc(tree), known: BTreeMap::new() }
     }
 
@@ -102,7 +102,7 @@ impl<'t> Loader<'t> {
 
     /// Searches the directories that do not depend on who asks.
     fn find_anywhere(&mut self, elf: &Elf, needed: &str) -> Option<Library<'t>> {
-        let key = (elf.machine, elf.bits, needed.to_owned());
+        let key = (elf.machine, elf.bits, self.is_musl(elf), needed.to_owned());
         if let Some(known) = self.known.get(&key) {
             return known.as_ref().and_then(|path| self.candidate(path, elf));
         }
@@ -205,32 +205,37 @@ fn replace(text: &[u8], token: &[u8], by: &[u8]) -> Vec<u8> {
     out
 }
 
+/// How many files, patterns and directories are taken from `ld.so.conf`: real ones have a handful.
+const MOST_CONF: usize = 256;
+
 /// Reads `ld.so.conf` and what it includes, each file once.
-fn read_conf(
-    trees: &Trees<'_>,
-    tree: &Tree,
-    path: &[u8],
-    dirs: &mut Vec<String>,
-    seen: &mut BTreeSet<Vec<u8>>,
-) {
-    if !seen.insert(path.to_vec()) {
-        return;
-    }
-    let Some(text) = text(trees, tree, path) else { return };
-    for line in text.lines() {
-        let line = line.split('#').next().unwrap_or_default().trim();
-        match line.split_once(char::is_whitespace) {
-            Some(("include", patterns)) => {
-                for pattern in patterns.split_whitespace() {
-                    for path in matching(tree, pattern) {
-                        read_conf(trees, tree, path, dirs, seen);
+fn read_conf(trees: &Trees<'_>, tree: &Tree, dirs: &mut Vec<String>) {
+    let mut seen: BTreeSet<Vec<u8>> = BTreeSet::new();
+    let mut ahead: Vec<Vec<u8>> = vec![b"etc/ld.so.conf".to_vec()];
+    let mut patterns_left = MOST_CONF;
+    while let Some(path) = ahead.pop() {
+        if seen.len() >= MOST_CONF || !seen.insert(path.clone()) {
+            continue;
+        }
+        let Some(text) = text(trees, tree, &path) else { continue };
+        for line in text.lines() {
+            let line = line.split('#').next().unwrap_or_default().trim();
+            match line.split_once(char::is_whitespace) {
+                Some(("include", patterns)) => {
+                    for pattern in patterns.split_whitespace().take(patterns_left) {
+                        patterns_left -= 1;
+                        // The last one is read first.
+                        ahead.extend(
+                            matching(tree, pattern).into_iter().rev().take(MOST_CONF).map(<[u8]>::to_vec),
+                        );
                     }
                 }
+                Some(("hwcap", _)) => {}
+                _ => {
+                    let found = line.split([' ', '\t', ':', ',']).filter(|dir| dir.starts_with('/'));
+                    dirs.extend(found.take(MOST_CONF.saturating_sub(dirs.len())).map(str::to_owned));
+                }
             }
-            Some(("hwcap", _)) => {}
-            _ => dirs.extend(
-                line.split([' ', '\t', ':', ',']).filter(|dir| dir.starts_with('/')).map(str::to_owned),
-            ),
         }
     }
 }

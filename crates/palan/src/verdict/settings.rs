@@ -68,6 +68,19 @@ impl<'a> Settings<'a> {
         self.variable("PATH").unwrap_or(PATH)
     }
 
+    /// Whether `Entrypoint`, `Cmd` or `Healthcheck` name a path.
+    pub(super) fn names(&self, path: &[u8]) -> bool {
+        let health = self.setting("Healthcheck").and_then(|health| health.get("Test")?.as_array());
+        let health = health.into_iter().flatten().filter_map(Value::as_str);
+        let words =
+            self.list("Entrypoint").chain(self.list("Cmd")).chain(health).flat_map(str::split_whitespace);
+        let here = self.directory().unwrap_or("/").trim_matches('/').to_owned();
+        words.into_iter().any(|word| {
+            let full = if word.starts_with('/') { word.to_owned() } else { format!("{here}/{word}") };
+            full.trim_matches('/').replace("/./", "/").as_bytes() == path
+        })
+    }
+
     /// `WorkingDir`.
     pub(super) fn directory(&self) -> Option<&'a str> {
         self.text("WorkingDir")

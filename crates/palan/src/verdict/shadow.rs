@@ -114,8 +114,8 @@ impl<'t> Shadow<'t, '_> {
     fn directory_entry(&mut self, path: &'t [u8]) {
         let Some(own) = self.own(path) else { return };
         let (Some(old), Some(new)) = (self.before(path), self.base(path)) else {
-            // The root is there, whether or not a layer says so.
-            if !path.is_empty() {
+            // The root is there, whether or not a layer says so; and what is alike hides nothing.
+            if !path.is_empty() && !self.base(path).is_some_and(|new| same_metadata(own, new)) {
                 let text =
                     format!("{} is the application's, and the new base has one of its own", shown(path));
                 self.add(Grade::Shadowed, Class::Directory, path, text);

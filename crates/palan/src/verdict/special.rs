@@ -80,7 +80,10 @@ pub(super) fn is_trust_store(path: &[u8]) -> bool {
 pub(super) fn is_trust_bundle(path: &[u8]) -> bool {
     const NAMES: [&[u8]; 5] =
         [b"ca-certificates.crt", b"cacerts", b"cert.pem", b"ca-bundle.crt", b"tls-ca-bundle.pem"];
-    NAMES.contains(&file_name(path))
+    // A `cert.pem` of an application is its own.
+    let is_own = file_name(path) == b"cert.pem"
+        && ![b"etc/ssl/".as_slice(), b"etc/pki/", b"etc/ssl1.1/"].iter().any(|dir| path.starts_with(dir));
+    NAMES.contains(&file_name(path)) && !is_own
 }
 
 fn is_language_tree(path: &[u8]) -> bool {

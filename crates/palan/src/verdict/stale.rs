@@ -24,9 +24,15 @@ pub(super) fn check(trees: &Trees<'_>, delta: &Differences<'_>, report: &mut Col
             && change.path != path
         {
             let now = if change.new.is_some() { "changed" } else { "no longer has" };
-            let text =
-                format!("{} is a copy of {}, which the new base {now}", shown(path), shown(change.path));
-            let mut finding = Finding::new(Grade::Shadowed, Class::StaleCopy, path, text);
+            let text = format!(
+                "{} has the content of {}, which the new base {now}",
+                shown(path),
+                shown(change.path)
+            );
+            // Packages are installed more than once: theirs is a copy of the package, not of the base.
+            let is_installed = is_package(path) && is_package(change.path) && trees.facts(node).is_none();
+            let grade = (!is_installed).then_some(Grade::Shadowed);
+            let mut finding = Finding::new(grade, Class::StaleCopy, path, text);
             finding.old = State::of(change.old);
             finding.new = State::of(change.new);
             finding.own = State::of(Some(node));
@@ -34,6 +40,12 @@ pub(super) fn check(trees: &Trees<'_>, delta: &Differences<'_>, report: &mut Col
         }
     }
     report.gate_since(mark, GateName::StaleCopies, "no own file is a copy of one that the new base changed");
+}
+
+/// Whether a path is in a tree of packages that are installed as they come.
+fn is_package(path: &[u8]) -> bool {
+    let trees: [&[u8]; 3] = [b"node_modules", b"site-packages", b"dist-packages"];
+    path.split(|byte| *byte == b'/').any(|part| trees.contains(&part))
 }
 
 /// Whether a file's content is not known.

@@ -24,6 +24,7 @@ use super::{
     special::{file_name, is_library},
     trees::{Delta, Differences, Trees, is_own},
 };
+pub(crate) use shell::runs_nothing;
 use shell::{Command, Role, Step};
 
 /// Programs whose output is made of what they are given, whatever their version.

@@ -116,6 +116,11 @@ pub enum Note {
     Buildpacks,
     /// The new base's build triggers are not those of the old base.
     OnBuild,
+    /// Build steps of the image ran with this setting of the old base, which the new base has otherwise.
+    BuiltWith {
+        /// `User`, `WorkingDir` or `Shell`.
+        field: String,
+    },
     /// A value of the image contains a value of the old base that has changed.
     Baked {
         /// The image's field.
@@ -228,6 +233,10 @@ impl fmt::Display for Note {
             ),
             Self::OnBuild => f.write_str(
                 "the ONBUILD triggers of the new base are not the old base's: a rebuild would run them, a rebase does not",
+            ),
+            Self::BuiltWith { field } => write!(
+                f,
+                "the image's build steps ran with the old base's {field}, a rebuild runs them with the new base's"
             ),
             Self::Baked { field, variable, old, new } => {
                 let [old, new] = [Some(old), new.as_ref()].map(|v| v.cloned().map(Value::from));

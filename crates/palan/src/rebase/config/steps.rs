@@ -4,11 +4,17 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use crate::verdict::runs_nothing;
+
 /// Which instructions an image's own part of the history has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Steps {
     pub(super) entrypoint: bool,
     pub(super) command: bool,
+    /// Whether there are commands, whose result may depend on who runs them, where and how.
+    pub(super) ran: bool,
+    /// Whether something was copied to where the working directory was.
+    pub(super) copied_here: bool,
     /// The fields that they set: `User`, `Env PATH`, `Labels a.b`.
     fields: BTreeSet<String>,
 }
@@ -27,7 +33,13 @@ impl Steps {
         let own: Vec<(&str, &str)> = app[old.len()..].iter().filter_map(instruction).collect();
         let has = |wanted: &str| own.iter().any(|(instruction, _)| *instruction == wanted);
         let fields = own.iter().flat_map(|(instruction, rest)| fields(instruction, rest)).collect();
-        Self { entrypoint: has("ENTRYPOINT"), command: has("CMD"), fields }
+        let ran = own.iter().any(|(instruction, _)| !runs_nothing(instruction));
+        let is_here = |(instruction, rest): &(&str, &str)| {
+            let target = rest.split_whitespace().last().unwrap_or("/").trim_matches(['"', ']']);
+            matches!(*instruction, "COPY" | "ADD") && !target.starts_with('/')
+        };
+        let copied_here = own.iter().any(is_here);
+        Self { entrypoint: has("ENTRYPOINT"), command: has("CMD"), ran, copied_here, fields }
     }
 
     /// Whether an instruction set a field.
@@ -42,6 +54,8 @@ fn fields(instruction: &str, rest: &str) -> Vec<String> {
     match instruction {
         "ENV" => keys(rest).into_iter().map(|key| format!("Env {key}")).collect(),
         "LABEL" => keys(rest).into_iter().map(|key| format!("Labels {key}")).collect(),
+        "EXPOSE" => members(rest).into_iter().map(|port| format!("ExposedPorts {port}")).collect(),
+        "VOLUME" => members(rest).into_iter().map(|path| format!("Volumes {path}")).collect(),
         "USER" => one("User"),
         "WORKDIR" => one("WorkingDir"),
         "STOPSIGNAL" => one("StopSignal"),
@@ -49,6 +63,17 @@ fn fields(instruction: &str, rest: &str) -> Vec<String> {
         "SHELL" => one("Shell"),
         _ => Vec::new(),
     }
+}
+
+/// The members of `80 53/udp`, `map[80/tcp:{}]`, `["/a", "/b"]` or `[/a /b]`; a port without protocol is tcp's too.
+fn members(text: &str) -> Vec<String> {
+    let words = text.trim_start_matches("map").split(|c: char| c.is_whitespace() || "[]{}\",".contains(c));
+    let words = words.map(|word| word.trim_end_matches(':')).filter(|word| !word.is_empty());
+    let spellings = |word: &str| match word.bytes().all(|b| b.is_ascii_digit()) {
+        true => vec![word.to_owned(), format!("{word}/tcp")],
+        false => vec![word.to_owned()],
+    };
+    words.flat_map(spellings).collect()
 }
 
 /// The keys of `a=1 "b"='x y'`, or of `a 1`.
@@ -101,6 +126,8 @@ mod tests {
             "LABEL \"org.x\"='1' y=2 # buildkit",
             "WORKDIR /srv",
             "HEALTHCHECK NONE",
+            "EXPOSE map[80/tcp:{}]",
+            "VOLUME [/data]",
             "CMD [\"a\"]",
             "RUN ENV F=1",
         ];
@@ -109,7 +136,17 @@ mod tests {
         let fields: Vec<&str> = steps.fields.iter().map(String::as_str).collect();
         assert_eq!(
             fields,
-            ["Env B", "Env C", "Env E", "Healthcheck", "Labels org.x", "Labels y", "WorkingDir"]
+            [
+                "Env B",
+                "Env C",
+                "Env E",
+                "ExposedPorts 80/tcp",
+                "Healthcheck",
+                "Labels org.x",
+                "Labels y",
+                "Volumes /data",
+                "WorkingDir"
+            ]
         );
         assert!(steps.command && !steps.entrypoint && steps.set("Env E") && !steps.set("User"));
     }

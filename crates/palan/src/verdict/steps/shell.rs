@@ -61,6 +61,11 @@ const METADATA: [&str; 17] = [
     "WORKDIR",
 ];
 
+/// Whether an instruction, by its name, runs nothing.
+pub(crate) fn runs_nothing(instruction: &str) -> bool {
+    instruction.is_empty() || METADATA.contains(&instruction)
+}
+
 /// Words in front of a command that are not the command.
 const LEADING: [&str; 18] = [
     "!", "command", "do", "elif", "else", "env", "exec", "fi", "done", "esac", "if", "nohup", "sudo", "then",
@@ -97,7 +102,7 @@ pub(super) fn read(created_by: &str) -> Step {
     if first == "WORKDIR" {
         return Step::WorkDir(rest.trim().to_owned());
     }
-    if is_instruction || METADATA.contains(&first) || text.is_empty() {
+    if is_instruction || runs_nothing(first) {
         return Step::Other;
     }
     let text = text.strip_prefix("RUN ").unwrap_or(text);

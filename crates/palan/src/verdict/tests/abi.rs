@@ -306,7 +306,7 @@ fn musl_has_its_own_search_path() {
             old: base(&[], Some("lib/libz.so.1")),
             new: only(&glibc(&[])),
             own: only(&[program("app/x").interpreter("/lib/ld-musl-x86_64.so.1")]),
-            graded: &["broken interpreter app/x"],
+            graded: &["broken interpreter app/x", "broken distribution "],
             texts: &[
                 "/app/x needs the loader /lib/ld-musl-x86_64.so.1, which is missing",
                 "the new base has another C library: glibc after musl",
@@ -349,7 +349,7 @@ fn static_programs_are_named() {
 
 #[test]
 fn scripts_need_what_runs_them() {
-    let script = |line: &str| layer(&[&format!("@755 app/run=#!{line}\n")]);
+    let script = |line: &str| layer(&[&format!("@755 usr/bin/run=#!{line}\n")]);
     let case = |name, old: &[&str], new: &[&str], line: &str, graded| Case {
         name,
         old: layer(old),
@@ -358,7 +358,7 @@ fn scripts_need_what_runs_them() {
         graded,
         texts: &[],
     };
-    let broken: &[&str] = &["broken script app/run"];
+    let broken: &[&str] = &["broken script usr/bin/run"];
     run(&[
         case("gone", &["bin/bash=1"], &["bin/sh=1"], "/bin/bash -e", broken),
         case("there through a link", &["bin/bash=1"], &["bin->usr/bin", "usr/bin/bash=1"], "/bin/bash", &[]),
@@ -494,4 +494,21 @@ fn architectures_are_compared() {
         };
         assert_eq!(assess(&input).unwrap().grade, grade);
     }
+}
+
+#[test]
+fn scripts_that_nobody_runs_break_nothing() {
+    let script = layer(&["@755 srv/node_modules/x/test.sh=#!/bin/bash\n"]);
+    let assessment = judge(&[layer(&["bin/bash=1"])], &[layer(&["bin/sh=1"])], &[script]);
+    assert_eq!(graded(&assessment), ["shadowed script srv/node_modules/x/test.sh"]);
+}
+
+#[test]
+fn loader_configurations_that_include_each_other_end() {
+    let file = |n: usize| format!("etc/ld.so.conf.d/{n}.conf=include /etc/ld.so.conf.d/*.conf\n/opt/{n}\n");
+    let files: Vec<String> = (0..2000).map(file).collect();
+    let mut entries: Vec<&str> = files.iter().map(String::as_str).collect();
+    entries.push("etc/ld.so.conf=include ld.so.conf.d/*.conf\n");
+    let base = layer(&entries);
+    assert_eq!(judge(&[base.clone()], &[base], &[layer(&["app/x=1"])]).grade, Grade::Clean);
 }
