@@ -98,6 +98,7 @@ fn a_dry_run_says_what_would_be_done() {
       old base: [HOST]/base:old (sha256:…)
       new base: [HOST]/base:new (sha256:…)
       manifest: sha256:… becomes sha256:…
+      content:  45 B in 3 files become 45 B in 3
       - not assessed: packages: the bases have no package database that could be read
       - not assessed: accounts: there is no etc/passwd
       - note: the new base is of another distribution: new after old
@@ -107,6 +108,7 @@ fn a_dry_run_says_what_would_be_done() {
       old base: [HOST]/base:old (sha256:…)
       new base: [HOST]/base:new (sha256:…)
       manifest: sha256:… becomes sha256:…
+      content:  45 B in 3 files become 45 B in 3
       - not assessed: packages: the bases have no package database that could be read
       - not assessed: accounts: there is no etc/passwd
       - note: the new base is of another distribution: new after old
@@ -281,6 +283,7 @@ fn the_verdict_is_explained() {
       old base: [HOST]/base:old (sha256:…)
       new base: [HOST]/base:new (sha256:…)
       manifest: sha256:… becomes sha256:…
+      content:  19 B in 2 files become 19 B in 2
       - shadowed: /usr/lib/runtime is the application's, and the new base changed its own
       - not assessed: packages: the bases have no package database that could be read
       - not assessed: accounts: there is no etc/passwd
@@ -422,6 +425,7 @@ fn the_cut_may_be_anywhere() {
       new base: [HOST]/base:new (sha256:…)
       manifest: sha256:… becomes sha256:…
       config:   the old base's config is not known, so nothing tells what the image inherited: its config is kept
+      content:  36 B in 3 files become 36 B in 3
       - not assessed: packages: the bases have no package database that could be read
       - not assessed: accounts: there is no etc/passwd
       - note: the config starts "/bin/sh", which the result does not have

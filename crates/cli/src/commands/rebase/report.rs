@@ -5,6 +5,7 @@ use palan::rebase::{BaseReport, FindingKind, PlatformReport, Report};
 use crate::{
     commands::verdict::{self, on_platform, warning},
     session::Session,
+    ui::text,
 };
 
 /// Says on stderr what somebody should know who only wanted it done.
@@ -72,6 +73,9 @@ fn of_platform(platform: &PlatformReport, everything: bool) -> String {
         out.push_str(&format!("  config:   {line}\n"));
     }
     if let Some(assessment) = &platform.assessment {
+        let (old, new) = (assessment.sizes.old, assessment.sizes.new);
+        let (was, is) = (text::size(old.bytes), text::size(new.bytes));
+        out.push_str(&format!("  content:  {was} in {} files become {is} in {}\n", old.files, new.files));
         out.push_str(&verdict::describe(assessment, everything));
     }
     out

@@ -229,7 +229,8 @@ impl fmt::Display for Note {
                 write!(f, "the config is kept as it was, a rebuild would change {}", fields.join(", "))
             }
             Self::Buildpacks => f.write_str(
-                "the image was made by buildpacks: Env, User, WorkingDir, Entrypoint and Cmd stay as they are",
+                "the image was made by buildpacks: Env, User, WorkingDir, Entrypoint and Cmd stay as they are, and its \
+                 lifecycle label still names the old run image",
             ),
             Self::OnBuild => f.write_str(
                 "the ONBUILD triggers of the new base are not the old base's: a rebuild would run them, a rebase does not",
