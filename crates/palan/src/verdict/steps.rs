@@ -246,7 +246,7 @@ impl Reader<'_, '_> {
         }
         let now = self.find(&self.trees.result, program);
         let moved = now.as_ref().is_some_and(|(now, _)| now != path);
-        let changed = moved || self.delta.get(path).is_some_and(|change| is_content(&change));
+        let changed = moved || self.delta.get(path).is_some_and(|change| is_content(change));
         let what = match (now.is_none(), changed && !plain) {
             (true, _) => "no longer has",
             (false, true) => "changed",
@@ -276,7 +276,7 @@ impl Reader<'_, '_> {
             elf.needed.iter().filter(|name| !COMMON_LIBRARIES.iter().any(|common| name.starts_with(common)));
         let paths = own.filter_map(|name| self.libraries.0.get(name.as_bytes())).flatten();
         let led = paths.filter_map(|path| resolve(&self.trees.old, path)).map(|(path, _)| path);
-        led.into_iter().find(|path| self.delta.get(path).is_some_and(|change| is_content(&change)))
+        led.into_iter().find(|path| self.delta.get(path).is_some_and(|change| is_content(change)))
     }
 
     /// A path that a command names.

@@ -510,5 +510,8 @@ fn loader_configurations_that_include_each_other_end() {
     let mut entries: Vec<&str> = files.iter().map(String::as_str).collect();
     entries.push("etc/ld.so.conf=include ld.so.conf.d/*.conf\n");
     let base = layer(&entries);
-    assert_eq!(judge(&[base.clone()], &[base], &[layer(&["app/x=1"])]).grade, Grade::Clean);
+    assert_eq!(
+        judge(std::slice::from_ref(&base), std::slice::from_ref(&base), &[layer(&["app/x=1"])]).grade,
+        Grade::Clean
+    );
 }
