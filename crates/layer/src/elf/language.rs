@@ -55,8 +55,7 @@ impl Scan {
     /// `start` is where `bytes` are in the file.
     fn search(&mut self, bytes: &[u8], start: u64) {
         let aligned = |at: &usize| (start + *at as u64).is_multiple_of(16);
-        // Programs that look for the mark contain it as well, and something else behind it.
-        let header = |at: &usize| matches!(bytes.get(at + GO.len()..at + GO.len() + 2), Some([4 | 8, 0..=3]));
+        let header = |at: &usize| is_header(&bytes[*at..]);
         let go = memmem::find_iter(bytes, GO)
             .filter(aligned)
             .filter(header)
@@ -70,6 +69,15 @@ impl Scan {
         let rust = comment.max().or_else(|| paths.next().map(|_| None)).map(Found::Rust);
         self.found = self.found.take().max(rust);
     }
+}
+
+/// Whether what follows the mark is what Go's linker writes: the size of a pointer, flags and, where the version is
+/// inline, nothing up to the end of the header. Programs that look for the mark contain it as well.
+fn is_header(mark: &[u8]) -> bool {
+    let rest = &mark[GO.len()..];
+    let inline = rest.get(1).is_some_and(|flags| flags & 2 != 0);
+    let padding = rest.iter().skip(2).take(16);
+    matches!(rest, [4 | 8, 0..=3, ..]) && (!inline || padding.len() == 16 && padding.clone().all(|b| *b == 0))
 }
 
 /// The text after the header's 32 bytes, where the flags say that it is there.
