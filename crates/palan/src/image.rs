@@ -63,6 +63,16 @@ impl Image {
     pub fn platform(&self) -> Platform {
         self.config_view.platform()
     }
+
+    /// For which platform an index's entry lists the image: what the entry states counts, and the config fills in the
+    /// version of the operating system.
+    pub(crate) fn platform_in(&self, entry: &Descriptor) -> Platform {
+        let own = self.platform();
+        match entry.platform.clone() {
+            Some(stated) => Platform { os_version: stated.os_version.or(own.os_version), ..stated },
+            None => own,
+        }
+    }
 }
 
 /// Reads a config: bounded, verified, as a document with the media type of its descriptor.

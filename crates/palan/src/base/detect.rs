@@ -93,6 +93,11 @@ impl<'a> Detector<'a> {
         })
     }
 
+    /// The images that were read, for who reads bases beside it.
+    pub(crate) fn images(&self) -> Images {
+        self.images.clone()
+    }
+
     /// All tags of a reference's repository.
     pub(super) async fn all_tags(&self, reference: &Reference) -> Result<Arc<Vec<String>>, Error> {
         let read =
@@ -101,7 +106,7 @@ impl<'a> Detector<'a> {
     }
 
     /// What a name or a digest in a repository stands for.
-    pub(super) async fn base(&self, reference: &Reference) -> Result<Arc<Base>, Error> {
+    pub(crate) async fn base(&self, reference: &Reference) -> Result<Arc<Base>, Error> {
         let read = || async {
             let opened = self.places.source(&Location::Registry(reference.clone()))?;
             Base::read(&opened, Some(reference.clone()), self.images.clone()).await

@@ -171,11 +171,7 @@ async fn of_entry(
         return Ok(Vec::new());
     }
     let image = Arc::new(Image::load(source, document).await?);
-    let own = image.platform();
-    let platform = match entry.platform.clone() {
-        Some(stated) => Platform { os_version: stated.os_version.or(own.os_version), ..stated },
-        None => own,
-    };
+    let platform = image.platform_in(entry);
     if !wanted(&platform) {
         return Ok(Vec::new());
     }

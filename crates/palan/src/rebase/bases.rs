@@ -4,77 +4,43 @@ use std::sync::Arc;
 
 use palan_core::{Digest, Reference, Selector};
 
-use super::{
-    OldBase, Request,
-    base::{Base, Images},
-    boundary,
-    hints::Hints,
-    old::Old,
-    tree::Node,
-};
+use super::{OldBase, Request, base::Base, boundary, hints::Hints, old::Old, tree::Node};
 use crate::{
     Error,
     base::{Detector, Evidence, Found, PlatformBase},
-    image::Image,
     once::Once,
     place::{Location, Places, Source},
-    select::LayerSelector,
 };
 
 /// The bases of a rebase. Every reference is resolved once, however many images need it.
 pub(super) struct Bases<'a> {
-    places: &'a Places,
+    /// What is to be replaced; read, where it is an image.
+    wanted: &'a OldBase,
     old: Option<Arc<Base>>,
     new: Option<Arc<Base>>,
-    images: Images,
-    read: Once<Reference, Base>,
-    /// Which layers are replaced, where that is not for the bases to say.
-    cut: Option<Cut>,
     detector: Detector<'a>,
     detected: Once<Digest, PlatformBase>,
-}
-
-/// Layers that were named, instead of a base.
-#[derive(Clone)]
-enum Cut {
-    Boundary(LayerSelector),
-    Layers(LayerSelector),
 }
 
 impl<'a> Bases<'a> {
     /// Reads the bases that were given.
     pub(super) async fn given(places: &'a Places, request: &'a Request) -> Result<Self, Error> {
-        let images = Images::default();
-        let (old, cut) = match &request.old_base {
-            OldBase::Find => (None, None),
-            OldBase::Image(location) => (Some(location), None),
-            OldBase::Boundary(selector) => (None, Some(Cut::Boundary(selector.clone()))),
-            OldBase::Layers(selector) => (None, Some(Cut::Layers(selector.clone()))),
+        let detector = Detector::new(places, request.knowledge.bases.as_deref());
+        let old = match &request.old_base {
+            OldBase::Image(location) => Some(location),
+            _ => None,
         };
         let new = request.new_base.as_ref();
-        let (old, new) = tokio::try_join!(given(places, old, &images), given(places, new, &images))?;
-        let detector = Detector::new(places, request.knowledge.bases.as_deref());
-        Ok(Self { cut, detector, ..Self::of_read(places, old, new, images) })
+        let (old, new) = tokio::try_join!(given(places, old, &detector), given(places, new, &detector))?;
+        Ok(Self { wanted: &request.old_base, old, new, detector, detected: Once::default() })
     }
 
     /// Bases that have been read.
-    pub(super) fn of_read(
-        places: &'a Places,
-        old: Option<Arc<Base>>,
-        new: Option<Arc<Base>>,
-        images: Images,
-    ) -> Self {
+    #[cfg(test)]
+    pub(super) fn of_read(places: &'a Places, old: Arc<Base>, new: Arc<Base>) -> Self {
+        let (old, new) = (Some(old), Some(new));
         let detector = Detector::new(places, None);
-        Self {
-            places,
-            old,
-            new,
-            images,
-            read: Once::default(),
-            cut: None,
-            detector,
-            detected: Once::default(),
-        }
+        Self { wanted: &OldBase::Find, old, new, detector, detected: Once::default() }
     }
 
     /// The new base of an image.
@@ -85,13 +51,13 @@ impl<'a> Bases<'a> {
             return Ok(Arc::clone(new));
         }
         if let Some(reference) = node.hints.reference().filter(|_| !node.only_labels) {
-            return self.read(&movable(&node.image.name, &reference)?).await;
+            return self.detector.base(&movable(&node.image.name, &reference)?).await;
         }
         let detected = self.detect(source, node).await?;
         let name =
             detected.base.as_ref().and_then(|base| base.name.as_ref()).filter(|name| name.tag().is_some());
         match name.cloned().or_else(|| node.hints.reference()) {
-            Some(name) => self.read(&movable(&node.image.name, &name)?).await,
+            Some(name) => self.detector.base(&movable(&node.image.name, &name)?).await,
             None => Err(unknown(&node.image.name, "new", unnamed(&node.hints))),
         }
     }
@@ -103,8 +69,17 @@ impl<'a> Bases<'a> {
         node: &Node,
         new: &Arc<Base>,
     ) -> Result<Old, Error> {
-        if let Some(cut) = &self.cut {
-            return cut.of(&node.image);
+        match self.wanted {
+            OldBase::Boundary(selector) => {
+                let layers = selector.resolve(&node.image)?;
+                return Ok(Old::cut(&node.image, 0, layers.end, format!("the boundary given: {selector}")));
+            }
+            OldBase::Layers(selector) => {
+                let layers = selector.resolve(&node.image)?;
+                let evidence = format!("the layers given: {selector}");
+                return Ok(Old::cut(&node.image, layers.start, layers.end, evidence));
+            }
+            OldBase::Find | OldBase::Image(_) => {}
         }
         if let Some(old) = &self.old {
             return of_base(old, node, "given").await;
@@ -162,7 +137,7 @@ impl<'a> Bases<'a> {
         repositories.dedup();
         let mut first = None;
         for repository in &repositories {
-            match self.read(&repository.with_digest(digest)).await {
+            match self.detector.base(&repository.with_digest(digest)).await {
                 Err(e) if e.is_not_found() => {}
                 // It may be in another one.
                 Err(e) => first = first.or(Some(e)),
@@ -173,29 +148,6 @@ impl<'a> Bases<'a> {
             return Err(first);
         }
         Err(unknown(image, "old", gone(digest, &repositories)))
-    }
-
-    async fn read(&self, reference: &Reference) -> Result<Arc<Base>, Error> {
-        let read = || async {
-            let opened = self.places.source(&Location::Registry(reference.clone()))?;
-            Base::read(&opened, Some(reference.clone()), self.images.clone()).await
-        };
-        self.read.get(reference.clone(), read).await
-    }
-}
-
-impl Cut {
-    fn of(&self, image: &Image) -> Result<Old, Error> {
-        Ok(match self {
-            Self::Boundary(selector) => {
-                let layers = selector.resolve(image)?;
-                Old::cut(image, 0, layers.end, format!("the boundary given: {selector}"))
-            }
-            Self::Layers(selector) => {
-                let layers = selector.resolve(image)?;
-                Old::cut(image, layers.start, layers.end, format!("the layers given: {selector}"))
-            }
-        })
     }
 }
 
@@ -211,11 +163,11 @@ fn fits(old: &Old, node: &Node) -> bool {
 async fn given(
     places: &Places,
     location: Option<&Location>,
-    images: &Images,
+    detector: &Detector<'_>,
 ) -> Result<Option<Arc<Base>>, Error> {
     let Some(location) = location else { return Ok(None) };
     let opened = places.source(location)?;
-    let base = Base::read(&opened, location.reference().cloned(), images.clone()).await?;
+    let base = Base::read(&opened, location.reference().cloned(), detector.images()).await?;
     Ok(Some(Arc::new(base)))
 }
 

@@ -165,11 +165,7 @@ impl<'a> Reader<'a> {
         hints: Hints,
         index: &view::Index,
     ) {
-        let own = image.platform();
-        let platform = match entry.platform.clone() {
-            Some(stated) => Platform { os_version: stated.os_version.or(own.os_version), ..stated },
-            None => own,
-        };
+        let platform = image.platform_in(entry);
         if self.is_asked(&platform) {
             let subject = Subject::new(Arc::clone(&image), platform.clone()).entry(entry).index(index);
             let about = |e: &&Descriptor| e.is_attestation() && e.attested_digest() == Some(entry.digest);

@@ -58,7 +58,7 @@ impl Bed {
         let (old, new) = (base(old).await?, base(new).await?);
         let mut request = Request::new("localhost/app".parse().unwrap());
         request.policy.check = Check::None;
-        let bases = Bases::of_read(places, Some(old), Some(new), images.clone());
+        let bases = Bases::of_read(places, old, new);
         let rebased = rebase(Tree::read(&self.opened(app), &[]).await?, &bases, &request).await?;
         rebased.documents.iter().for_each(|document| self.0.add_document(document));
         rebased.configs.iter().for_each(|config| self.0.add_document_blob(config));
