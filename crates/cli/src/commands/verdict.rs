@@ -133,6 +133,18 @@ pub(super) fn describe(assessment: &Assessment, everything: bool) -> String {
     out
 }
 
+/// The text of a plan, with what is worth knowing about it at the end, and without a line break there.
+pub(super) fn with_notes(mut out: String, findings: &[Finding]) -> String {
+    if !findings.is_empty() {
+        out.push('\n');
+    }
+    for finding in findings {
+        out.push_str(&format!("note: {}\n", on_platform(finding)));
+    }
+    out.truncate(out.trim_end().len());
+    out
+}
+
 /// `linux/amd64: what was found`
 pub(super) fn on_platform(finding: &Finding) -> String {
     match &finding.platform {

@@ -40,14 +40,7 @@ pub(super) fn describe(report: &Report, everything: bool) -> String {
     for platform in &report.platforms {
         out.push_str(&of_platform(platform, everything));
     }
-    if !report.findings.is_empty() {
-        out.push('\n');
-    }
-    for finding in &report.findings {
-        out.push_str(&format!("note: {}\n", on_platform(finding)));
-    }
-    out.truncate(out.trim_end().len());
-    out
+    verdict::with_notes(out, &report.findings)
 }
 
 fn of_platform(platform: &PlatformReport, everything: bool) -> String {
