@@ -11,6 +11,10 @@ check:
 test *words='--workspace':
     cargo test {{words}}
 
+# property tests with other cases than the last time, N times over: `just explore 100 -p palan --lib properties`
+explore n *words:
+    for i in $(seq {{n}}); do cargo test --quiet {{words}} || exit 1; done
+
 # format, and fix what clippy can fix
 fix:
     cargo fmt --all

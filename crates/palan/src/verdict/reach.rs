@@ -1,16 +1,22 @@
 //! What build steps reach beyond the paths that they leave in layers: links that they follow, directories that they go
 //! through as a whole, files from which they make others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::LazyCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
-use palan_layer::tree::{Node, NodeKind};
+use palan_layer::{
+    listing::Change,
+    tree::{Inode, Node, NodeKind, Tree},
+};
 
 use super::{
     Class, Collector, Finding, GateName, Grade,
     footprint::parent,
     resolve::{destination, resolve},
     shown, special,
-    trees::{Differences, Trees, is_own, range_below, same, same_metadata},
+    trees::{Differences, Trees, is_own, range_below, same_metadata},
 };
 
 /// Adds findings and the gate.
@@ -30,16 +36,45 @@ fn moved_links(trees: &Trees<'_>, delta: &Differences<'_>, report: &mut Collecto
     if links().next().is_none() {
         return;
     }
-    let mut led: BTreeSet<(&[u8], Vec<u8>)> = BTreeSet::new();
+    // Link, where it led, and what was reached there: that, or what further links in it lead to.
+    let mut led: BTreeSet<(&[u8], Vec<u8>, Vec<u8>)> = BTreeSet::new();
     trees.at_each_stage(|tree| {
-        led.extend(links().filter_map(|change| Some((change.path, destination(tree, change.path)?))));
+        let further = LazyCell::new(|| all_links(tree));
+        for change in links() {
+            let Some(was) = destination(tree, change.path) else { continue };
+            if tree.get(&was).is_some_and(Node::is_dir) {
+                let reached = beyond(&was, &further).into_iter();
+                led.extend(reached.map(|place| (change.path, was.clone(), place)));
+            }
+            led.insert((change.path, was.clone(), was));
+        }
     });
-    for (path, was) in led {
+    for (path, was, place) in led {
         let is = trees.new.get(path).and_then(|_| destination(&trees.new, path));
-        if Some(&was) != is.as_ref() && trees.footprint.touches(&was) {
-            moved_link(path, &was, is, report);
+        if Some(&was) != is.as_ref() && trees.footprint.touches(&place) {
+            moved_link(path, &place, is, report);
         }
     }
+}
+
+/// Every symbolic link and where it leads, in byte order of paths.
+fn all_links(tree: &Tree) -> Vec<(&[u8], Vec<u8>)> {
+    let links = tree.iter().filter(|(_, node)| matches!(node.kind, NodeKind::Symlink(_)));
+    links.filter_map(|(path, _)| Some((path, destination(tree, path)?))).collect()
+}
+
+/// What links in a directory lead to, and links in that.
+fn beyond(dir: &[u8], links: &[(&[u8], Vec<u8>)]) -> BTreeSet<Vec<u8>> {
+    let (mut found, mut ahead) = (BTreeSet::new(), vec![dir]);
+    while let Some(dir) = ahead.pop() {
+        let below = range_below(dir, |probe| links.partition_point(|(path, _)| *path < probe));
+        for (_, place) in &links[below] {
+            if found.insert(place.clone()) {
+                ahead.push(place);
+            }
+        }
+    }
+    found
 }
 
 fn moved_link(path: &[u8], was: &[u8], is: Option<Vec<u8>>, report: &mut Collector) {
@@ -108,7 +143,7 @@ fn derived(trees: &Trees<'_>, delta: &Differences<'_>, report: &mut Collector) {
     }
 }
 
-/// How a step changed the metadata of a base file.
+/// How a step changed the metadata of a file that it left as it was otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Step {
     uid: Option<u64>,
@@ -119,7 +154,7 @@ struct Step {
 
 impl Step {
     /// `None`: nothing was changed.
-    fn of(old: &Node, own: &Node) -> Option<Self> {
+    fn of(old: &Inode, own: &Inode) -> Option<Self> {
         let changed = |old, own| (old != own).then_some(own);
         let step = Self {
             uid: changed(old.uid, own.uid),
@@ -173,8 +208,7 @@ impl<'t> Sweep<'t> {
     fn check(self, report: &mut Collector) {
         let mut found: BTreeMap<&[u8], BTreeSet<&[u8]>> = BTreeMap::new();
         let mut visited = BTreeSet::new();
-        for path in self.trees.footprint.puts.keys().copied() {
-            let Some((step, is_dir)) = self.step(path) else { continue };
+        for (path, step, is_dir) in self.steps() {
             let mut dir = if is_dir { path } else { parent(path).unwrap_or_default() };
             if !is_dir && visited.insert((dir, step, false)) {
                 let beside = |new: &&[u8]| parent(new).unwrap_or_default() == dir;
@@ -210,28 +244,35 @@ impl<'t> Sweep<'t> {
         }
     }
 
-    /// What was done to a base file that both bases have alike, where only its metadata was changed.
-    fn step(&self, path: &[u8]) -> Option<(Step, bool)> {
-        let (old, new) = (self.trees.old.get(path)?, self.trees.new.get(path)?);
-        let own = self.trees.app.get(path).filter(|node| is_own(node))?;
-        let same_content = match (&old.kind, &own.kind) {
-            (NodeKind::Dir { .. }, NodeKind::Dir { .. }) => true,
-            (old, own) => old == own,
-        };
-        if !same_content || (!same(old, new) && !old.is_dir()) {
-            return None;
-        }
-        Some((Step::of(old, own)?, old.is_dir()))
+    /// The steps that changed only metadata, of base files that both bases have alike or of own files, and where.
+    fn steps(&self) -> BTreeSet<(&'t [u8], Step, bool)> {
+        let mut steps = BTreeSet::new();
+        self.trees.before_each_layer(|tree, layer| {
+            for (path, change) in &layer.changes {
+                let (Change::Put(own), Some(before)) = (change, tree.get(path)) else { continue };
+                let same_content = match (&before.kind, &own.kind) {
+                    (NodeKind::Dir { .. }, NodeKind::Dir { .. }) => true,
+                    (before, own) => before == own && self.delta.get(path).is_none(),
+                };
+                let step = same_content.then(|| Step::of(before, own)).flatten();
+                steps.extend(step.map(|step| (&**path, step, before.is_dir())));
+            }
+        });
+        steps
     }
 
-    /// What the step left alone below a directory of the old base, and would change below that of the new one.
+    /// What the step left alone in the old base, a directory or below it, and would change in the new one.
     fn missed(&self, dir: &[u8], step: Step) -> Vec<&'t [u8]> {
+        // A directory that the application makes later is there already on the new base, when the step comes to it.
+        let made_later =
+            |change: &super::trees::Delta<'t>| change.old.is_none() && change.new.is_some_and(Node::is_dir);
         let is_missed = |change: &&super::trees::Delta<'t>| {
             change.old.is_none_or(|old| step.may_have_passed(old))
                 && change.new.is_some_and(|new| step.would_change(new))
-                && !self.trees.footprint.has(change.path)
+                && (!self.trees.footprint.has(change.path) || made_later(change))
         };
-        self.delta.below(dir).iter().filter(is_missed).map(|change| change.path).collect()
+        let itself = self.delta.get(dir).into_iter();
+        itself.chain(self.delta.below(dir)).filter(is_missed).map(|change| change.path).collect()
     }
 
     /// Whether the step may have been applied to all that the old base has below a directory.

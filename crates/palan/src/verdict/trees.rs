@@ -115,14 +115,19 @@ impl<'a> Trees<'a> {
 
     /// Calls with what the build found before each own layer, and with what it left.
     pub(super) fn at_each_stage(&self, mut call: impl FnMut(&Tree)) {
-        call(&self.old);
-        let Some((_, earlier)) = self.own.split_last() else { return };
+        self.before_each_layer(|tree, _| call(tree));
+        call(&self.app);
+    }
+
+    /// Calls with what the build found before each own layer, and with that layer.
+    pub(super) fn before_each_layer(&self, mut call: impl FnMut(&Tree, &'a Listing)) {
+        let Some((last, earlier)) = self.own.split_last() else { return };
         let mut tree = self.old.clone();
         for (number, layer) in earlier.iter().enumerate() {
+            call(&tree, layer);
             apply_what_fits(&mut tree, OWN + number, layer, &mut Lost::new());
-            call(&tree);
         }
-        call(&self.app);
+        call(&tree, last);
     }
 
     /// What was learned of a file's content.
@@ -208,9 +213,9 @@ pub(super) fn same(a: &Node, b: &Node) -> bool {
 }
 
 /// Whether mode, owner and attributes are alike. The mode of a symbolic link means nothing.
-pub(super) fn same_metadata(a: &Node, b: &Node) -> bool {
+pub(super) fn same_metadata(a: &Inode, b: &Inode) -> bool {
     let mode = a.mode == b.mode || matches!(a.kind, NodeKind::Symlink(_));
-    let attributes = |node: &Node| {
+    let attributes = |node: &Inode| {
         let mut attributes = node.xattrs.clone();
         // What overlay file systems note for themselves leaks into layers of builders that run without root.
         attributes.retain(|(name, _)| {
