@@ -8,16 +8,17 @@ use std::{
 };
 
 use async_trait::async_trait;
-use palan_core::{Compression, Digest, Document, Family, MediaType, Platform, PlatformPattern, annotation};
+use palan_core::{Compression, Document, Family, MediaType, Platform, PlatformPattern, annotation};
 use palan_layer::{Packing, pack_layer};
 use serde_json::{Map, Value, json};
 
 use crate::{
     Error,
-    copy::{self, Options, Summary},
-    grow::{self, Grown, Layers, Top},
+    copy::Options,
+    grow::{self, Grow, Layers, Top},
     image::Image,
-    place::{Layout, Location, Overlay, Places, PutAs, Source},
+    place::{Layout, Location, Places},
+    rewrite::{self, Attestations, Content, Outcome, Plan, Rewritten, Subject, rewrite},
 };
 
 /// What to append, and to what.
@@ -36,6 +37,8 @@ pub struct Request {
     pub compression: Compression,
     /// Whether to write the base hints.
     pub base_annotations: bool,
+    /// What becomes of a base index's entries about the images that are appended to.
+    pub attestations: Attestations,
 }
 
 /// A layer to append: a tar, plain or compressed.
@@ -54,15 +57,6 @@ pub enum LayerContent {
     Stream(Box<dyn Read + Send>),
 }
 
-/// What was done.
-#[derive(Clone, Copy, Debug, serde::Serialize)]
-pub struct Outcome {
-    /// Digest of the result.
-    pub digest: Digest,
-    /// What moved.
-    pub summary: Summary,
-}
-
 /// A layer, packed.
 #[derive(Clone)]
 struct Packed {
@@ -70,45 +64,41 @@ struct Packed {
     packed: palan_layer::Packed,
 }
 
-/// Appends. Layers are read once: packed, hashed both ways and spooled to a temporary file, so that an upload can be
-/// repeated. Every platform of an index (or the chosen ones, inside it) gets the same layers.
-pub async fn append(places: &Places, request: Request, options: &Options) -> Result<Outcome, Error> {
+/// Reads the layers and the base. Layers are read once: packed, hashed both ways and spooled to a temporary file, so that an
+/// upload can be repeated. Every platform of an index (or the chosen ones, inside it) gets the same layers.
+pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
+    let Request { base, layers, target, platforms, compression, attestations, .. } = request;
     let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
     let spool = Arc::new(Layout::create(folder.path())?);
-    let base = match &request.base {
+    let base = match base {
         None => None,
-        Some(location) => {
-            let opened = places.source(location)?;
-            let root = opened.place.document(opened.chosen()?).await?;
-            Some((opened.place, root, location))
-        }
+        Some(image) => Some((rewrite::opened(places, &image).await?, image)),
     };
-    let family = base.as_ref().map_or(Family::Oci, |(_, root, _)| root.family());
-    let mut layers = Vec::new();
-    for layer in request.layers {
-        layers.push(pack(Arc::clone(&spool), layer, family, request.compression).await?);
+    let family = base.as_ref().map_or(Family::Oci, |((_, root), _)| root.family());
+    let mut packed = Vec::new();
+    for layer in layers {
+        packed.push(pack(Arc::clone(&spool), layer, family, compression).await?);
     }
-    let mut work = Work { layers: &layers, hints: None };
-    let (grown, rest): (Grown, Arc<dyn Source>) = match base {
-        None => (work.empty(&request.empty_platform)?, spool.clone()),
-        Some((source, root, location)) => {
+    let mut work = Work { layers: &packed, hints: None };
+    let plan = match base {
+        None => Plan::fresh(target, work.empty(&request.empty_platform)?, spool.clone())?,
+        Some(((opened, root), image)) => {
             work.hints = request
                 .base_annotations
-                .then(|| location.reference().and_then(palan_core::Reference::base_name));
-            (grow::grow(source.as_ref(), root, &request.platforms, &work).await?, source)
+                .then(|| image.reference().and_then(palan_core::Reference::base_name));
+            let (old, source) = (root.digest(), opened.place);
+            let rewritten = rewrite(source.as_ref(), root, &platforms, attestations, &Grow(&work)).await?;
+            let subject = Subject { image, platforms, target: Some(target), attestations };
+            Plan::new(&subject, old, rewritten, source)?
         }
     };
-    grown.notes.iter().for_each(|note| options.observer.note(note.clone()));
-    let mut overlay = Overlay::new(grown.memory(), rest);
-    overlay.route(layers.iter().map(|l| l.packed.digest), spool);
-    let overlay: Arc<dyn Source> = Arc::new(overlay);
-    let root = grown.root;
-    let digest = root.digest();
-    let role = PutAs::at(&request.target, digest)?;
-    let target = places.target(&request.target)?.place;
-    let summary = copy::copy(&overlay, &target, vec![(root, role)], options).await?;
-    target.finish().await?;
-    Ok(Outcome { digest, summary })
+    let digests = packed.iter().map(|layer| layer.packed.digest).collect();
+    Ok(plan.with(Content { digests, source: spool, _folder: Some(folder) }))
+}
+
+/// Appends: [`plan`], then [`rewrite::apply`].
+pub async fn append(places: &Places, request: Request, options: &Options) -> Result<Outcome, Error> {
+    rewrite::apply(places, &plan(places, request).await?, options).await
 }
 
 async fn pack(
@@ -150,7 +140,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// An image of nothing but the layers.
-    fn empty(&self, platform: &Platform) -> Result<Grown, Error> {
+    fn empty(&self, platform: &Platform) -> Result<Rewritten, Error> {
         let mut config = json!({"architecture": platform.architecture, "os": platform.os});
         if let Some(variant) = &platform.variant {
             config["variant"] = json!(variant);
@@ -170,8 +160,13 @@ impl Work<'_> {
             "layers": layers,
         });
         let root = Document::from_value(&manifest, MediaType::OCI_MANIFEST)?;
-        let (documents, configs) = (vec![root.clone()], vec![config]);
-        Ok(Grown { root, documents, configs, images: Vec::new(), notes: Vec::new() })
+        Ok(Rewritten {
+            root,
+            documents: Vec::new(),
+            configs: vec![config],
+            images: Vec::new(),
+            notes: Vec::new(),
+        })
     }
 
     /// Fails where the family has no media type for a layer: an OCI index may list Docker images, and layers are packed

@@ -1,16 +1,13 @@
-//! Layers on top of an image, or of the images of an index: what appending and picking share. Reads, writes nothing.
+//! Layers on top of images: what appending and picking share. Reads, writes nothing.
 
 use async_trait::async_trait;
-use palan_core::{
-    Descriptor, Digest, Document, Family, Kind, MediaType, Platform, PlatformPattern, Role, view,
-};
+use palan_core::{Descriptor, Digest, Family, MediaType, Platform, Role};
 use serde_json::{Map, Value, json};
 
 use crate::{
     Error,
     image::{self, Image},
-    index::{self, Replaced},
-    place::{Memory, Source},
+    rewrite::{Change, New},
 };
 
 /// A layer to put on top.
@@ -32,113 +29,26 @@ pub(crate) trait Layers: Sync {
     fn touch(&self, _image: &Image, _manifest: &mut Map<String, Value>) {}
 }
 
-/// What was made.
-pub(crate) struct Grown {
-    pub(crate) root: Document,
-    pub(crate) documents: Vec<Document>,
-    pub(crate) configs: Vec<Document>,
-    /// The images, by the digests of their old and new manifests.
-    pub(crate) images: Vec<(Digest, Digest)>,
-    /// What was left out of an index.
-    pub(crate) notes: Vec<String>,
-}
+/// Layers, as a change to every image that gets them.
+pub(crate) struct Grow<'a>(pub(crate) &'a dyn Layers);
 
-impl Grown {
-    /// The new documents as a place.
-    pub(crate) fn memory(&self) -> Memory {
-        let memory = Memory::new();
-        self.documents.iter().for_each(|document| memory.add_document(document));
-        self.configs.iter().for_each(|config| memory.add_document_blob(config));
-        memory
-    }
-}
-
-/// Puts layers on a single image or, inside an index, on the images for `platforms`, or on all.
-pub(crate) async fn grow(
-    source: &dyn Source,
-    root: Document,
-    platforms: &[PlatformPattern],
-    layers: &dyn Layers,
-) -> Result<Grown, Error> {
-    let grower = Grower { source, platforms, layers };
-    match root.kind() {
-        Kind::Index => grower.index(root).await,
-        _ => grower.single(root).await,
-    }
-}
-
-struct Grower<'a> {
-    source: &'a dyn Source,
-    platforms: &'a [PlatformPattern],
-    layers: &'a dyn Layers,
-}
-
-impl Grower<'_> {
-    async fn single(&self, manifest: Document) -> Result<Grown, Error> {
-        let image = Image::load(self.source, manifest).await?;
-        let found = image.platform();
-        if !self.is_asked(&found) {
-            return Err(Error::WrongPlatform { image: image.name, wanted: self.wanted(), found });
-        }
-        let (manifest, config) = self.image(&image, &found).await?;
-        let images = vec![(image.manifest.digest(), manifest.digest())];
-        let (documents, configs) = (vec![manifest.clone()], vec![config]);
-        Ok(Grown { root: manifest, documents, configs, images, notes: Vec::new() })
-    }
-
-    async fn index(&self, root: Document) -> Result<Grown, Error> {
-        let index: view::Index = image::parsed(self.source, &root)?;
-        let (mut replaced, mut configs, mut images) = (Replaced::new(), Vec::new(), Vec::new());
-        for (entry, platform) in image::platforms(self.source, &root).await? {
-            if self.is_asked(&platform) && !replaced.contains_key(&entry.digest) {
-                let child = self.source.document(&entry.digest.into()).await?;
-                let (manifest, config) =
-                    self.image(&Image::load(self.source, child).await?, &platform).await?;
-                configs.push(config);
-                images.push((entry.digest, manifest.digest()));
-                replaced.insert(entry.digest, manifest);
-            }
-        }
-        let subjects = index::subjects(self.source, &index).await?;
-        if replaced.is_empty() {
-            let found = index.manifests.into_iter().filter_map(|e| e.platform).collect();
-            let image = format!("{}@{}", self.source.name(), root.digest());
-            return Err(Error::NoPlatform { image, wanted: self.wanted(), found });
-        }
-        let (root, notes) = index::rewrite(&root, &replaced, &subjects, |_, _| {}, |_| index::Orphan::Drop)?;
-        let documents = images.iter().filter_map(|(old, _)| replaced.get(old).cloned());
-        let documents = documents.chain([root.clone()]).collect();
-        Ok(Grown { root, documents, configs, images, notes })
-    }
-
-    fn is_asked(&self, platform: &Platform) -> bool {
-        self.platforms.is_empty() || self.platforms.iter().any(|p| p.matches(platform))
-    }
-
-    fn wanted(&self) -> String {
-        self.platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-    }
-
-    /// The new manifest and config.
-    async fn image(&self, image: &Image, platform: &Platform) -> Result<(Document, Document), Error> {
-        let tops = self.layers.on(image, platform).await?;
+#[async_trait]
+impl Change for Grow<'_> {
+    async fn image(&self, image: &Image, platform: &Platform) -> Result<New, Error> {
+        let tops = self.0.on(image, platform).await?;
         let whole = history_is_whole(image);
         let config = image.config.edit(|json| edit_config(json, &tops, whole))?;
         let config = config.with_media_type(image.config.media_type().clone());
         let manifest = image.manifest.edit(|json| {
-            json["config"]["digest"] = json!(config.digest());
-            json["config"]["size"] = json!(config.size());
-            if let Some(config) = json.get_mut("config").and_then(Value::as_object_mut) {
-                config.shift_remove("data");
-            }
+            image::point_to_config(json, &config);
             let layers = tops.into_iter().map(|top| top.descriptor);
             match json.get_mut("layers").and_then(Value::as_array_mut) {
                 Some(all) => all.extend(layers),
                 None => drop(json.insert("layers".into(), layers.collect())),
             }
-            self.layers.touch(image, json);
+            self.0.touch(image, json);
         })?;
-        Ok((manifest, config))
+        Ok(New { manifest, configs: vec![config] })
     }
 }
 

@@ -22,6 +22,7 @@ mod once;
 pub mod pick;
 pub mod place;
 pub mod rebase;
+pub mod rewrite;
 pub mod select;
 pub mod source;
 pub mod tree;

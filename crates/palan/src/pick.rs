@@ -22,11 +22,12 @@ use self::content::Look;
 use crate::{
     Error,
     copy::{self, Options, Summary},
-    grow::{self, Grown, Layers, Top},
+    grow::{self, Grow, Layers, Top},
     image::Image,
     listings::Listings,
     place::{Location, Overlay, Places, PutAs, Source},
     rebase::{Check, Finding, FindingKind, Refuse, Verdict, base::Base},
+    rewrite::{Attestations, Rewritten, rewrite},
     select::{self, LayerSelector, resolve_all},
     verdict::Assessment,
 };
@@ -78,7 +79,7 @@ pub struct Plan {
     /// Where the picked layers are.
     source: Arc<dyn Source>,
     picked: HashSet<Digest>,
-    grown: Grown,
+    grown: Rewritten,
     target: Location,
     role: PutAs,
     refuse: Refuse,
@@ -191,7 +192,8 @@ pub async fn plan(places: &Places, request: &Request) -> Result<Plan, Error> {
     places.check_target(&request.target)?;
     let old = root.digest();
     let picker = Picker { request, source: &source, found: Mutex::default() };
-    let grown = grow::grow(onto.place.as_ref(), root, &request.platforms, &picker).await?;
+    let grown =
+        rewrite(onto.place.as_ref(), root, &request.platforms, Attestations::Drop, &Grow(&picker)).await?;
     let mut found = picker.found.into_inner().unwrap_or_else(PoisonError::into_inner);
     if request.check == Check::Content {
         let look = Look { onto: onto.place.as_ref(), source: &source, request };
@@ -213,7 +215,7 @@ pub async fn plan(places: &Places, request: &Request) -> Result<Plan, Error> {
     })
 }
 
-fn report(request: &Request, old: Digest, source: &Base, grown: &Grown, found: Found) -> Report {
+fn report(request: &Request, old: Digest, source: &Base, grown: &Rewritten, found: Found) -> Report {
     let Found { mut platforms, mut findings, .. } = found;
     for (platform, (_, new)) in platforms.iter_mut().zip(&grown.images) {
         platform.new_digest = *new;

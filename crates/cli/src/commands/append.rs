@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use palan::{
     append::{self, LayerContent, LayerSource, Request},
     place::{Format, Location},
+    rewrite,
 };
 use palan_core::{Compression, Platform, Reference, Selector};
 
@@ -81,6 +82,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
             Kind::None => Compression::None,
         },
         base_annotations: args.set_base_image_annotations,
+        attestations: rewrite::Attestations::default(),
     };
     if args.base.is_none() && !args.oci_empty_base {
         session.ui.note(format!(

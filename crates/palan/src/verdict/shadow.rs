@@ -219,7 +219,11 @@ impl<'t> Shadow<'t, '_> {
                     format!("the application removes its own {}, and the new base has one", shown(path));
                 self.add(Grade::Shadowed, Class::Removal, path, text);
             }
-            (Some(old), Some(new)) if old.is_dir() != new.is_dir() => {
+            (Some(old), Some(new))
+                if old.is_dir() != new.is_dir()
+                    // It was changed before it was removed: through a link, something else would have been.
+                    || self.trees.footprint.puts.contains_key(path) && kind_name(old) != kind_name(new) =>
+            {
                 let (was, is) = (kind_name(old), kind_name(new));
                 let text = format!("the application removes {}, a {was} that now is a {is}", shown(path));
                 self.add(Grade::Shadowed, Class::Removal, path, text);

@@ -318,7 +318,7 @@ fn wrongly_clean(base: &[Step], update: &[Step], steps: &[Step], with_parents: b
 /// Found by chance, and checked ever since: base, what the new one changes, the application's steps.
 #[test]
 fn what_was_once_wrongly_clean_is_not_any_more() {
-    use Step::{Copy, Link, MakeDir, Mode, Owner, Write};
+    use Step::{Copy, Link, MakeDir, Mode, Owner, Remove, Write};
     let cases = [
         // The application's own files tell that everything below a directory was changed.
         (vec![], vec![Copy("a/y", "0", 0o644, 0)], vec![Write("a/x", "0"), Mode("a", 0o755, true)]),
@@ -332,6 +332,12 @@ fn what_was_once_wrongly_clean_is_not_any_more() {
         (vec![MakeDir("a")], vec![MakeDir("a/l")], vec![Owner("a", 7, true), Write("a/l/x", "0")]),
         // A link leads to where a further one leads on.
         (vec![Link("l", "a/s"), Link("l/x", "/b")], vec![Copy("l", "0", 0o644, 0)], vec![Write("l/x", "0")]),
+        // What is removed in the end was changed before, which a link would have led elsewhere.
+        (
+            vec![Write("b", "0")],
+            vec![Link("b", "a/s"), MakeDir("a/s")],
+            vec![Owner("b", 7, false), Remove("b")],
+        ),
     ];
     for (base, update, steps) in cases {
         for with_parents in [false, true] {

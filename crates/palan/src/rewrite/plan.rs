@@ -1,0 +1,149 @@
+//! What a change would write, and writing it.
+
+use std::{collections::HashSet, sync::Arc};
+
+use palan_core::{Digest, Document};
+
+use super::{Rewritten, Subject};
+use crate::{
+    Error,
+    copy::{self, Options, Summary},
+    place::{Location, Opened, Overlay, Places, PutAs, Source},
+};
+
+/// A changed image, not written yet.
+///
+/// It may hold temporary files (packed layers), which go with it.
+pub struct Plan {
+    pub(crate) rewritten: Rewritten,
+    /// Where everything is that did not change.
+    pub(crate) source: Arc<dyn Source>,
+    /// Where new blobs are.
+    pub(crate) content: Vec<Content>,
+    old: Option<Digest>,
+    target: Location,
+    role: PutAs,
+    is_elsewhere: bool,
+}
+
+/// Blobs that a change made, and where they are.
+pub(crate) struct Content {
+    pub(crate) digests: HashSet<Digest>,
+    pub(crate) source: Arc<dyn Source>,
+    /// The temporary folder that they are in, which goes with the plan.
+    pub(crate) _folder: Option<tempfile::TempDir>,
+}
+
+/// What applying a plan did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Outcome {
+    /// Digest of the result.
+    pub digest: Digest,
+    /// Whether anything was written; a plan that changes nothing writes nothing.
+    pub pushed: bool,
+    /// What moved.
+    pub summary: Summary,
+}
+
+/// Opens the image of a subject, and reads its root.
+pub(crate) async fn opened(
+    places: &Places,
+    image: &Location,
+) -> Result<(Opened<dyn Source>, Document), Error> {
+    let opened = places.source(image)?;
+    let root = opened.place.document(opened.chosen()?).await?;
+    Ok((opened, root))
+}
+
+impl Plan {
+    /// A plan to put what became of `subject` where it is to go. `old`: what the subject was.
+    pub(crate) fn new(
+        subject: &Subject,
+        old: Digest,
+        rewritten: Rewritten,
+        source: Arc<dyn Source>,
+    ) -> Result<Self, Error> {
+        let target = subject.target.clone().unwrap_or_else(|| subject.image.clone());
+        let is_elsewhere = target != subject.image;
+        let role = match PutAs::at(&target, rewritten.root.digest()) {
+            Ok(PutAs::Tag(tag)) if !is_elsewhere => PutAs::Replace { tag, expected: old },
+            // What was named by digest gets another one by being changed.
+            Err(Error::OtherDigest { .. }) if !is_elsewhere => PutAs::Root,
+            role => role?,
+        };
+        Ok(Self { rewritten, source, content: Vec::new(), old: Some(old), target, role, is_elsewhere })
+    }
+
+    /// A plan to put a new image somewhere.
+    pub(crate) fn fresh(
+        target: Location,
+        rewritten: Rewritten,
+        source: Arc<dyn Source>,
+    ) -> Result<Self, Error> {
+        let role = PutAs::at(&target, rewritten.root.digest())?;
+        Ok(Self { rewritten, source, content: Vec::new(), old: None, target, role, is_elsewhere: true })
+    }
+
+    /// Adds blobs that the change made.
+    pub(crate) fn with(mut self, content: Content) -> Self {
+        self.content.push(content);
+        self
+    }
+
+    /// Digest of the result.
+    pub fn digest(&self) -> Digest {
+        self.rewritten.root.digest()
+    }
+
+    /// Digest of what is changed; `None` for a new image.
+    pub fn old_digest(&self) -> Option<Digest> {
+        self.old
+    }
+
+    /// Where the result goes.
+    pub fn target(&self) -> &Location {
+        &self.target
+    }
+
+    /// The result: a manifest or an index.
+    pub fn root(&self) -> &Document {
+        &self.rewritten.root
+    }
+
+    /// The images that were asked for: the digests of their old and new manifests, in the order of the index.
+    pub fn images(&self) -> &[(Digest, Digest)] {
+        &self.rewritten.images
+    }
+
+    /// What people should know, one sentence each.
+    pub fn notes(&self) -> &[String] {
+        &self.rewritten.notes
+    }
+
+    /// Whether nothing would be written: nothing changed, and the result is to be where the image is.
+    pub fn is_noop(&self) -> bool {
+        Some(self.digest()) == self.old && !self.is_elsewhere
+    }
+}
+
+/// Writes a plan's result: blobs, manifests, indexes, and last the tag.
+///
+/// Fails with [`Error::Moved`], the tag untouched, when the image's own tag was to be replaced and is not what the plan
+/// was made for any more.
+pub async fn apply(places: &Places, plan: &Plan, options: &Options) -> Result<Outcome, Error> {
+    let digest = plan.digest();
+    if plan.is_noop() {
+        return Ok(Outcome { digest, pushed: false, summary: Summary::default() });
+    }
+    plan.notes().iter().for_each(|note| options.observer.note(note.clone()));
+    let target = places.target(&plan.target)?.place;
+    let mut overlay = Overlay::new(plan.rewritten.memory(), Arc::clone(&plan.source));
+    for content in &plan.content {
+        overlay.route(content.digests.iter().copied(), Arc::clone(&content.source));
+    }
+    let overlay: Arc<dyn Source> = Arc::new(overlay);
+    let root = (plan.rewritten.root.clone(), plan.role.clone());
+    let summary = copy::copy(&overlay, &target, vec![root], options).await?;
+    target.finish().await?;
+    Ok(Outcome { digest, pushed: true, summary })
+}
