@@ -153,7 +153,7 @@ impl Stop {
 }
 
 /// crane's verbs that scripts may call and palan does not have yet.
-const NOT_YET: &[&str] = &["delete", "edit", "export", "flatten", "index", "layout", "mutate", "token"];
+const NOT_YET: &[&str] = &["token"];
 
 /// The parser, for parsing, help, completions and the reference.
 pub(crate) fn command() -> clap::Command {

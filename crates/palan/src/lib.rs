@@ -9,15 +9,20 @@
 
 pub mod append;
 pub mod base;
+pub mod convert;
 pub mod copy;
+pub mod delete;
 mod error;
 mod event;
+pub mod export;
 mod files;
+pub mod flatten;
 mod grow;
 pub mod image;
 mod index;
 pub mod inspect;
 pub mod listings;
+pub mod mutate;
 mod once;
 pub mod pick;
 pub mod place;

@@ -2,10 +2,10 @@ use std::path::{Path, PathBuf};
 
 use palan::{
     append::{self, LayerContent, LayerSource, Request},
-    place::{Format, Location},
+    place::Location,
     rewrite,
 };
-use palan_core::{Compression, Platform, Reference, Selector};
+use palan_core::{Compression, Platform};
 
 use crate::{
     exit::{Code, Failure, Result},
@@ -105,14 +105,10 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
 }
 
 fn target(args: &Args) -> Result<Location> {
-    let Some(output) = &args.output else {
-        return args.new_tag.clone().ok_or_else(|| Failure::usage("--new-tag is missing"));
-    };
-    if ["oci:", "oci-archive:", "docker-archive:"].iter().any(|scheme| output.starts_with(scheme)) {
-        return Ok(output.parse()?);
+    match &args.output {
+        Some(file) => super::write::output(file, args.new_tag.as_ref()),
+        None => args.new_tag.clone().ok_or_else(|| Failure::usage("--new-tag is missing")),
     }
-    let name = args.new_tag.as_ref().and_then(Location::reference).and_then(Reference::base_name);
-    Ok(Location::Archive { path: output.into(), format: Format::Docker, selector: name.map(Selector::Tag) })
 }
 
 fn layer(path: &Path) -> Result<LayerSource> {

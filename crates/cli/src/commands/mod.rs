@@ -9,15 +9,23 @@ mod blob;
 mod catalog;
 mod completion;
 mod config;
+mod convert;
 mod copy;
+mod delete;
 mod demo;
 mod digest;
 mod docs;
 mod dry;
+mod edit;
+mod export;
+mod flatten;
+mod index;
 mod inspect;
 mod layers;
+mod layout;
 mod ls;
 mod manifest;
+mod mutate;
 mod pull;
 mod push;
 mod read;
@@ -43,16 +51,32 @@ pub(crate) enum Command {
     Catalog(catalog::Args),
     Completion(completion::Args),
     Config(config::Args),
+    #[command(hide = true)]
+    Convert(convert::Args),
     #[command(visible_alias = "cp")]
     Copy(copy::Args),
+    #[command(hide = true)]
+    Delete(delete::Args),
     Demo(demo::Args),
     Digest(digest::Args),
     #[command(hide = true)]
     Docs(docs::Args),
+    #[command(hide = true)]
+    Edit(edit::Args),
+    #[command(hide = true)]
+    Export(export::Args),
+    #[command(hide = true)]
+    Flatten(flatten::Args),
+    #[command(hide = true)]
+    Index(index::Args),
     Inspect(inspect::Args),
     Layers(layers::Args),
+    #[command(hide = true)]
+    Layout(layout::Args),
     Ls(ls::Args),
     Manifest(manifest::Args),
+    #[command(hide = true)]
+    Mutate(mutate::Args),
     Pull(pull::Args),
     Push(push::Args),
     Rebase(Box<rebase::Args>),
@@ -75,13 +99,21 @@ pub(crate) fn run(command: Command, session: &Session) -> Result {
         Command::Blob(args) => session.block_on(blob::run(&args, session)),
         Command::Catalog(args) => session.block_on(catalog::run(&args, session)),
         Command::Config(args) => session.block_on(config::run(&args, session)),
+        Command::Convert(args) => session.block_on(convert::run(&args, session)),
         Command::Copy(args) => session.block_on(copy::run(&args, session)),
+        Command::Delete(args) => session.block_on(delete::run(&args, session)),
         Command::Demo(args) => session.block_on(demo::run(&args, session)),
         Command::Digest(args) => session.block_on(digest::run(&args, session)),
+        Command::Edit(args) => session.block_on(edit::run(&args, session)),
+        Command::Export(args) => session.block_on(export::run(&args, session)),
+        Command::Flatten(args) => session.block_on(flatten::run(&args, session)),
+        Command::Index(args) => session.block_on(index::run(&args, session)),
         Command::Inspect(args) => session.block_on(inspect::run(&args, session)),
         Command::Layers(args) => session.block_on(layers::run(&args, session)),
+        Command::Layout(args) => session.block_on(layout::run(&args, session)),
         Command::Ls(args) => session.block_on(ls::run(&args, session)),
         Command::Manifest(args) => session.block_on(manifest::run(&args, session)),
+        Command::Mutate(args) => session.block_on(mutate::run(&args, session)),
         Command::Pull(args) => session.block_on(pull::run(&args, session)),
         Command::Push(args) => session.block_on(push::run(&args, session)),
         Command::Rebase(args) => session.block_on(rebase::run(&args, session)),

@@ -1,9 +1,92 @@
 //! What the writing verbs share.
 
-use palan::{copy::Summary, place::Location};
-use palan_core::Digest;
+use palan::{
+    copy::Summary,
+    place::{Format, Location},
+    rewrite::{self, Attestations, Plan, Subject},
+};
+use palan_core::{Digest, Reference, Selector};
 
-use crate::ui::text;
+use crate::{
+    exit::{Failure, Result},
+    session::Session,
+    ui::text,
+};
+
+/// Where the result of a change goes, and what becomes of attestations: the same for every verb that changes images.
+#[derive(clap::Args)]
+pub(super) struct Rewriting {
+    /// Where the result goes; default: the image's own tag or, for an image that is named by digest, its repository
+    #[arg(short, long, value_name = "IMAGE")]
+    tag: Option<Location>,
+
+    /// What becomes of an index's attestations about images that are replaced: keep them, marked as being about the old
+    /// ones, or drop them
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    attestations: Keep,
+
+    /// Say what the result would be, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Keep {
+    #[default]
+    Keep,
+    Drop,
+}
+
+impl Rewriting {
+    /// What to change. `target` takes the place of `--tag`.
+    pub(super) fn subject(&self, image: Location, target: Option<Location>, session: &Session) -> Subject {
+        let attestations = match self.attestations {
+            Keep::Keep => Attestations::Keep,
+            Keep::Drop => Attestations::Drop,
+        };
+        let target = target.or_else(|| self.tag.clone());
+        Subject { image, platforms: session.global.platforms(), target, attestations }
+    }
+
+    /// What `--tag` says.
+    pub(super) fn tag(&self) -> Option<&Location> {
+        self.tag.as_ref()
+    }
+
+    /// Writes a plan, says so in one sentence, and prints the full reference of the result, by digest.
+    pub(super) async fn finish(&self, plan: Plan, done: &str, session: &Session) -> Result {
+        let reference = reference(plan.target(), plan.digest());
+        if self.dry_run {
+            plan.notes().iter().for_each(|note| session.ui.note(note));
+            let what = if plan.is_noop() { "nothing would change" } else { "dry run: nothing was written" };
+            session.ui.say(format!("{what}: {}", plan.target()));
+        } else {
+            let places = session.places()?;
+            let progress = session.ui.progress();
+            let outcome = rewrite::apply(&places, &plan, &session.copy_options(&progress)).await?;
+            drop(progress);
+            session.ui.say(match outcome.pushed {
+                true => format!("{done} {}: {}", plan.target(), summary(&outcome.summary)),
+                false => format!("nothing changed: {}", plan.target()),
+            });
+        }
+        match plan.target() {
+            // crane prints nothing for what it writes into a file.
+            Location::Archive { .. } => Ok(()),
+            _ => session.ui.line(reference),
+        }
+    }
+}
+
+/// Where `--output` writes to: a location with its scheme, else the file of a docker archive, which names the image as
+/// `named` does.
+pub(super) fn output(file: &str, named: Option<&Location>) -> Result<Location> {
+    if ["oci:", "oci-archive:", "docker-archive:"].iter().any(|scheme| file.starts_with(scheme)) {
+        return file.parse().map_err(Failure::from);
+    }
+    let name = named.and_then(Location::reference).and_then(Reference::base_name);
+    Ok(Location::Archive { path: file.into(), format: Format::Docker, selector: name.map(Selector::Tag) })
+}
 
 /// `3 blobs moved (1.20 MiB), 2 mounted or linked, 1 already there`
 pub(super) fn summary(summary: &Summary) -> String {

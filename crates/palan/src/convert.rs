@@ -1,0 +1,1 @@
+//! Convert: the same image in another form: media types, compression, digest algorithm, annotations.

@@ -1,0 +1,1 @@
+//! Delete: take images and tags out of a place.

@@ -1,0 +1,1 @@
+//! Export: the files of an image as one tar archive.

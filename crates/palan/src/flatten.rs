@@ -1,0 +1,1 @@
+//! Flatten: the layers of an image as one.

@@ -1,0 +1,1 @@
+//! Mutate: change an image's config, annotations and platform.
