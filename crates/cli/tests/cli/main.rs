@@ -12,6 +12,7 @@ mod fixture;
 mod layers;
 mod look;
 mod move_images;
+mod parity;
 mod patch_source;
 mod rebase;
 mod serve;
