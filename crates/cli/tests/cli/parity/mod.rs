@@ -16,6 +16,7 @@
 //! line, and `{…}` on a line of its own any number of lines.
 
 mod fixture;
+mod flags;
 
 use std::{
     fs::File,
