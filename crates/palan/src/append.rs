@@ -59,7 +59,7 @@ pub enum LayerContent {
 
 /// A layer, packed.
 #[derive(Clone)]
-struct Packed {
+pub(crate) struct Packed {
     name: String,
     packed: palan_layer::Packed,
 }
@@ -68,20 +68,15 @@ struct Packed {
 /// upload can be repeated. Every platform of an index (or the chosen ones, inside it) gets the same layers.
 pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
     let Request { base, layers, target, platforms, compression, attestations, .. } = request;
-    let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
-    let spool = Arc::new(Layout::create(folder.path())?);
     let base = match base {
         None => None,
         Some(image) => Some((rewrite::opened(places, &image).await?, image)),
     };
     let family = base.as_ref().map_or(Family::Oci, |((_, root), _)| root.family());
-    let mut packed = Vec::new();
-    for layer in layers {
-        packed.push(pack(Arc::clone(&spool), layer, family, compression).await?);
-    }
+    let (packed, content) = pack_all(layers, family, compression).await?;
     let mut work = Work { layers: &packed, hints: None };
     let plan = match base {
-        None => Plan::fresh(target, work.empty(&request.empty_platform)?, spool.clone())?,
+        None => Plan::fresh(target, work.empty(&request.empty_platform)?, Arc::clone(&content.source))?,
         Some(((opened, root), image)) => {
             work.hints = request
                 .base_annotations
@@ -92,13 +87,28 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
             Plan::new(&subject, old, rewritten, source)?
         }
     };
-    let digests = packed.iter().map(|layer| layer.packed.digest).collect();
-    Ok(plan.with(Content { digests, source: spool, _folder: Some(folder) }))
+    Ok(plan.with(content))
 }
 
 /// Appends: [`plan`], then [`rewrite::apply`].
 pub async fn append(places: &Places, request: Request, options: &Options) -> Result<Outcome, Error> {
     rewrite::apply(places, &plan(places, request).await?, options).await
+}
+
+/// Packs layers for the images of a family, into a temporary folder.
+pub(crate) async fn pack_all(
+    layers: Vec<LayerSource>,
+    family: Family,
+    compression: Compression,
+) -> Result<(Vec<Packed>, Content), Error> {
+    let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
+    let spool = Arc::new(Layout::create(folder.path())?);
+    let mut packed = Vec::new();
+    for layer in layers {
+        packed.push(pack(Arc::clone(&spool), layer, family, compression).await?);
+    }
+    let digests = packed.iter().map(|layer| layer.packed.digest).collect();
+    Ok((packed, Content { digests, source: spool, _folder: Some(folder) }))
 }
 
 async fn pack(
@@ -132,10 +142,11 @@ async fn pack(
     tokio::task::spawn_blocking(work).await.map_err(|_| Error::Cancelled)?
 }
 
-struct Work<'a> {
-    layers: &'a [Packed],
+/// Packed layers, to be put on top of images.
+pub(crate) struct Work<'a> {
+    pub(crate) layers: &'a [Packed],
     /// Write base hints; the base's name, where it has one.
-    hints: Option<Option<String>>,
+    pub(crate) hints: Option<Option<String>>,
 }
 
 impl Work<'_> {

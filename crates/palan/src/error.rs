@@ -132,6 +132,14 @@ pub enum Error {
         /// What is needed.
         wanted: &'static str,
     },
+    /// A change that is impossible for an image.
+    #[error("{image} cannot be changed so: {reason}")]
+    Inapplicable {
+        /// The image.
+        image: String,
+        /// Why.
+        reason: String,
+    },
     /// The image was not built on the base given.
     #[error(transparent)]
     NotBasedOn(#[from] Box<crate::rebase::NotBasedOn>),

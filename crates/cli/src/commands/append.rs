@@ -111,7 +111,7 @@ fn target(args: &Args) -> Result<Location> {
     }
 }
 
-fn layer(path: &Path) -> Result<LayerSource> {
+pub(super) fn layer(path: &Path) -> Result<LayerSource> {
     let name = path.display().to_string();
     if name == "-" {
         return Ok(LayerSource { name, content: LayerContent::Stream(Box::new(std::io::stdin())) });

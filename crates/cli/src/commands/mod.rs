@@ -75,8 +75,7 @@ pub(crate) enum Command {
     Layout(layout::Args),
     Ls(ls::Args),
     Manifest(manifest::Args),
-    #[command(hide = true)]
-    Mutate(mutate::Args),
+    Mutate(Box<mutate::Args>),
     Pull(pull::Args),
     Push(push::Args),
     Rebase(Box<rebase::Args>),

@@ -90,6 +90,16 @@ impl Plan {
         self
     }
 
+    /// Puts the result without a tag, whatever tag its target has.
+    #[must_use]
+    pub fn untagged(mut self) -> Self {
+        self.role = PutAs::Root;
+        if let Location::Registry(reference) = &self.target {
+            self.target = Location::Registry(reference.repository().with_digest(self.digest()));
+        }
+        self
+    }
+
     /// Digest of the result.
     pub fn digest(&self) -> Digest {
         self.rewritten.root.digest()
@@ -132,10 +142,10 @@ impl Plan {
 /// was made for any more.
 pub async fn apply(places: &Places, plan: &Plan, options: &Options) -> Result<Outcome, Error> {
     let digest = plan.digest();
+    plan.notes().iter().for_each(|note| options.observer.note(note.clone()));
     if plan.is_noop() {
         return Ok(Outcome { digest, pushed: false, summary: Summary::default() });
     }
-    plan.notes().iter().for_each(|note| options.observer.note(note.clone()));
     let target = places.target(&plan.target)?.place;
     let mut overlay = Overlay::new(plan.rewritten.memory(), Arc::clone(&plan.source));
     for content in &plan.content {

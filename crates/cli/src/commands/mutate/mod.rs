@@ -1,0 +1,289 @@
+mod values;
+
+use std::path::PathBuf;
+
+use palan::{
+    mutate::{self, Created, Edits, Healthcheck, Keys, Pairs, Request},
+    place::Location,
+};
+use palan_core::{Platform, Repository, Selector};
+
+use self::values::{list, nanoseconds, pairs, platform, test};
+use super::write::{self, Rewriting};
+use crate::{
+    exit::{Failure, Result},
+    session::Session,
+};
+
+/// Change an image's config, annotations and platform
+///
+/// What is not named stays as it is. Every image of an index is changed, or those that --platform chooses, inside the index.
+/// KEY=VALUE pairs may be repeated; VALUE may be empty. Lists are separated by commas, or are a JSON array: '["a,b","c"]'.
+/// Prints the full reference of the result, by digest.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The image or index
+    image: Location,
+
+    #[command(flatten)]
+    runtime: Runtime,
+
+    #[command(flatten)]
+    health: Health,
+
+    #[command(flatten)]
+    metadata: Metadata,
+
+    /// Layers to put on top, the lowest first: tar files, plain or compressed
+    #[arg(long, value_name = "FILES", allow_hyphen_values = true)]
+    append: Vec<String>,
+
+    /// Put the result into this repository, by digest
+    #[arg(short, long, value_name = "REPOSITORY", conflicts_with = "tag")]
+    repo: Option<Repository>,
+
+    /// Write an archive instead: a docker archive, or a location with its scheme
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<String>,
+
+    #[command(flatten)]
+    rewriting: Rewriting,
+}
+
+/// How a container is run.
+#[derive(clap::Args)]
+struct Runtime {
+    /// Set an environment variable; it keeps its place
+    #[arg(short, long, value_name = "KEY=VALUE", allow_hyphen_values = true)]
+    env: Vec<String>,
+
+    /// Remove an environment variable
+    #[arg(long, value_name = "KEY")]
+    remove_env: Vec<String>,
+
+    /// Set the entrypoint, and remove the command that was made for the old one; empty: none
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    entrypoint: Vec<String>,
+
+    /// Leave the command alone when the entrypoint is set
+    #[arg(long, requires = "entrypoint")]
+    keep_cmd: bool,
+
+    /// Set the command; empty: none
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    cmd: Vec<String>,
+
+    /// Set the shell of commands that are texts; empty: none
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    shell: Vec<String>,
+
+    /// Set the user; empty: none
+    #[arg(short, long)]
+    user: Option<String>,
+
+    /// Set the working directory; empty: none
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
+
+    /// Replace all exposed ports: 8080, 53/udp; empty: none
+    #[arg(long, value_name = "PORTS")]
+    exposed_ports: Vec<String>,
+
+    /// Add an exposed port
+    #[arg(long, value_name = "PORT")]
+    add_exposed_port: Vec<String>,
+
+    /// Remove an exposed port
+    #[arg(long, value_name = "PORT")]
+    remove_exposed_port: Vec<String>,
+
+    /// Add a volume
+    #[arg(long, value_name = "DIR")]
+    volume: Vec<String>,
+
+    /// Remove a volume
+    #[arg(long, value_name = "DIR")]
+    remove_volume: Vec<String>,
+
+    /// Set the signal that ends the container; empty: none
+    #[arg(long, value_name = "SIGNAL")]
+    stop_signal: Option<String>,
+}
+
+/// The health check.
+#[derive(clap::Args)]
+struct Health {
+    /// Set the health check: a shell command, a JSON array of words, or "none", which turns off that of a base
+    #[arg(long, value_name = "COMMAND", allow_hyphen_values = true)]
+    healthcheck: Option<String>,
+
+    /// Remove the health check
+    #[arg(long, conflicts_with = "healthcheck")]
+    remove_healthcheck: bool,
+
+    /// Time between two health checks: 30s, 1m30s
+    #[arg(long, value_name = "TIME", value_parser = nanoseconds, conflicts_with = "remove_healthcheck")]
+    healthcheck_interval: Option<i64>,
+
+    /// How long a health check may take
+    #[arg(long, value_name = "TIME", value_parser = nanoseconds, conflicts_with = "remove_healthcheck")]
+    healthcheck_timeout: Option<i64>,
+
+    /// How long failures do not count after the start
+    #[arg(long, value_name = "TIME", value_parser = nanoseconds, conflicts_with = "remove_healthcheck")]
+    healthcheck_start_period: Option<i64>,
+
+    /// Time between two health checks after the start
+    #[arg(long, value_name = "TIME", value_parser = nanoseconds, conflicts_with = "remove_healthcheck")]
+    healthcheck_start_interval: Option<i64>,
+
+    /// After how many failures the container counts as unhealthy
+    #[arg(long, value_name = "N", conflicts_with = "remove_healthcheck")]
+    healthcheck_retries: Option<u32>,
+}
+
+/// What is said of the image.
+#[derive(clap::Args)]
+struct Metadata {
+    /// Set a label
+    #[arg(short, long, value_name = "KEY=VALUE", allow_hyphen_values = true)]
+    label: Vec<String>,
+
+    /// Remove a label
+    #[arg(long, value_name = "KEY")]
+    remove_label: Vec<String>,
+
+    /// Set an annotation of the image's manifest
+    #[arg(short, long, value_name = "KEY=VALUE", allow_hyphen_values = true)]
+    annotation: Vec<String>,
+
+    /// Remove an annotation of the image's manifest
+    #[arg(long, value_name = "KEY")]
+    remove_annotation: Vec<String>,
+
+    /// Set an annotation of the index itself
+    #[arg(long, value_name = "KEY=VALUE", allow_hyphen_values = true)]
+    index_annotation: Vec<String>,
+
+    /// Remove an annotation of the index itself
+    #[arg(long, value_name = "KEY")]
+    remove_index_annotation: Vec<String>,
+
+    /// Set an annotation of the index's entry for the image
+    #[arg(long, value_name = "KEY=VALUE", allow_hyphen_values = true)]
+    descriptor_annotation: Vec<String>,
+
+    /// Remove an annotation of the index's entry for the image
+    #[arg(long, value_name = "KEY")]
+    remove_descriptor_annotation: Vec<String>,
+
+    /// Set when the image was created: RFC 3339, seconds since 1970, "epoch" (SOURCE_DATE_EPOCH), or "base" (when the newest
+    /// of its layers was made, as the history tells)
+    #[arg(long, value_name = "TIME")]
+    created: Option<String>,
+
+    /// Set the platform, in the config and in the index: os/arch[/variant][:osversion]; parts left out are removed
+    #[arg(long, value_name = "PLATFORM", value_parser = platform)]
+    set_platform: Option<Platform>,
+}
+
+pub(super) async fn run(args: &Args, session: &Session) -> Result {
+    let places = session.places()?;
+    let subject = args.rewriting.subject(args.image.clone(), target(args)?, session);
+    let files = lists(&args.append)?.unwrap_or_default();
+    let files: Vec<PathBuf> = files.into_iter().map(PathBuf::from).collect();
+    let layers = files.iter().map(|path| super::append::layer(path)).collect::<Result<_>>()?;
+    let plan =
+        mutate::plan(&places, Request { layers, ..Request::new(subject, edits(args, session)?) }).await?;
+    let plan = if args.repo.is_some() && args.output.is_none() { plan.untagged() } else { plan };
+    args.rewriting.finish(plan, "mutated", session).await
+}
+
+/// Where the result goes, where neither the image nor `--tag` says so.
+fn target(args: &Args) -> Result<Option<Location>> {
+    let repository =
+        args.repo.as_ref().map(|r| Location::Registry(r.at(&Selector::Tag("latest".to_owned()))));
+    let Some(file) = &args.output else { return Ok(repository) };
+    let named = args.rewriting.tag().or(repository.as_ref()).unwrap_or(&args.image);
+    write::output(file, Some(named)).map(Some)
+}
+
+fn edits(args: &Args, session: &Session) -> Result<Edits> {
+    let Args { runtime, metadata, .. } = args;
+    Ok(Edits {
+        annotations: changes(&metadata.annotation, &metadata.remove_annotation)?,
+        index_annotations: changes(&metadata.index_annotation, &metadata.remove_index_annotation)?,
+        descriptor_annotations: changes(
+            &metadata.descriptor_annotation,
+            &metadata.remove_descriptor_annotation,
+        )?,
+        labels: changes(&metadata.label, &metadata.remove_label)?,
+        env: changes(&runtime.env, &runtime.remove_env)?,
+        entrypoint: lists(&runtime.entrypoint)?,
+        keep_cmd: runtime.keep_cmd,
+        cmd: lists(&runtime.cmd)?,
+        shell: lists(&runtime.shell)?,
+        exposed_ports: Keys {
+            replace: lists(&runtime.exposed_ports)?,
+            add: runtime.add_exposed_port.clone(),
+            remove: runtime.remove_exposed_port.clone(),
+        },
+        volumes: Keys { replace: None, add: runtime.volume.clone(), remove: runtime.remove_volume.clone() },
+        user: runtime.user.clone(),
+        working_dir: runtime.workdir.clone(),
+        stop_signal: runtime.stop_signal.clone(),
+        healthcheck: healthcheck(&args.health)?,
+        created: created(metadata.created.as_deref(), session)?,
+        platform: metadata.set_platform.clone(),
+    })
+}
+
+/// Removals come first: what is also set is there in the end.
+fn changes(set: &[String], remove: &[String]) -> Result<Pairs> {
+    let mut all: Pairs = remove.iter().map(|key| (key.clone(), None)).collect();
+    for text in set {
+        let set = pairs(text).map_err(Failure::usage)?;
+        all.extend(set.into_iter().map(|(key, value)| (key, Some(value))));
+    }
+    Ok(all)
+}
+
+/// All lists of a flag, one after the other; `None`: it was not given.
+fn lists(texts: &[String]) -> Result<Option<Vec<String>>> {
+    if texts.is_empty() {
+        return Ok(None);
+    }
+    let lists = texts.iter().map(|text| list(text).map_err(Failure::usage));
+    Ok(Some(lists.collect::<Result<Vec<_>>>()?.concat()))
+}
+
+fn healthcheck(health: &Health) -> Result<Option<Healthcheck>> {
+    if health.remove_healthcheck {
+        return Ok(Some(Healthcheck::Remove));
+    }
+    let test = health.healthcheck.as_deref().map(test).transpose().map_err(Failure::usage)?;
+    let numbers = [
+        health.healthcheck_interval,
+        health.healthcheck_timeout,
+        health.healthcheck_start_period,
+        health.healthcheck_start_interval,
+        health.healthcheck_retries.map(i64::from),
+    ];
+    if test.is_none() && numbers.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    let [interval, timeout, start_period, start_interval, retries] = numbers;
+    Ok(Some(Healthcheck::Change { test, interval, timeout, start_period, start_interval, retries }))
+}
+
+fn created(text: Option<&str>, session: &Session) -> Result<Option<Created>> {
+    Ok(match text {
+        None => None,
+        Some("base") => Some(Created::Newest),
+        Some("epoch") => match session.env.created()? {
+            Some(time) => Some(Created::At(time)),
+            None => return Err(Failure::usage("--created epoch needs SOURCE_DATE_EPOCH, which is not set")),
+        },
+        Some(text) => Some(Created::At(values::time(text).map_err(Failure::usage)?)),
+    })
+}

@@ -1,1 +1,0 @@
-//! Mutate: change an image's config, annotations and platform.

@@ -1,0 +1,186 @@
+//! Mutate: change config, annotations and platform of images, and add layers, where they stand.
+//!
+//! Documents are edited in place: what is not asked for keeps its order, its unknown fields and its indentation, and
+//! edits that change nothing write nothing.
+
+mod config;
+mod edits;
+mod maps;
+
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use palan_core::{Compression, Digest, Document, Family, Kind, Platform, view};
+use serde_json::{Map, Value};
+
+pub use self::edits::{Created, Edits, Healthcheck, Keys, Pairs};
+use crate::{
+    Error,
+    append::{self, LayerSource, Packed},
+    copy::Options,
+    grow::Grow,
+    image::{self, Image},
+    place::Places,
+    rewrite::{self, Change, New, Outcome, Plan, Subject, rewrite},
+};
+
+/// What to change, and how.
+pub struct Request {
+    /// The image or index, and where the result goes.
+    pub subject: Subject,
+    /// The changes.
+    pub edits: Edits,
+    /// Layers to put on top first, the lowest first.
+    pub layers: Vec<LayerSource>,
+    /// Compression of layers that come as plain tars.
+    pub compression: Compression,
+}
+
+impl Request {
+    /// Changes of all images of a subject.
+    pub fn new(subject: Subject, edits: Edits) -> Self {
+        Self { subject, edits, layers: Vec::new(), compression: Compression::Gzip }
+    }
+}
+
+/// Reads the images and changes them; writes nothing. An index stays an index. Of artifacts, only annotations can be
+/// changed.
+///
+/// Fails with [`Error::Inapplicable`] where an edit is impossible or makes no sense for an image.
+pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
+    let Request { subject, edits, layers, compression } = request;
+    if let Some(reason) = edits::fault(&edits) {
+        return Err(inapplicable(subject.image.to_string(), reason));
+    }
+    let (opened, root) = rewrite::opened(places, &subject.image).await?;
+    check_index(&subject, &edits, &root)?;
+    let (packed, content) = append::pack_all(layers, root.family(), compression).await?;
+    let (old, source) = (root.digest(), opened.place);
+    let is_index = root.kind() == Kind::Index;
+    let work = Work { root: old, is_index, edits: &edits, layers: &packed, notes: Mutex::default() };
+    let mut rewritten =
+        rewrite(source.as_ref(), root, &subject.platforms, subject.attestations, &work).await?;
+    let changed: std::collections::HashSet<Digest> = rewritten.images.iter().map(|(old, _)| *old).collect();
+    if edits.platform.is_some() && changed.len() > 1 {
+        let reason = format!("{} images of it would be for one platform, choose one of them", changed.len());
+        return Err(inapplicable(subject.image.to_string(), reason));
+    }
+    rewritten.notes.extend(work.notes.into_inner().unwrap_or_else(PoisonError::into_inner));
+    Ok(Plan::new(&subject, old, rewritten, source)?.with(content))
+}
+
+/// Mutates: [`plan`], then [`rewrite::apply`].
+pub async fn mutate(places: &Places, request: Request, options: &Options) -> Result<Outcome, Error> {
+    rewrite::apply(places, &plan(places, request).await?, options).await
+}
+
+/// Annotations of indexes and entries need an OCI index.
+fn check_index(subject: &Subject, edits: &Edits, root: &Document) -> Result<(), Error> {
+    if edits.index_annotations.is_empty() && edits.descriptor_annotations.is_empty() {
+        return Ok(());
+    }
+    let reason = match (root.kind(), root.family()) {
+        (Kind::Index, Family::Oci) => return Ok(()),
+        (Kind::Index, Family::Docker) => "it is a Docker manifest list, which has no annotations",
+        _ => "it is no index, only indexes and their entries have such annotations",
+    };
+    Err(inapplicable(subject.image.to_string(), reason.to_owned()))
+}
+
+fn inapplicable(image: String, reason: String) -> Error {
+    Error::Inapplicable { image, reason }
+}
+
+struct Work<'a> {
+    root: Digest,
+    is_index: bool,
+    edits: &'a Edits,
+    layers: &'a [Packed],
+    notes: Mutex<Vec<String>>,
+}
+
+impl Work<'_> {
+    fn note(&self, of: Option<&Platform>, text: String) {
+        let text = match of.filter(|_| self.is_index) {
+            Some(platform) => format!("{platform}: {text}"),
+            None => text,
+        };
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    }
+
+    /// The image with the layers on top.
+    async fn grown(&self, image: &Image, platform: &Platform) -> Result<Option<Image>, Error> {
+        if self.layers.is_empty() {
+            return Ok(None);
+        }
+        let layers = append::Work { layers: self.layers, hints: None };
+        let New { manifest, configs } = Grow(&layers).image(image, platform).await?;
+        let config = configs.into_iter().next().unwrap_or_else(|| image.config.clone());
+        let (manifest_view, config_view) = (manifest.view()?, config.view()?);
+        Ok(Some(Image { name: image.name.clone(), manifest, config, manifest_view, config_view }))
+    }
+
+    fn annotate(&self, json: &mut Map<String, Value>, of: Option<&Platform>) {
+        let missing = |key: &str| self.note(of, format!("the manifest has no annotation {key}"));
+        maps::pairs(json, "annotations", &self.edits.annotations, missing);
+    }
+}
+
+#[async_trait]
+impl Change for Work<'_> {
+    async fn image(&self, image: &Image, platform: &Platform) -> Result<New, Error> {
+        let grown = self.grown(image, platform).await?;
+        let new = grown.as_ref().unwrap_or(image);
+        let config = new.config.try_edit(|json| {
+            let mut note = |text| self.note(Some(platform), text);
+            let edited = config::edit(json, self.edits, &mut note);
+            edited.map_err(|reason| inapplicable(image.name.clone(), reason))
+        })?;
+        let config = config.with_media_type(image.config.media_type().clone());
+        let manifest = new.manifest.edit(|json| {
+            image::point_to_config(json, &config);
+            self.annotate(json, Some(platform));
+        })?;
+        let sets = self.edits.annotations.iter().any(|(_, value)| value.is_some());
+        if sets && manifest.family() == Family::Docker {
+            self.note(
+                Some(platform),
+                "annotations of Docker manifests are not specified, many tools ignore them".into(),
+            );
+        }
+        let is_new = config.digest() != image.config.digest();
+        Ok(New { manifest, configs: is_new.then_some(config).into_iter().collect() })
+    }
+
+    /// What an index lists beside images is not what was asked for; an artifact that stands for itself is.
+    async fn other(&self, manifest: &Document) -> Result<Option<New>, Error> {
+        if manifest.digest() != self.root {
+            return Ok(None);
+        }
+        if self.edits.touches_config() || !self.layers.is_empty() {
+            let config = manifest.view::<view::Manifest>()?.config.media_type;
+            let reason =
+                format!("it is an artifact (its config is {config}), only its annotations can be changed");
+            return Err(inapplicable(manifest.digest().to_string(), reason));
+        }
+        let manifest = manifest.edit(|json| self.annotate(json, None))?;
+        Ok(Some(New { manifest, configs: Vec::new() }))
+    }
+
+    fn index(&self, index: Document, is_root: bool) -> Result<Document, Error> {
+        if !is_root {
+            return Ok(index);
+        }
+        let missing = |key: &str| self.note(None, format!("the index has no annotation {key}"));
+        Ok(index.edit(|json| maps::pairs(json, "annotations", &self.edits.index_annotations, missing))?)
+    }
+
+    fn entry(&self, _new: &Document, entry: &mut Map<String, Value>) {
+        if let Some(platform) = &self.edits.platform {
+            maps::within(entry, "platform", |json| config::set_platform(json, platform));
+        }
+        let digest = entry.get("digest").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let missing = |key: &str| self.note(None, format!("the entry {digest} has no annotation {key}"));
+        maps::pairs(entry, "annotations", &self.edits.descriptor_annotations, missing);
+    }
+}
