@@ -61,7 +61,9 @@ impl Code {
                 "a tag was moved by somebody else meanwhile, or exists and must not be replaced"
             }
             Self::Unavailable => "the registry could not be reached or kept failing; trying later may help",
-            Self::Refused => "rebase, layers pick: the result would be worth too little; nothing was written",
+            Self::Refused => {
+                "rebase, layers pick: the result would be worth too little; convert, index: something would be lost; nothing was written"
+            },
             Self::Stale => {
                 "base stale: an image does not stand on what its base's tag stands for now, or newer tags exist"
             }

@@ -62,6 +62,8 @@ fn of_palan(error: &palan::Error) -> Code {
         E::NoFileSystem { .. } => Code::Damaged,
         E::NotHere { .. } => Code::NotFound,
         E::OtherDigest { .. } => Code::Usage,
+        E::Busy { .. } => Code::Conflict,
+        E::Inexpressible { .. } | E::NothingLeft { .. } => Code::Refused,
         _ => Code::Failure,
     }
 }

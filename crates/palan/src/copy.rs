@@ -59,6 +59,21 @@ pub struct Summary {
     pub bytes_moved: u64,
 }
 
+impl std::ops::Add for Summary {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            blobs_moved: self.blobs_moved + other.blobs_moved,
+            blobs_adopted: self.blobs_adopted + other.blobs_adopted,
+            blobs_present: self.blobs_present + other.blobs_present,
+            blobs_skipped: self.blobs_skipped + other.blobs_skipped,
+            documents: self.documents + other.documents,
+            bytes_moved: self.bytes_moved + other.bytes_moved,
+        }
+    }
+}
+
 /// Copies `roots` and everything below them. Calls [`Target::finish`] never: several copies may go into one archive.
 pub async fn copy(
     source: &Arc<dyn Source>,

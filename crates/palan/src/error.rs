@@ -194,6 +194,28 @@ pub enum Error {
         /// The layer's media type.
         media_type: String,
     },
+    /// A family of media types has no way to say what an image says.
+    #[error("{image} cannot be {family}: {}", what.join("; "))]
+    Inexpressible {
+        /// The image or index.
+        image: String,
+        /// The family.
+        family: palan_core::Family,
+        /// What it has no way to say, one sentence each.
+        what: Vec<String>,
+    },
+    /// An index was to be left without images.
+    #[error("nothing would be left of {image}")]
+    NothingLeft {
+        /// The index.
+        image: String,
+    },
+    /// Others are writing to a place that is to be had alone.
+    #[error("{place} is being written to by somebody else")]
+    Busy {
+        /// The place.
+        place: String,
+    },
     /// Content was to be written under the digest of other content.
     #[error("cannot write {digest} as {location}")]
     OtherDigest {

@@ -1,5 +1,11 @@
-//! Editing an index: children that were replaced get their new digests; nothing else changes, but entries about
-//! children that are gone.
+//! Indexes: lists of images. [`append`] adds entries, [`filter`] takes some out, [`list`] reads them.
+//!
+//! What changes the images *inside* an index is [`rewrite`](crate::rewrite); what both share is here: children that were
+//! replaced get their new digests, and nothing else changes but entries about children that are gone.
+
+pub mod append;
+pub mod filter;
+mod list;
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,6 +13,8 @@ use palan_core::{Descriptor, Digest, Document, annotation, view};
 use serde_json::{Value, json};
 
 use crate::{Error, place::Source};
+
+pub use list::list;
 
 /// The new document of each replaced child, by the old digest.
 pub(crate) type Replaced = HashMap<Digest, Document>;
@@ -137,6 +145,7 @@ fn replace(entry: &mut Value, replaced: &Replaced, touch: impl Fn(Digest, &mut V
 
 fn point_to(entry: &mut Value, document: &Document) {
     let Some(entry) = entry.as_object_mut() else { return };
+    entry.insert("mediaType".into(), json!(document.media_type()));
     entry.insert("digest".into(), json!(document.digest()));
     entry.insert("size".into(), json!(document.size()));
     // Embedded content was that of the old document.
@@ -177,4 +186,10 @@ pub(crate) async fn about(source: &dyn Source, entry: &Descriptor) -> Result<Opt
         Err(e) if e.is_not_found() => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+/// The error for a single image where an index is needed.
+fn not_an_index(source: &dyn Source, document: &Document) -> Error {
+    let image = format!("{}@{}", source.name(), document.digest());
+    Error::WrongKind { image, found: "a single image".to_owned(), wanted: "an index" }
 }

@@ -19,7 +19,7 @@ mod files;
 pub mod flatten;
 mod grow;
 pub mod image;
-mod index;
+pub mod index;
 pub mod inspect;
 pub mod listings;
 pub mod mutate;

@@ -67,7 +67,6 @@ pub(crate) enum Command {
     Export(export::Args),
     #[command(hide = true)]
     Flatten(flatten::Args),
-    #[command(hide = true)]
     Index(index::Args),
     Inspect(inspect::Args),
     Layers(layers::Args),

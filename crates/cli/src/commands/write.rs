@@ -13,21 +13,28 @@ use crate::{
     ui::text,
 };
 
-/// Where the result of a change goes, and what becomes of attestations: the same for every verb that changes images.
+/// Where the result goes: the same for every verb that writes an image.
 #[derive(clap::Args)]
-pub(super) struct Rewriting {
+pub(super) struct Writing {
     /// Where the result goes; default: the image's own tag or, for an image that is named by digest, its repository
     #[arg(short, long, value_name = "IMAGE")]
     tag: Option<Location>,
+
+    /// Say what the result would be, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Where the result of a change goes, and what becomes of attestations: the same for every verb that changes images.
+#[derive(clap::Args)]
+pub(super) struct Rewriting {
+    #[command(flatten)]
+    writing: Writing,
 
     /// What becomes of an index's attestations about images that are replaced: keep them, marked as being about the old
     /// ones, or drop them
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     attestations: Keep,
-
-    /// Say what the result would be, and write nothing
-    #[arg(long)]
-    dry_run: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -44,13 +51,30 @@ impl Rewriting {
             Keep::Keep => Attestations::Keep,
             Keep::Drop => Attestations::Drop,
         };
-        let target = target.or_else(|| self.tag.clone());
+        let target = target.or_else(|| self.tag().cloned());
         Subject { image, platforms: session.global.platforms(), target, attestations }
     }
 
     /// What `--tag` says.
     pub(super) fn tag(&self) -> Option<&Location> {
+        self.writing.tag()
+    }
+
+    /// As [`Writing::finish`].
+    pub(super) async fn finish(&self, plan: Plan, done: &str, session: &Session) -> Result {
+        self.writing.finish(plan, done, session).await
+    }
+}
+
+impl Writing {
+    /// What `--tag` says.
+    pub(super) fn tag(&self) -> Option<&Location> {
         self.tag.as_ref()
+    }
+
+    /// Whether nothing is to be written.
+    pub(super) fn is_dry(&self) -> bool {
+        self.dry_run
     }
 
     /// Writes a plan, says so in one sentence, and prints the full reference of the result, by digest.
@@ -118,5 +142,13 @@ pub(super) fn reference(target: &Location, digest: Digest) -> String {
             Location::Archive { path: path.clone(), format: *format, selector: Some(digest.into()) }
                 .to_string()
         }
+    }
+}
+
+/// `KEY=VALUE`; the value may be empty.
+pub(super) fn key_value(text: &str) -> std::result::Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("KEY=VALUE is expected".to_owned()),
     }
 }

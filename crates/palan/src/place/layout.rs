@@ -8,6 +8,7 @@
 //! read the whole layout each time. Reading it hashes it, and `validate` does so for everything.
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -120,6 +121,21 @@ impl Layout {
     /// The entries of `index.json`.
     pub fn entries(&self) -> Result<Vec<Descriptor>, Error> {
         self.entries_of(&self.read_index()?)
+    }
+
+    /// Adds entries to `index.json` as they are, but none of a digest that is listed.
+    pub(crate) fn add_entries(&self, new: &[Value]) -> Result<(), Error> {
+        self.update_index(|entries, index| {
+            let mut known: HashSet<String> = entries.iter().map(|e| e.digest.to_string()).collect();
+            let new = new.iter().filter(|e| e["digest"].as_str().is_some_and(|d| known.insert(d.to_owned())));
+            let new: Vec<Value> = new.cloned().collect();
+            let changed = !new.is_empty();
+            match index.get_mut("manifests").and_then(Value::as_array_mut) {
+                Some(all) => all.extend(new),
+                None => drop(index.insert("manifests".into(), new.into())),
+            }
+            Ok(changed)
+        })
     }
 
     fn entries_of(&self, index: &Document) -> Result<Vec<Descriptor>, Error> {
