@@ -63,7 +63,7 @@ impl Code {
             Self::Unavailable => "the registry could not be reached or kept failing; trying later may help",
             Self::Refused => {
                 "rebase, layers pick: the result would be worth too little; convert, index: something would be lost; nothing was written"
-            },
+            }
             Self::Stale => {
                 "base stale: an image does not stand on what its base's tag stands for now, or newer tags exist"
             }

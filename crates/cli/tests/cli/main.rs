@@ -9,6 +9,7 @@ mod base;
 mod context;
 mod demo;
 mod fixture;
+mod index;
 mod layers;
 mod look;
 mod move_images;

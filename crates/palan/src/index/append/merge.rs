@@ -113,7 +113,11 @@ fn same(new: &[&Entry], platform: &Platform) -> Option<usize> {
             && p.os_version == platform.os_version
             && p.os_features == platform.os_features
     };
-    new.iter().position(|entry| entry.platform.as_ref().is_some_and(|p| !p.is_unknown() && alike(p)))
+    new.iter().position(|entry| entry.platform.as_ref().is_some_and(|p| is_known(p) && alike(p)))
+}
+
+fn is_known(platform: &Platform) -> bool {
+    !platform.is_unknown() && !platform.os.is_empty()
 }
 
 async fn is_about(source: &dyn Source, entry: &Descriptor, gone: &HashSet<Digest>) -> Result<bool, Error> {
@@ -135,7 +139,7 @@ fn doubts(base: &Document, new: &[&Entry]) -> Vec<String> {
         notes.push(format!("{family} that lists {other} manifests: some clients take one kind only"));
     }
     for (i, entry) in new.iter().enumerate() {
-        let Some(platform) = entry.platform.as_ref().filter(|p| !p.is_unknown()) else { continue };
+        let Some(platform) = entry.platform.as_ref().filter(|p| is_known(p)) else { continue };
         if same(&new[..i], platform).is_some() {
             notes.push(format!("two of the new entries are for {platform}: clients take the first"));
         }

@@ -78,8 +78,8 @@ async fn single(source: &dyn Source, manifest: Document, how: &Entries) -> Resul
         return Err(Error::WrongPlatform { image: image.name, wanted, found });
     }
     // An image that does not say what it is for is listed without a platform.
-    let platform = Some(found).filter(|p| !p.os.is_empty() || !p.architecture.is_empty());
-    Ok(Entry::of(Descriptor { platform: platform.clone(), ..descriptor }, platform))
+    let platform = Some(found.clone()).filter(|p| !p.os.is_empty() || !p.architecture.is_empty());
+    Ok(Entry::of(Descriptor { platform, ..descriptor }, Some(found)))
 }
 
 /// The entries of an index as they stand there, with the attestations of the images that were asked for.
