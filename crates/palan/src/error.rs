@@ -234,6 +234,36 @@ pub enum Error {
         /// What it points to now.
         found: String,
     },
+    /// A tag exists that was not to be replaced.
+    #[error("{reference} exists ({found})")]
+    Exists {
+        /// The tag.
+        reference: String,
+        /// What it stands for.
+        found: String,
+    },
+    /// A place does not take a document, and the reason is most likely a media type that it does not know.
+    #[error("{place} refuses {document}, whose config is of type {media_type}")]
+    MediaTypeRefused {
+        /// The document's digest.
+        document: Digest,
+        /// The media type.
+        media_type: palan_core::MediaType,
+        /// The place.
+        place: String,
+        /// Its answer.
+        source: Box<palan_client::Error>,
+    },
+    /// A registry that cannot delete tags.
+    #[error("{place} cannot delete the tag {tag} alone")]
+    NoTagDelete {
+        /// The tag.
+        tag: String,
+        /// The repository.
+        place: String,
+        /// Its answer.
+        source: Box<palan_client::Error>,
+    },
     /// Something that palan cannot do yet.
     #[error("not supported yet: {0}")]
     Unsupported(String),

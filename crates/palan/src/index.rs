@@ -143,7 +143,7 @@ fn replace(entry: &mut Value, replaced: &Replaced, touch: impl Fn(Digest, &mut V
     touch(*old, entry);
 }
 
-fn point_to(entry: &mut Value, document: &Document) {
+pub(crate) fn point_to(entry: &mut Value, document: &Document) {
     let Some(entry) = entry.as_object_mut() else { return };
     entry.insert("mediaType".into(), json!(document.media_type()));
     entry.insert("digest".into(), json!(document.digest()));

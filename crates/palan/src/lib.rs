@@ -9,6 +9,7 @@
 
 pub mod append;
 pub mod base;
+pub mod companions;
 pub mod convert;
 pub mod copy;
 pub mod delete;

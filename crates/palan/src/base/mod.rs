@@ -21,7 +21,7 @@ mod evidence;
 mod examine;
 pub mod known;
 mod lifecycle;
-mod pattern;
+pub(crate) mod pattern;
 mod provenance;
 mod purl;
 mod stale;

@@ -67,7 +67,7 @@ impl<'de> Deserialize<'de> for Pattern {
 }
 
 /// Wildcard matching that goes back to the last `*` only: linear for one star, never exponential.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while t < text.len() {

@@ -8,7 +8,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use palan_core::{Descriptor, Digest, Document, MAX_DOCUMENT_SIZE, MediaType, Selector, Verifier, view};
+use palan_core::{
+    Descriptor, Digest, Document, Kind, MAX_DOCUMENT_SIZE, MediaType, Selector, Verifier, view,
+};
 
 use super::{
     BlobStream, Origin, Source, checked, docker_save,
@@ -35,6 +37,22 @@ impl Format {
             Self::Oci => "oci-archive",
             Self::Docker => "docker-archive",
         }
+    }
+
+    /// Refuses what such an archive cannot hold: a docker archive holds single images.
+    pub fn accepts(self, root: &Document) -> Result<(), Error> {
+        let manifest = || root.view::<view::Manifest>().ok();
+        let found = match root.kind() {
+            _ if self == Self::Oci => return Ok(()),
+            Kind::Manifest if manifest().is_some_and(|m| m.is_image()) => return Ok(()),
+            Kind::Index => "an image index",
+            _ => "an artifact",
+        };
+        Err(Error::WrongKind {
+            image: root.digest().to_string(),
+            found: found.into(),
+            wanted: "one image (a docker archive holds single images: choose a platform, or use oci-archive:)",
+        })
     }
 
     pub(super) fn place(self, path: &Path) -> String {

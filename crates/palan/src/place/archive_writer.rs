@@ -1,51 +1,56 @@
-//! Writing archives: members are streamed into a temporary file next to the destination, which takes its name only in
-//! [`Target::finish`]: a failed pull leaves no file.
+//! Writing archives: blobs are spooled into a temporary folder next to the destination, at the same time as they come;
+//! [`Target::finish`] writes them into a tar, in the order of the graph, and gives it its name. A failed pull leaves no
+//! file, and the same images make the same bytes, whatever came first.
 //!
 //! A docker archive is written with an OCI layout inside, as Docker 25 does, so that digests survive the way through it.
 
 use std::{
-    collections::HashMap,
-    io::{Seek as _, SeekFrom, Write as _},
+    collections::{HashMap, HashSet},
+    fs::File,
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
-    sync::{Mutex as StdMutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use palan_core::{Descriptor, Digest, Document, Kind, MediaType, Reference, Selector, annotation, view};
 use serde_json::{Map, Value, json};
-use tokio::sync::Mutex;
 
 use super::{
     BlobStream, Format, Origin, PutAs, Source, Target,
     archive::open_span,
     index_json::{add_entry, same_name},
     layout::make_readable,
-    memory::{check_unmoved, referrers_among},
+    memory::{check_role, referrers_among},
     tar_index::{Span, member_header},
     verified,
 };
 use crate::Error;
 
+/// How much is moved into an archive at once.
+const STEP: u64 = 16 << 20;
+
 /// An archive to write.
 pub struct ArchiveWriter {
     path: PathBuf,
     format: Format,
-    /// Held while a member is written: a tar is written one member at a time.
-    output: Mutex<Option<Output>>,
     /// Held for moments only.
-    state: StdMutex<State>,
+    state: Mutex<State>,
 }
 
+/// The tar while it is written.
 struct Output {
     file: tempfile::NamedTempFile,
     end: u64,
+    members: HashMap<Digest, Span>,
 }
 
 struct State {
-    /// Where what has been written can be read: the temporary file, in the end the archive.
-    readable: PathBuf,
-    blobs: HashMap<Digest, Span>,
+    /// Where blobs wait, each in a file of its own. `None`: the archive is finished.
+    spool: Option<tempfile::TempDir>,
+    /// Where what has been stored can be read: in the spool, in the end in the archive.
+    blobs: HashMap<Digest, (PathBuf, Span)>,
     documents: HashMap<Digest, Document>,
     /// In the order they were put; a name belongs to the last one that asked for it.
     roots: Vec<(Option<String>, Digest)>,
@@ -61,19 +66,14 @@ impl ArchiveWriter {
             let place = format!("{}:{}", format.scheme(), path.display());
             return Err(Error::Malformed { place, reason: "exists and is not a regular file".into() });
         }
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = tempfile::Builder::new()
-            .prefix(".palan-")
-            .tempfile_in(folder)
-            .map_err(Error::io("write", &path))?;
+        let spool = tempfile::Builder::new().prefix(".palan-").tempdir_in(folder_of(&path));
         let state = State {
-            readable: file.path().to_owned(),
+            spool: Some(spool.map_err(Error::io("write", &path))?),
             blobs: HashMap::new(),
             documents: HashMap::new(),
             roots: Vec::new(),
         };
-        let output = Mutex::new(Some(Output { file, end: 0 }));
-        Ok(Self { path, format, output, state: StdMutex::new(state) })
+        Ok(Self { path, format, state: Mutex::new(state) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -88,32 +88,21 @@ impl ArchiveWriter {
         Error::Malformed { place: self.name(), reason: "was written after it was finished".into() }
     }
 
-    /// Writes one member. What a failed one leaves behind is overwritten by the next.
-    async fn member(
-        &self,
-        output: &mut Output,
-        name: &str,
-        size: u64,
-        mut content: BlobStream,
-    ) -> Result<Span, Error> {
-        let file = output.file.as_file_mut();
-        let header = member_header(name, size);
-        file.seek(SeekFrom::Start(output.end)).map_err(self.io())?;
-        file.write_all(&header).map_err(self.io())?;
-        while let Some(piece) = content.next().await {
-            file.write_all(&piece?).map_err(self.io())?;
-        }
-        let padding = size.next_multiple_of(512) - size;
-        file.write_all(&[0; 512][..usize::try_from(padding).unwrap_or(0)]).map_err(self.io())?;
-        let span = Span { start: output.end + header.len() as u64, length: size };
-        output.end = span.start + size + padding;
-        Ok(span)
+    /// A new file in the spool.
+    fn spool(&self) -> Result<tempfile::NamedTempFile, Error> {
+        let state = self.state();
+        let folder = state.spool.as_ref().ok_or_else(|| self.finished())?.path();
+        tempfile::NamedTempFile::new_in(folder).map_err(self.io())
     }
 
-    async fn bytes(&self, output: &mut Output, name: &str, content: bytes::Bytes) -> Result<Span, Error> {
-        let size = content.len() as u64;
-        let content = Box::pin(futures_util::stream::iter([Ok(content)]));
-        self.member(output, name, size, content).await
+    /// Keeps a file of the spool as the blob that it is.
+    fn keep(&self, file: tempfile::NamedTempFile, blob: &Descriptor) -> Result<(), Error> {
+        let mut state = self.state();
+        let folder = state.spool.as_ref().ok_or_else(|| self.finished())?.path();
+        let path = folder.join(blob.digest.hex());
+        file.persist(&path).map_err(|e| self.io()(e.error))?;
+        state.blobs.insert(blob.digest, (path, Span { start: 0, length: blob.size }));
+        Ok(())
     }
 
     /// How a name is written into the archive: Docker only loads full names with a tag.
@@ -183,7 +172,43 @@ fn blob_name(digest: Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm(), digest.hex())
 }
 
+/// What a walk has found so far: each digest once, what is named before what names it.
+#[derive(Default)]
+struct Order {
+    seen: HashSet<Digest>,
+    list: Vec<Digest>,
+}
+
+impl Order {
+    fn add(&mut self, digest: Digest, documents: &HashMap<Digest, Document>) {
+        if !self.seen.insert(digest) {
+            return;
+        }
+        if let Some(document) = documents.get(&digest) {
+            let manifest =
+                document.view::<view::Manifest>().ok().filter(|_| document.kind() == Kind::Manifest);
+            let index = document.view::<view::Index>().ok().filter(|_| document.kind() == Kind::Index);
+            let blobs = manifest.into_iter().flat_map(|m| std::iter::once(m.config).chain(m.layers));
+            let entries = index.into_iter().flat_map(|i| i.manifests);
+            blobs.chain(entries).for_each(|named| self.add(named.digest, documents));
+        }
+        self.list.push(digest);
+    }
+}
+
 impl State {
+    /// Everything, in the order of the graph; what no root names comes last.
+    fn in_order(&self) -> Vec<(Digest, PathBuf, Span)> {
+        let mut rest: Vec<Digest> = self.blobs.keys().copied().collect();
+        rest.sort();
+        let mut order = Order::default();
+        for digest in self.roots.iter().map(|(_, digest)| *digest).chain(rest) {
+            order.add(digest, &self.documents);
+        }
+        let found = order.list.into_iter().filter_map(|d| Some((d, self.blobs.get(&d)?)));
+        found.map(|(digest, (path, span))| (digest, path.clone(), *span)).collect()
+    }
+
     fn find(&self, name: &str) -> Option<Digest> {
         let named = |n: &Option<String>| n.as_deref().is_some_and(|n| same_name(n, name));
         self.roots.iter().find(|(n, _)| named(n)).map(|(_, digest)| *digest)
@@ -213,12 +238,12 @@ impl Source for ArchiveWriter {
     async fn open(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
         let state = self.state();
         let missing = || Error::NotFound { name: blob.digest.to_string(), place: self.name() };
-        let span = *state.blobs.get(&blob.digest).ok_or_else(missing)?;
-        open_span(&state.readable, span, offset, blob, self.name())
+        let (path, span) = state.blobs.get(&blob.digest).ok_or_else(missing)?;
+        open_span(path, *span, offset, blob, self.name())
     }
 
     async fn has(&self, blob: &Descriptor) -> Result<bool, Error> {
-        Ok(self.state().blobs.get(&blob.digest).is_some_and(|span| span.length == blob.size))
+        Ok(self.state().blobs.get(&blob.digest).is_some_and(|(_, span)| span.length == blob.size))
     }
 
     async fn tags(&self) -> Result<Vec<String>, Error> {
@@ -238,47 +263,30 @@ impl Source for ArchiveWriter {
 #[async_trait]
 impl Target for ArchiveWriter {
     fn accepts(&self, root: &Document) -> Result<(), Error> {
-        if self.format == Format::Oci {
-            return Ok(());
-        }
-        let manifest = || root.view::<view::Manifest>().ok();
-        let found = match root.kind() {
-            Kind::Manifest if manifest().is_some_and(|m| m.is_image()) => return Ok(()),
-            Kind::Index => "an image index",
-            _ => "an artifact",
-        };
-        Err(Error::WrongKind {
-            image: root.digest().to_string(),
-            found: found.into(),
-            wanted: "one image (a docker archive holds single images: choose a platform, or use oci-archive:)",
-        })
+        self.format.accepts(root)
     }
 
     async fn put_blob(&self, blob: &Descriptor, from: &dyn Source) -> Result<(), Error> {
-        // Opened only when it is its turn: a connection that waits for a big blob before it would be closed.
-        let mut output = self.output.lock().await;
-        let output = output.as_mut().ok_or_else(|| self.finished())?;
         if self.has(blob).await? {
             return Ok(());
         }
-        let content = verified(from.name(), blob, from.open(blob, 0).await?);
-        let span = self.member(output, &blob_name(blob.digest), blob.size, content).await?;
-        self.state().blobs.insert(blob.digest, span);
-        Ok(())
+        let mut file = self.spool()?;
+        let mut content = verified(from.name(), blob, from.open(blob, 0).await?);
+        while let Some(piece) = content.next().await {
+            file.write_all(&piece?).map_err(self.io())?;
+        }
+        self.keep(file, blob)
     }
 
     async fn put_document(&self, document: &Document, role: &PutAs) -> Result<(), Error> {
         self.accepts(document)?;
         let name = role.tag().map(|tag| self.written_name(tag)).transpose()?;
         let digest = document.digest();
-        let mut output = self.output.lock().await;
-        let output = output.as_mut().ok_or_else(|| self.finished())?;
-        if let PutAs::Replace { tag, expected } = role {
-            check_unmoved(&self.name(), tag, *expected, self.state().find(tag))?;
-        }
+        check_role(&self.name(), role, role.tag().and_then(|tag| self.state().find(tag)))?;
         if !self.has(&document.descriptor()).await? {
-            let span = self.bytes(output, &blob_name(digest), document.bytes().clone()).await?;
-            self.state().blobs.insert(digest, span);
+            let mut file = self.spool()?;
+            file.write_all(document.bytes()).map_err(self.io())?;
+            self.keep(file, &document.descriptor())?;
         }
         let mut state = self.state();
         state.documents.insert(digest, document.clone());
@@ -292,27 +300,91 @@ impl Target for ArchiveWriter {
     }
 
     async fn finish(&self) -> Result<(), Error> {
-        let mut turn = self.output.lock().await;
-        let output = turn.as_mut().ok_or_else(|| self.finished())?;
-        let (index, docker) = {
+        let (members, index, docker) = {
             let state = self.state();
+            state.spool.as_ref().ok_or_else(|| self.finished())?;
             let docker = (self.format == Format::Docker).then(|| Self::docker_manifest(&state));
-            (Value::Object(self.index(&state)), docker.transpose()?)
+            (state.in_order(), Value::Object(self.index(&state)), docker.transpose()?)
         };
-        let marker = bytes::Bytes::from_static(br#"{"imageLayoutVersion":"1.0.0"}"#);
-        self.bytes(output, "oci-layout", marker).await?;
+        let mut output = Output::create(&self.path)?;
+        for (digest, path, span) in members {
+            output.file(digest, &path, span.length).await?;
+        }
+        output.bytes("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         if let Some(docker) = docker {
-            self.bytes(output, "manifest.json", docker.to_string().into()).await?;
+            output.bytes("manifest.json", docker.to_string().as_bytes())?;
         }
         // Last: an archive that was cut anywhere has none.
-        self.bytes(output, "index.json", index.to_string().into()).await?;
-        let Some(Output { mut file, end }) = turn.take() else { return Err(self.finished()) };
-        file.seek(SeekFrom::Start(end)).map_err(self.io())?;
-        file.write_all(&[0; 1024]).map_err(self.io())?;
-        file.as_file().set_len(end + 1024).map_err(self.io())?;
-        make_readable(&file, &self.path)?;
-        file.persist(&self.path).map_err(|e| self.io()(e.error))?;
-        self.state().readable.clone_from(&self.path);
+        output.bytes("index.json", index.to_string().as_bytes())?;
+        let members = output.finish(&self.path)?;
+        let mut state = self.state();
+        state.blobs = members.into_iter().map(|(digest, span)| (digest, (self.path.clone(), span))).collect();
+        state.spool = None;
         Ok(())
+    }
+}
+
+/// The folder of a file, to make temporary files beside it.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+impl Output {
+    fn create(path: &Path) -> Result<Self, Error> {
+        let file = tempfile::Builder::new().prefix(".palan-").tempfile_in(folder_of(path));
+        Ok(Self { file: file.map_err(Error::io("write", path))?, end: 0, members: HashMap::new() })
+    }
+
+    fn io(&self) -> impl FnOnce(std::io::Error) -> Error + use<> {
+        Error::io("write", self.file.path().to_owned())
+    }
+
+    fn start(&mut self, name: &str, size: u64) -> Result<Span, Error> {
+        let header = member_header(name, size);
+        self.file.write_all(&header).map_err(self.io())?;
+        let span = Span { start: self.end + header.len() as u64, length: size };
+        self.end = span.start + size;
+        Ok(span)
+    }
+
+    fn pad(&mut self) -> Result<(), Error> {
+        let padding = self.end.next_multiple_of(512) - self.end;
+        self.file.write_all(&[0; 512][..usize::try_from(padding).unwrap_or(0)]).map_err(self.io())?;
+        self.end += padding;
+        Ok(())
+    }
+
+    /// Moves a file in, as the blob that it is.
+    async fn file(&mut self, digest: Digest, path: &Path, size: u64) -> Result<(), Error> {
+        let span = self.start(&blob_name(digest), size)?;
+        let content = File::open(path).map_err(Error::io("read", path))?;
+        let mut left = size;
+        while left > 0 {
+            let mut piece = (&content).take(left.min(STEP));
+            let copied = std::io::copy(&mut piece, self.file.as_file_mut()).map_err(self.io())?;
+            if copied == 0 {
+                return Err(Error::io("read", path)(std::io::ErrorKind::UnexpectedEof.into()));
+            }
+            left -= copied;
+            // So that Ctrl-C is noticed.
+            tokio::task::yield_now().await;
+        }
+        self.members.insert(digest, span);
+        // What is in the archive need not be on the disk twice.
+        let _ = std::fs::remove_file(path);
+        self.pad()
+    }
+
+    fn bytes(&mut self, name: &str, content: &[u8]) -> Result<(), Error> {
+        self.start(name, content.len() as u64)?;
+        self.file.write_all(content).map_err(self.io())?;
+        self.pad()
+    }
+
+    fn finish(mut self, path: &Path) -> Result<HashMap<Digest, Span>, Error> {
+        self.file.write_all(&[0; 1024]).map_err(self.io())?;
+        make_readable(&self.file, path)?;
+        self.file.persist(path).map_err(|e| Error::io("write", path)(e.error))?;
+        Ok(self.members)
     }
 }

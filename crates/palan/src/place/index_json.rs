@@ -92,6 +92,29 @@ pub(super) fn referrer_candidates(
     candidates.filter_map(|c| load(c).ok()).collect()
 }
 
+/// Takes the entries that a selector stands for out of an `index.json`. `false`: there are none.
+pub(super) fn remove_entries(
+    index: &mut Map<String, Value>,
+    entries: &[Descriptor],
+    selector: &Selector,
+) -> bool {
+    let names = |e: &Descriptor| [tag_of(e), full_name_of(e)].map(|n| n.map(str::to_owned));
+    let named = |e: &Descriptor, same: &dyn Fn(&str) -> bool| names(e).iter().flatten().any(|n| same(n));
+    let is_exact = |e: &Descriptor| match selector {
+        Selector::Digest(digest) => e.digest == *digest,
+        Selector::Tag(tag) => named(e, &|n| n == tag),
+    };
+    let exact = entries.iter().any(is_exact);
+    let is_meant = |e: &Descriptor| match selector {
+        Selector::Tag(tag) if !exact => named(e, &|n| same_name(n, tag)),
+        _ => is_exact(e),
+    };
+    let Some(listed) = index.get_mut("manifests").and_then(Value::as_array_mut) else { return false };
+    let (before, mut descriptors) = (listed.len(), entries.iter());
+    listed.retain(|_| !descriptors.next().is_some_and(is_meant));
+    listed.len() < before
+}
+
 /// Puts `document` into the entries: one entry per tag, one per untagged root. `false`: nothing had to change.
 pub(super) fn add_entry(index: &mut Map<String, Value>, document: &Document, tag: Option<&str>) -> bool {
     let mut entry = json!({

@@ -25,7 +25,7 @@ use serde_json::{Map, Value, json};
 use super::{
     BlobStream, Origin, PutAs, Source, Target, checked,
     index_json::{self, tag_of},
-    memory::{check_unmoved, referrers_among},
+    memory::{check_role, referrers_among},
     verified,
 };
 use crate::Error;
@@ -218,6 +218,18 @@ impl Layout {
         parse_document(bytes, entry, &self.name())
     }
 
+    /// Takes the entries of a tag, or of a digest, out of `index.json`; blobs stay. Fails with [`Error::NotFound`] when
+    /// there is none.
+    pub(crate) fn remove(&self, selector: &Selector) -> Result<(), Error> {
+        self.update_index(|entries, index| {
+            let found = index_json::find(entries, selector, &self.name())?;
+            if found.is_none() || !index_json::remove_entries(index, entries, selector) {
+                return Err(Error::NotFound { name: selector.to_string(), place: self.name() });
+            }
+            Ok(true)
+        })
+    }
+
     /// The only image of the layout, for locations without a tag.
     pub(crate) fn only(&self) -> Result<Selector, Error> {
         index_json::only(&self.entries()?, &self.name())
@@ -378,9 +390,9 @@ impl Target for Layout {
             return Ok(());
         }
         self.update_index(|entries, index| {
-            if let PutAs::Replace { tag, expected } = role {
+            if let PutAs::Replace { tag, .. } | PutAs::Absent(tag) = role {
                 let found = index_json::find(entries, &Selector::Tag(tag.clone()), &self.name())?;
-                check_unmoved(&self.name(), tag, *expected, found.map(|d| d.digest))?;
+                check_role(&self.name(), role, found.map(|d| d.digest))?;
             }
             Ok(index_json::add_entry(index, document, role.tag()))
         })

@@ -122,9 +122,8 @@ impl Target for Memory {
 
     async fn put_document(&self, document: &Document, role: &PutAs) -> Result<(), Error> {
         let mut content = self.lock();
-        if let PutAs::Replace { tag, expected } = role {
-            check_unmoved(&self.name(), tag, *expected, content.tags.get(tag).copied())?;
-        }
+        let found = role.tag().and_then(|tag| content.tags.get(tag).copied());
+        check_role(&self.name(), role, found)?;
         content.documents.insert(document.digest(), document.clone());
         if let Some(tag) = role.tag() {
             content.tags.insert(tag.to_owned(), document.digest());
@@ -133,18 +132,19 @@ impl Target for Memory {
     }
 }
 
-/// For places with their own tags: `found` must still be what was `expected`.
-pub(crate) fn check_unmoved(
-    place: &str,
-    tag: &str,
-    expected: Digest,
-    found: Option<Digest>,
-) -> Result<(), Error> {
-    if found == Some(expected) {
-        return Ok(());
+/// For places with their own tags: what is `found` under the role's tag must be what the role expects there.
+pub(crate) fn check_role(place: &str, role: &PutAs, found: Option<Digest>) -> Result<(), Error> {
+    let reference = |tag: &str| format!("{place}:{tag}");
+    match (role, found) {
+        (PutAs::Absent(tag), Some(found)) => {
+            Err(Error::Exists { reference: reference(tag), found: found.to_string() })
+        }
+        (PutAs::Replace { tag, expected }, found) if found != Some(*expected) => {
+            let found = found.map_or_else(|| "nothing".to_owned(), |d| d.to_string());
+            Err(Error::Moved { reference: reference(tag), expected: *expected, found })
+        }
+        _ => Ok(()),
     }
-    let found = found.map_or_else(|| "nothing".to_owned(), |d| d.to_string());
-    Err(Error::Moved { reference: format!("{place}:{tag}"), expected, found })
 }
 
 /// The descriptors of those documents whose `subject` is `digest`, as a registry would list them: with artifact type

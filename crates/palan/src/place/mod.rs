@@ -90,6 +90,8 @@ pub enum PutAs {
     Root,
     /// It stands for itself, under this tag.
     Tag(String),
+    /// It stands for itself, under this tag, which does not exist; fails with [`Error::Exists`] when it does.
+    Absent(String),
     /// It replaces what a tag stands for; fails with [`Error::Moved`] when that is not `expected` any more.
     Replace {
         /// The tag.
@@ -122,7 +124,7 @@ impl PutAs {
     pub fn tag(&self) -> Option<&str> {
         match self {
             Self::Child | Self::Root => None,
-            Self::Tag(tag) | Self::Replace { tag, .. } => Some(tag),
+            Self::Tag(tag) | Self::Absent(tag) | Self::Replace { tag, .. } => Some(tag),
         }
     }
 }

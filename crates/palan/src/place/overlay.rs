@@ -27,6 +27,16 @@ impl Overlay {
         self.routes.push((digests.into_iter().collect(), source));
     }
 
+    /// Adds a new manifest or index.
+    pub(crate) fn add_document(&self, document: &Document) {
+        self.new.add_document(document);
+    }
+
+    /// Adds a new config.
+    pub(crate) fn add_document_blob(&self, config: &Document) {
+        self.new.add_document_blob(config);
+    }
+
     fn source(&self, digest: Digest) -> &dyn Source {
         if self.new.holds(digest) {
             return &self.new;

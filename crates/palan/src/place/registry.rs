@@ -39,6 +39,18 @@ impl Registry {
         Err(Error::Moved { reference: format!("{}:{selector}", self.name()), expected, found })
     }
 
+    /// As [`Self::check_unmoved`], for a tag that must not be there.
+    async fn check_absent(&self, selector: &Selector) -> Result<(), Error> {
+        match self.repo.head(selector).await {
+            Ok(found) => Err(Error::Exists {
+                reference: format!("{}:{selector}", self.name()),
+                found: found.digest.to_string(),
+            }),
+            Err(e) if e.is_not_found() => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
     fn not_found(&self, selector: &Selector, error: palan_client::Error) -> Error {
         if error.is_not_found() {
             return Error::NotFound { name: selector.to_string(), place: self.name() };
@@ -132,15 +144,20 @@ impl Target for Registry {
                 self.check_unmoved(&selector, *expected).await?;
                 (selector, Precondition::IfMatch(*expected))
             }
+            PutAs::Absent(tag) => {
+                let selector = Selector::Tag(tag.clone());
+                self.check_absent(&selector).await?;
+                (selector, Precondition::IfAbsent)
+            }
             PutAs::Child | PutAs::Root => (digest.into(), Precondition::None),
         };
         let put = self.repo.put_manifest(document, &selector, precondition).await;
+        let (reference, found) = (|| format!("{}:{selector}", self.name()), "something else".to_owned());
         put.map_err(|e| match (&precondition, e.is_precondition_failed()) {
-            (Precondition::IfMatch(expected), true) => Error::Moved {
-                reference: format!("{}:{selector}", self.name()),
-                expected: *expected,
-                found: "something else".to_owned(),
-            },
+            (Precondition::IfMatch(expected), true) => {
+                Error::Moved { reference: reference(), expected: *expected, found }
+            }
+            (Precondition::IfAbsent, true) => Error::Exists { reference: reference(), found },
             _ => e.into(),
         })
     }

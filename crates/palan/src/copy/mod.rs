@@ -2,6 +2,14 @@
 //!
 //! A document is copied after everything it names, its blobs and children at the same time, each digest exactly once.
 //! Attestations that an index lists come after the images they are about: registries may demand the subject first.
+//!
+//! [`shape()`] makes a copy of some platforms, or with attestations in another form, out of the whole;
+//! [`companions`](crate::companions) are what travels with it.
+
+mod attestation;
+mod shape;
+mod tags;
+mod watched;
 
 use std::{
     collections::HashMap,
@@ -11,19 +19,23 @@ use std::{
     },
 };
 
-use async_trait::async_trait;
 use futures_util::{
-    StreamExt as _, TryFutureExt as _,
+    TryFutureExt as _,
     future::{BoxFuture, try_join_all},
 };
-use palan_core::{Descriptor, Digest, Document, Kind, Role, Selector, view};
+use palan_core::{Descriptor, Digest, Document, Kind, MediaType, Role, Selector, view};
 use tokio::sync::{OnceCell, Semaphore};
+
+pub use shape::{Attestations, Shape, Shaped, shape};
+pub use tags::{TagFilter, TagPattern};
 
 use crate::{
     Error, Event, Observer, Transfer,
+    companions::Companion,
     image::{self, MAX_DEPTH},
-    place::{BlobStream, Origin, PutAs, Source, Target},
+    place::{Memory, Origin, Overlay, PutAs, Source, Target},
 };
+use watched::Watched;
 
 /// How a copy is done.
 #[derive(Clone, Debug)]
@@ -57,6 +69,8 @@ pub struct Summary {
     pub documents: u64,
     /// Bytes of the blobs moved, as stored (compressed).
     pub bytes_moved: u64,
+    /// Referrers and digest tags that went along; they are counted among the documents, too.
+    pub companions: u64,
 }
 
 impl std::ops::Add for Summary {
@@ -88,30 +102,76 @@ pub async fn copy(
 
 /// Copies roots one by one or at the same time, each with an outcome of its own; what they share moves once, and
 /// [`Options::jobs`] holds for all of them together.
-pub struct Copier(Arc<Engine>);
+pub struct Copier {
+    engine: Arc<Engine>,
+    overlay: Arc<Overlay>,
+}
 
 impl Copier {
     /// A copier between two places.
     pub fn new(source: &Arc<dyn Source>, target: &Arc<dyn Target>, options: &Options) -> Self {
-        Self(Arc::new(Engine {
-            source: Arc::new(Watched { inner: Arc::clone(source), observer: options.observer.clone() }),
+        let overlay = Arc::new(Overlay::new(Memory::new(), Arc::clone(source)));
+        let engine = Arc::new(Engine {
+            source: Arc::new(Watched {
+                inner: Arc::clone(&overlay) as _,
+                observer: options.observer.clone(),
+            }),
             target: Arc::clone(target),
             permits: Semaphore::new(options.jobs.max(1)),
             foreign: options.foreign,
             observer: options.observer.clone(),
             once: Mutex::default(),
             counters: Counters::default(),
-        }))
+        });
+        Self { engine, overlay }
     }
 
     /// Copies a root and everything below it.
     pub async fn copy(&self, root: Document, role: PutAs) -> Result<(), Error> {
-        self.0.root(root, role).await
+        self.engine.root(root, role).await
+    }
+
+    /// Copies what [`shape()`] made of an image, and then what travels with it: subjects come before what refers to
+    /// them, and the tag last, when all of it is there.
+    ///
+    /// Where the tag must be absent, so must digest tags: those that exist are left alone, which is noted.
+    pub async fn shaped(&self, shaped: &Shaped, companions: &[Companion], role: PutAs) -> Result<(), Error> {
+        shaped.documents.iter().for_each(|document| self.overlay.add_document(document));
+        shaped.configs.iter().for_each(|config| self.overlay.add_document_blob(config));
+        let root = &shaped.root;
+        if !(shaped.referrers.is_empty() && companions.is_empty()) {
+            self.engine.target.accepts(root)?;
+            self.copy(root.clone(), PutAs::Child).await?;
+            for referrer in &shaped.referrers {
+                self.companion(referrer, PutAs::Root).await?;
+            }
+            for companion in companions {
+                let own = match (&companion.role, &role) {
+                    (PutAs::Tag(tag), PutAs::Absent(_)) => PutAs::Absent(tag.clone()),
+                    (own, _) => own.clone(),
+                };
+                self.companion(&companion.document, own).await?;
+            }
+        }
+        self.copy(root.clone(), role).await
+    }
+
+    async fn companion(&self, document: &Document, role: PutAs) -> Result<(), Error> {
+        match self.copy(document.clone(), role).await {
+            Err(Error::Exists { reference, .. }) => {
+                self.engine.observer.note(format!("{reference} exists and was left alone"));
+            }
+            done => {
+                done?;
+                self.engine.counters.companions.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Ok(())
     }
 
     /// What has been done so far.
     pub fn summary(&self) -> Summary {
-        self.0.counters.summary()
+        self.engine.counters.summary()
     }
 }
 
@@ -133,6 +193,7 @@ struct Counters {
     skipped: AtomicU64,
     documents: AtomicU64,
     bytes: AtomicU64,
+    companions: AtomicU64,
 }
 
 impl Counters {
@@ -145,6 +206,7 @@ impl Counters {
             blobs_skipped: get(&self.skipped),
             documents: get(&self.documents),
             bytes_moved: get(&self.bytes),
+            companions: get(&self.companions),
         }
     }
 }
@@ -161,7 +223,7 @@ impl Engine {
         let origin = self.source.origin(root.digest());
         if !self.is_there(&descriptor, &origin).await? {
             self.successors(&root, 0).await?;
-        } else if role == PutAs::Root {
+        } else if matches!(role, PutAs::Root | PutAs::Child) {
             self.done(&descriptor, Transfer::Present);
             return Ok(());
         }
@@ -241,10 +303,29 @@ impl Engine {
 
     async fn put(&self, document: &Document, role: &PutAs) -> Result<(), Error> {
         let _permit = self.permit().await?;
-        self.target.put_document(document, role).await?;
+        let put = self.target.put_document(document, role).await;
+        put.map_err(|error| self.refused(document, error))?;
         self.counters.documents.fetch_add(1, Ordering::Relaxed);
         self.done(&document.descriptor(), Transfer::Moved);
         Ok(())
+    }
+
+    /// There are registries that take no artifacts, and do not say so well.
+    fn refused(&self, document: &Document, error: Error) -> Error {
+        match (error, document.view::<view::Manifest>()) {
+            (Error::Client(source), Ok(manifest))
+                if matches!(source.status().map(|s| s.as_u16()), Some(400 | 406 | 415 | 422))
+                    && manifest.config.media_type == MediaType::OCI_EMPTY =>
+            {
+                Error::MediaTypeRefused {
+                    document: document.digest(),
+                    media_type: manifest.config.media_type,
+                    place: self.target.name(),
+                    source: Box::new(source),
+                }
+            }
+            (error, _) => error,
+        }
     }
 
     fn done(&self, document: &Descriptor, how: Transfer) {
@@ -321,52 +402,5 @@ impl<T> Future for AbortOnDrop<T> {
         cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Self::Output> {
         std::pin::Pin::new(&mut self.0).poll(cx)
-    }
-}
-
-/// A source that tells how many bytes are read from it.
-struct Watched {
-    inner: Arc<dyn Source>,
-    observer: Observer,
-}
-
-#[async_trait]
-impl Source for Watched {
-    fn name(&self) -> String {
-        self.inner.name()
-    }
-
-    async fn resolve(&self, selector: &Selector) -> Result<Descriptor, Error> {
-        self.inner.resolve(selector).await
-    }
-
-    async fn document(&self, selector: &Selector) -> Result<Document, Error> {
-        self.inner.document(selector).await
-    }
-
-    async fn open(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
-        let (observer, digest) = (self.observer.clone(), blob.digest);
-        let content = self.inner.open(blob, offset).await?;
-        Ok(Box::pin(content.inspect(move |piece| {
-            if let Ok(piece) = piece {
-                observer.emit(&Event::BlobProgress { digest, bytes: piece.len() as u64 });
-            }
-        })))
-    }
-
-    async fn has(&self, blob: &Descriptor) -> Result<bool, Error> {
-        self.inner.has(blob).await
-    }
-
-    async fn tags(&self) -> Result<Vec<String>, Error> {
-        self.inner.tags().await
-    }
-
-    async fn referrers(&self, digest: Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>, Error> {
-        self.inner.referrers(digest, artifact_type).await
-    }
-
-    fn origin(&self, digest: Digest) -> Origin {
-        self.inner.origin(digest)
     }
 }

@@ -1,0 +1,210 @@
+//! What travels with an image: its referrers and digest tags (signatures, SBOMs, attestations), of every manifest and
+//! index of it, and theirs in turn.
+//!
+//! distribution-spec "Listing Referrers"; digest tags (`sha256-<hex>.sig`, `.att`, `.sbom` and the like) are the way
+//! of older tools. What a place returns is not believed: a referrer must name its subject itself. Some registries
+//! answer the list with the image, or with whatever else they found.
+
+use std::collections::{BTreeMap, HashSet};
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use palan_core::{Descriptor, Digest, Document, Kind, Role, Selector, view};
+use tokio::sync::OnceCell;
+
+use crate::{
+    Error,
+    image::{self, MAX_DEPTH, too_deep},
+    place::{PutAs, Source},
+};
+
+/// How many manifests are asked about at the same time.
+const AT_ONCE: usize = 8;
+
+/// What is to travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Which {
+    /// The manifests whose subject is a manifest or index of the image.
+    pub referrers: bool,
+    /// What is tagged `<algorithm>-<hex>.<anything>` for a manifest or index of the image.
+    pub digest_tags: bool,
+}
+
+impl Which {
+    /// Whether anything is to travel.
+    pub fn any(self) -> bool {
+        self.referrers || self.digest_tags
+    }
+}
+
+/// Something that is said about an image.
+#[derive(Clone, Debug)]
+pub struct Companion {
+    /// The manifest or index.
+    pub document: Document,
+    /// [`PutAs::Root`] for a referrer, [`PutAs::Tag`] for a digest tag.
+    pub role: PutAs,
+    /// What it is about.
+    pub about: Digest,
+}
+
+/// What was found, subjects before what refers to them.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// What travels.
+    pub companions: Vec<Companion>,
+    /// What does not, and why, one sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Looks for companions in one place. Its tags are listed once, however many images are asked about.
+pub struct Finder<'a> {
+    source: &'a dyn Source,
+    which: Which,
+    tags: OnceCell<DigestTags>,
+}
+
+/// Digest tags by the part before their first full stop.
+type DigestTags = BTreeMap<String, Vec<String>>;
+
+impl<'a> Finder<'a> {
+    /// A finder for `source`.
+    pub fn new(source: &'a dyn Source, which: Which) -> Self {
+        Self { source, which, tags: OnceCell::new() }
+    }
+
+    /// The companions of `root` and of all that it lists. What is in `known` is no companion: it is in the graph
+    /// already, or was taken out of it.
+    pub async fn find(&self, root: &Document, known: &HashSet<Digest>) -> Result<Found, Error> {
+        let mut found = Found::default();
+        if !self.which.any() {
+            return Ok(found);
+        }
+        let mut seen = known.clone();
+        let mut level = self.listed(root).await?;
+        seen.extend(&level);
+        for _ in 0..MAX_DEPTH {
+            let mut next = Vec::new();
+            let about = stream::iter(level).map(|digest| self.about(digest)).buffered(AT_ONCE);
+            for (companions, notes) in about.try_collect::<Vec<_>>().await? {
+                found.notes.extend(notes);
+                for companion in companions {
+                    let digest = companion.document.digest();
+                    // The same content under several tags is put under each, but looked at once.
+                    let is_new = seen.insert(digest);
+                    if is_new {
+                        let listed = self.listed(&companion.document).await?;
+                        next.extend(listed.into_iter().filter(|d| *d == digest || seen.insert(*d)));
+                    }
+                    if is_new || companion.role.tag().is_some() {
+                        found.companions.push(companion);
+                    }
+                }
+            }
+            if next.is_empty() {
+                return Ok(found);
+            }
+            level = next;
+        }
+        Err(too_deep(self.source, root.digest()))
+    }
+
+    /// How many companions the manifest or index with this digest has, that is not part of the graph any more.
+    pub async fn count(&self, digest: Digest) -> Result<usize, Error> {
+        Ok(self.about(digest).await?.0.len())
+    }
+
+    /// A document and all the documents that it lists, itself first.
+    async fn listed(&self, root: &Document) -> Result<Vec<Digest>, Error> {
+        let (mut all, mut open) = (vec![root.digest()], vec![root.clone()]);
+        for _ in 0..MAX_DEPTH {
+            let mut inner = Vec::new();
+            for index in open.iter().filter(|d| d.kind() == Kind::Index) {
+                let index: view::Index = image::parsed(self.source, index)?;
+                for entry in index.manifests.iter().filter(|e| e.media_type.is_document()) {
+                    if !all.contains(&entry.digest) {
+                        all.push(entry.digest);
+                        inner.extend((entry.media_type.role() == Role::Index).then_some(entry.digest));
+                    }
+                }
+            }
+            if inner.is_empty() {
+                return Ok(all);
+            }
+            let documents = stream::iter(inner).map(|digest| self.read(digest)).buffered(AT_ONCE);
+            open = documents.try_collect().await?;
+        }
+        Err(too_deep(self.source, root.digest()))
+    }
+
+    async fn read(&self, digest: Digest) -> Result<Document, Error> {
+        self.source.document(&digest.into()).await
+    }
+
+    async fn about(&self, digest: Digest) -> Result<(Vec<Companion>, Vec<String>), Error> {
+        let (mut companions, mut notes) = (Vec::new(), Vec::new());
+        if self.which.referrers {
+            for listed in self.source.referrers(digest, None).await? {
+                match self.referrer(&listed, digest).await? {
+                    Ok(document) => {
+                        companions.push(Companion { document, role: PutAs::Root, about: digest });
+                    }
+                    Err(note) => notes.push(note),
+                }
+            }
+        }
+        if self.which.digest_tags {
+            for tag in self.digest_tags().await?.get(&digest.referrers_tag()).into_iter().flatten() {
+                let document = self.source.document(&Selector::Tag(tag.clone())).await?;
+                companions.push(Companion { document, role: PutAs::Tag(tag.clone()), about: digest });
+            }
+        }
+        Ok((companions, notes))
+    }
+
+    /// What is listed as a referrer of `subject`, if it is one; else why not.
+    async fn referrer(
+        &self,
+        listed: &Descriptor,
+        subject: Digest,
+    ) -> Result<Result<Document, String>, Error> {
+        #[derive(serde::Deserialize)]
+        struct View {
+            subject: Option<Descriptor>,
+        }
+        let name = format!("{} is listed as a referrer of {subject}", listed.digest);
+        let document = match self.read(listed.digest).await {
+            Ok(document) => document,
+            Err(error) if error.is_not_found() => {
+                return Ok(Err(format!("{name}, but is not there: not copied")));
+            }
+            Err(error) => return Err(error),
+        };
+        let about = document.view::<View>().ok().and_then(|view| view.subject).map(|s| s.digest);
+        Ok(match about {
+            Some(about) if about == subject => Ok(document),
+            Some(about) => Err(format!("{name}, but is about {about}: not copied")),
+            None => Err(format!("{name}, but does not say so itself: not copied")),
+        })
+    }
+
+    async fn digest_tags(&self) -> Result<&DigestTags, Error> {
+        self.tags
+            .get_or_try_init(|| async {
+                let mut all = DigestTags::new();
+                for tag in self.source.tags().await? {
+                    if let Some((digest, _)) = tag.split_once('.').filter(|(d, _)| is_referrers_tag(d)) {
+                        all.entry(digest.to_owned()).or_default().push(tag);
+                    }
+                }
+                Ok(all)
+            })
+            .await
+    }
+}
+
+/// Whether a tag is the one that stands for a digest's referrers where there is no API for them:
+/// distribution-spec "Referrers Tag Schema".
+pub fn is_referrers_tag(tag: &str) -> bool {
+    let hex = tag.strip_prefix("sha256-").or_else(|| tag.strip_prefix("sha512-"));
+    hex.is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+}
