@@ -10,6 +10,7 @@
 pub mod append;
 pub mod base;
 pub mod companions;
+pub mod cache;
 pub mod convert;
 pub mod copy;
 pub mod delete;

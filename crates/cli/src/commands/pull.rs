@@ -6,8 +6,9 @@ use std::{
 };
 
 use palan::{
+    cache::Cache,
     copy,
-    place::{Format, Location, Opened, Places, PutAs, Source, Target},
+    place::{Format, LegacyWriter, Location, Opened, Places, PutAs, Source, Target},
 };
 use palan_core::{Document, Selector};
 
@@ -18,8 +19,8 @@ use crate::{
 
 /// Pull images into a file or a directory
 ///
-/// Bytes and digests are kept in all formats. Several images may go into one file or layout; pulling again replaces.
-/// PATH is the file, or for oci the directory; "-" is stdout.
+/// Bytes and digests are kept in all formats but legacy. Several images may go into one file or layout; pulling again
+/// replaces. PATH is the file, or for oci the directory; "-" is stdout. A file appears when it is complete.
 #[derive(clap::Args)]
 #[command(override_usage = "palan pull [OPTIONS] <IMAGE>... <PATH>")]
 pub(crate) struct Args {
@@ -36,8 +37,10 @@ pub(crate) struct Args {
     #[arg(long)]
     annotate_ref: bool,
 
-    /// crane's cache of layers
-    #[arg(short = 'c', long = "cache_path", visible_alias = "cache-path", value_name = "DIR", hide = true)]
+    /// Keep layers and configs in this directory, and take from there what it has
+    ///
+    /// Layouts on the same file system link what is there instead of copying it.
+    #[arg(short = 'c', long = "cache-path", visible_alias = "cache_path", value_name = "DIR")]
     cache_path: Option<PathBuf>,
 }
 
@@ -45,11 +48,21 @@ pub(crate) struct Args {
 enum PullFormat {
     /// A docker archive, one image per platform choice
     #[default]
+    #[value(alias = "docker-archive")]
     Tarball,
-    /// The docker archive of the time before Docker 1.10
+    /// A docker archive as Docker wrote them first, layers not compressed; digests change
     Legacy,
     /// An OCI image layout, indexes whole
     Oci,
+    /// An OCI image layout in one file
+    OciArchive,
+}
+
+impl PullFormat {
+    /// Whether indexes stay whole, and images need no names.
+    fn is_oci(self) -> bool {
+        matches!(self, Self::Oci | Self::OciArchive)
+    }
 }
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
@@ -80,65 +93,62 @@ fn split(args: &Args) -> Result<(Vec<Location>, &Path)> {
 }
 
 fn check(args: &Args, path: &Path) -> Result {
-    if args.format == PullFormat::Legacy {
-        return Err(
-            Failure::unsupported("pull --format legacy").with_hint("docker load reads --format tarball")
-        );
-    }
-    if args.cache_path.is_some() {
-        return Err(Failure::unsupported("pull --cache_path")
-            .with_hint("pull into a layout (--format oci): layers that it has are not pulled again"));
-    }
     if args.format == PullFormat::Oci && path == Path::new("-") {
         return Err(Failure::usage("--format oci writes a directory, not stdout")
-            .with_hint("palan copy IMAGE oci-archive:FILE writes a layout into one file"));
+            .with_hint("--format oci-archive writes a layout as one file"));
     }
-    if args.annotate_ref && args.format != PullFormat::Oci {
+    if args.annotate_ref && !args.format.is_oci() {
         return Err(Failure::usage("--annotate-ref is for --format oci"));
     }
     Ok(())
 }
 
 async fn pull(args: &Args, images: &[Location], path: &Path, places: &Places, session: &Session) -> Result {
-    let to = match args.format {
-        PullFormat::Oci => Location::Layout { path: path.to_owned(), selector: None },
-        _ => Location::Archive { path: path.to_owned(), format: Format::Docker, selector: None },
-    };
+    let progress = session.ui.progress();
+    let cache = args.cache_path.as_ref().map(Cache::create).transpose()?;
     let mut found = Vec::new();
     for image in images {
-        let source = places.source(image)?;
+        let mut source = places.source(image)?;
+        if let Some(cache) = &cache {
+            source.place = cache.before(source.place, progress.observer());
+        }
         let document = document(args, &source, session).await?;
         found.push((source, document, role(args, image)));
     }
-    let target = places.target(&to)?.place;
-    store(found, &target, session).await
-}
-
-/// A docker archive holds single images, a layout whatever there is.
-async fn document(args: &Args, source: &Opened<dyn Source>, session: &Session) -> Result<Document> {
-    match args.format {
-        PullFormat::Oci => super::read::document(source, session).await,
-        _ => super::read::image(source, session).await,
-    }
-}
-
-async fn store(
-    found: Vec<(Opened<dyn Source>, Document, PutAs)>,
-    target: &Arc<dyn Target>,
-    session: &Session,
-) -> Result {
-    let progress = session.ui.progress();
+    let target = target(args.format, path, places)?;
     let options = session.copy_options(&progress);
     for (source, document, role) in found {
-        copy::copy(&source.place, target, vec![(document, role)], &options).await?;
+        copy::copy(&source.place, &target, vec![(document, role)], &options).await?;
     }
     Ok(target.finish().await?)
 }
 
+fn target(format: PullFormat, path: &Path, places: &Places) -> Result<Arc<dyn Target>> {
+    let path = path.to_owned();
+    let archive = |format| Location::Archive { path: path.clone(), format, selector: None };
+    Ok(match format {
+        PullFormat::Oci => places.target(&Location::Layout { path, selector: None })?.place,
+        PullFormat::OciArchive => places.target(&archive(Format::Oci))?.place,
+        PullFormat::Tarball => places.target(&archive(Format::Docker))?.place,
+        PullFormat::Legacy => {
+            places.check_target(&archive(Format::Docker))?;
+            Arc::new(LegacyWriter::create(path)?)
+        }
+    })
+}
+
+/// A docker archive holds single images, a layout whatever there is.
+async fn document(args: &Args, source: &Opened<dyn Source>, session: &Session) -> Result<Document> {
+    match args.format.is_oci() {
+        true => super::read::document(source, session).await,
+        false => super::read::image(source, session).await,
+    }
+}
+
 /// Under what name an image is kept. What was pulled by digest has none.
 fn role(args: &Args, image: &Location) -> PutAs {
-    let name = match (args.format, image) {
-        (PullFormat::Oci, image) => args.annotate_ref.then(|| image.to_string()),
+    let name = match (args.format.is_oci(), image) {
+        (true, image) => args.annotate_ref.then(|| image.to_string()),
         (_, Location::Registry(reference)) => reference.base_name(),
         // A bare tag would become the name of an image on Docker Hub.
         (_, image) => image.selector().and_then(|s| match s {

@@ -235,6 +235,17 @@ impl Layout {
         index_json::only(&self.entries()?, &self.name())
     }
 
+    /// Links a file in as the blob that it is; `false` where that cannot be done (another file system, other size).
+    fn link(&self, blob: &Descriptor, file: &Path) -> Result<bool, Error> {
+        let path = self.blob_path(blob.digest);
+        let folder = path.parent().unwrap_or(&self.root);
+        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        if fs::metadata(file).is_ok_and(|m| m.len() == blob.size) && fs::hard_link(file, &path).is_ok() {
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
     async fn store(&self, blob: &Descriptor, from: &dyn Source) -> Result<(), Error> {
         let path = self.blob_path(blob.digest);
         let folder = path.parent().unwrap_or(&self.root).to_owned();
@@ -374,6 +385,14 @@ impl Source for Layout {
 impl Target for Layout {
     fn is_home_of(&self, origin: &Origin) -> bool {
         matches!(origin, Origin::File(path) if path.starts_with(&self.root) && path.exists())
+    }
+
+    async fn adopt(&self, blob: &Descriptor, from: &dyn Source) -> Result<bool, Error> {
+        let Origin::Verified(file) = from.origin(blob.digest) else { return Ok(false) };
+        if self.has(blob).await? {
+            return Ok(false);
+        }
+        self.link(blob, &file)
     }
 
     async fn put_blob(&self, blob: &Descriptor, from: &dyn Source) -> Result<(), Error> {

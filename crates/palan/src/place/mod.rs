@@ -9,6 +9,7 @@ mod archive_writer;
 mod docker_save;
 mod index_json;
 mod layout;
+mod legacy;
 mod location;
 mod memory;
 mod overlay;
@@ -26,7 +27,8 @@ use palan_core::{Descriptor, Digest, Document, Repository, Selector};
 pub use archive::{Archive, Format};
 pub use archive_writer::ArchiveWriter;
 pub use layout::Layout;
-pub(crate) use layout::publish;
+pub(crate) use layout::{publish, read_file};
+pub use legacy::LegacyWriter;
 pub use location::{Location, LocationError, Opened, Places};
 pub use memory::Memory;
 pub use overlay::Overlay;
@@ -45,6 +47,8 @@ pub enum Origin {
     Repository(Repository),
     /// A file of its own: linkable.
     File(PathBuf),
+    /// A file that was verified when it was written, and whose name nobody else writes: links to it need no reading.
+    Verified(PathBuf),
     /// Made by this process just now: no target has it yet, asking would be a wasted request.
     New,
     /// Nothing that a target could use.
