@@ -146,8 +146,9 @@ fn faults_of_docker_archives_are_named() {
 fn what_is_no_archive_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.tar");
-    let cases: [(&[u8], &str); 5] = [
-        (&[0x1f, 0x8b, 8, 0, 0, 0], "is gzip-compressed; decompress it first"),
+    let cases: [(&[u8], &str); 6] = [
+        (&[0x1f, 0x8b, 8, 0, 0, 0], "cannot be decompressed: the gzip stream is cut off"),
+        (b"BZh91AY", "is compressed with bzip2; decompress it first"),
         (&[b'x'; 2000], "not a valid tar at byte 0"),
         (&[b'x'; 200], "is truncated: the tar ends at byte 200 inside a header"),
         (b"", "is truncated: the tar ends at byte 0"),

@@ -1,5 +1,5 @@
 use futures_util::StreamExt as _;
-use palan::place::{Layout, Location};
+use palan::place::{Archive, Layout, Location};
 use palan_client::Repo;
 use palan_core::{Descriptor, Digest, MediaType, Mismatch, Selector};
 
@@ -13,7 +13,7 @@ use crate::{
 /// A layer comes compressed. The content is checked while it is printed: only exit code 0 says that all of it is right.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Repository and digest: REPO@DIGEST, or oci:DIR@DIGEST
+    /// Repository and digest: REPO@DIGEST, oci:DIR@DIGEST, oci-archive:FILE@DIGEST or docker-archive:FILE@DIGEST
     #[arg(value_name = "BLOB")]
     blob: Location,
 }
@@ -30,7 +30,10 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
             size_in(&places.client().repository(reference.repository()), digest).await?
         }
         Location::Layout { path, .. } => size_of(&Layout::open(path)?, digest)?,
-        Location::Archive { .. } => return Err(Failure::unsupported("single blobs of an archive")),
+        Location::Archive { path, format, .. } => {
+            let missing = || palan::Error::NotFound { name: digest.to_string(), place: source.place.name() };
+            Archive::open(path, *format)?.blob_size(digest).ok_or_else(missing)?
+        }
     };
     let blob = Descriptor::new(MediaType::new("application/octet-stream"), digest, size);
     let mut content = source.place.open(&blob, 0).await?;

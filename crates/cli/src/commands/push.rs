@@ -1,13 +1,14 @@
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use palan::{
     copy,
     place::{Format, Location, Opened, Places, PutAs, Source},
 };
-use palan_core::{Document, MediaType, Reference};
+use palan_core::{Document, MediaType, Reference, Repository, Selector};
 
 use crate::{
     exit::{Failure, Result},
@@ -16,52 +17,120 @@ use crate::{
 
 /// Push an image from a file or directory to a registry
 ///
-/// Prints the full reference, by digest.
+/// A file is a docker or OCI archive, plain or compressed; "-" is stdin. Prints the full reference, by digest.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// An image layout (directory), an archive (file), or a location with its scheme
+    ///
+    /// Of several images, a location with its scheme names one: docker-archive:FILE:NAME, oci:DIR:TAG.
     #[arg(value_name = "PATH")]
     path: String,
 
-    /// Where to, in a registry
+    /// Where to, in a registry; with --all-tags without a tag
     #[arg(value_name = "IMAGE")]
-    image: Reference,
+    image: String,
 
     /// Push all images of a layout as one index
     #[arg(long)]
     index: bool,
 
-    /// Also write the full reference, by digest, to this file
-    #[arg(long, value_name = "FILE")]
+    /// Push every image that has a name, each under the tag of its own name, and print one reference per image
+    #[arg(long, conflicts_with = "index")]
+    all_tags: bool,
+
+    /// Also write the full reference, by digest, to this file; one per line where there are several
+    #[arg(long, visible_alias = "image_refs", value_name = "FILE")]
     image_refs: Option<PathBuf>,
 }
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
-    let places = session.places()?;
-    let (source, document) = read(args, &places, session).await?;
-    let to = Location::Registry(args.image.clone());
-    let role = PutAs::at(&to, document.digest())?;
-    let digest = document.digest();
-    let target = places.target(&to)?.place;
+    let push = match args.all_tags {
+        true => all(args, session).await?,
+        false => one(args, session).await?,
+    };
+    let target = session.places()?.target(&push.target)?.place;
     // Opened before the push: a file that cannot be written must not leave a push that seems to have failed.
     let refs = args.image_refs.as_deref().map(open_private).transpose()?;
+    let Some(repository) = push.target.reference().map(|r| r.repository().clone()) else { return Ok(()) };
+    let names = push.roots.iter().map(|(document, _)| repository.with_digest(document.digest()).to_string());
+    let names: Vec<String> = names.collect();
     let progress = session.ui.progress();
-    let summary =
-        copy::copy(&source.place, &target, vec![(document, role)], &session.copy_options(&progress)).await?;
+    let summary = copy::copy(&push.source, &target, push.roots, &session.copy_options(&progress)).await?;
     drop(progress);
-    let name = args.image.repository().with_digest(digest).to_string();
+    let text = names.join("\n");
     if let Some((path, mut file)) = refs {
-        let written = file.set_len(0).and_then(|()| file.write_all(name.as_bytes()));
+        let written = file.set_len(0).and_then(|()| file.write_all(text.as_bytes()));
         written.map_err(|e| Failure::file("write", path, e))?;
     }
-    session.ui.say(format!("pushed {} to {}: {}", args.path, args.image, super::write::summary(&summary)));
-    session.ui.line(name)
+    session.ui.say(format!("pushed {} to {}: {}", push.what, args.image, super::write::summary(&summary)));
+    session.ui.line(text)
+}
+
+/// What is to be pushed.
+struct Push {
+    source: Arc<dyn Source>,
+    roots: Vec<(Document, PutAs)>,
+    target: Location,
+    what: String,
+}
+
+async fn one(args: &Args, session: &Session) -> Result<Push> {
+    let image: Reference = args.image.parse()?;
+    let (source, document) = read(args, &session.places()?, session).await?;
+    let target = Location::Registry(image);
+    let role = PutAs::at(&target, document.digest())?;
+    Ok(Push { source: source.place, roots: vec![(document, role)], target, what: args.path.clone() })
+}
+
+/// Every image that has a name, under the tag of its name.
+async fn all(args: &Args, session: &Session) -> Result<Push> {
+    let repository: Repository = args.image.parse()?;
+    let any = Selector::Tag("latest".to_owned());
+    // Opening a place without a choice asks for its only image; the choice itself is not used.
+    let location = match location(&args.path)? {
+        Location::Layout { path, selector: None } => Location::Layout { path, selector: Some(any.clone()) },
+        Location::Archive { path, format, selector: None } => {
+            Location::Archive { path, format, selector: Some(any.clone()) }
+        }
+        _ => return Err(Failure::usage(format!("{} names one image, --all-tags takes all", args.path))),
+    };
+    let source = session.places()?.source(&location)?.place;
+    let mut roots: Vec<(Document, PutAs)> = Vec::new();
+    for name in source.tags().await? {
+        let opened = Opened { place: Arc::clone(&source), selector: Some(Selector::Tag(name.clone())) };
+        let (document, tag) = (super::read::document(&opened, session).await?, tag_of(&name)?);
+        let role = PutAs::Tag(tag.clone());
+        match roots.iter().find(|(_, other)| *other == role) {
+            None => roots.push((document, role)),
+            Some((other, _)) if other.digest() == document.digest() => {}
+            Some(_) => {
+                let message = format!("several images of {} would get the tag {tag}", args.path);
+                let hint =
+                    format!("push them one by one: palan push docker-archive:{}:{name} IMAGE", args.path);
+                return Err(Failure::usage(message).with_hint(hint));
+            }
+        }
+    }
+    if roots.is_empty() {
+        return Err(Failure::usage(format!("{} holds no image with a name", args.path)));
+    }
+    let what = format!("{} of {}", crate::ui::text::count(roots.len(), "image"), args.path);
+    Ok(Push { source, roots, target: Location::Registry(repository.at(&any)), what })
+}
+
+/// The tag of a name: of a full reference its own, else the name.
+fn tag_of(name: &str) -> Result<String> {
+    if !name.contains(['/', ':']) {
+        return Ok(name.to_owned());
+    }
+    let reference: Reference = name.parse()?;
+    reference.tag().map(str::to_owned).ok_or_else(|| Failure::usage(format!("{name} has no tag")))
 }
 
 async fn read(args: &Args, places: &Places, session: &Session) -> Result<(Opened<dyn Source>, Document)> {
     let location = location(&args.path)?;
     if !args.index {
-        let source = places.source(&location).map_err(|e| several(e, &args.path))?;
+        let source = places.source(&location).map_err(|e| several(e, &location))?;
         let document = super::read::document(&source, session).await?;
         return Ok((source, document));
     }
@@ -83,7 +152,7 @@ fn location(text: &str) -> Result<Location> {
     if ["oci:", "oci-archive:", "docker-archive:"].iter().any(|scheme| text.starts_with(scheme)) {
         return Ok(text.parse()?);
     }
-    let path = Path::new(text);
+    let path = Path::new(if text == "-" { "/dev/stdin" } else { text });
     let metadata = path.metadata().map_err(|e| Failure::file("read", path, e))?;
     Ok(match metadata.is_dir() {
         true => Location::Layout { path: path.to_owned(), selector: None },
@@ -92,14 +161,20 @@ fn location(text: &str) -> Result<Location> {
     })
 }
 
-fn several(error: palan::Error, path: &str) -> Failure {
-    let is_choice = matches!(error, palan::Error::ChooseOne { .. });
-    let failure = Failure::from(error);
-    match is_choice {
-        true => failure
-            .with_hint(format!("palan push --index pushes all; palan copy oci:{path}:TAG IMAGE one of them")),
-        false => failure,
-    }
+fn several(error: palan::Error, location: &Location) -> Failure {
+    let palan::Error::ChooseOne { choices, .. } = &error else { return error.into() };
+    let first = choices.first().cloned().unwrap_or_default();
+    let index = match location {
+        Location::Layout { .. } => ", or all as one index with --index",
+        _ => "",
+    };
+    let hint = match first.starts_with("sha") {
+        true => format!("name one of them: palan push {location}@{first} IMAGE{index}"),
+        false => format!(
+            "name one of them: palan push {location}:{first} IMAGE; or push each under its own tag with --all-tags{index}"
+        ),
+    };
+    Failure::from(error).with_hint(hint)
 }
 
 /// A file as crane writes it: for the owner only. What it holds stays until there is something to write.

@@ -1,9 +1,12 @@
 //! Images in one tar file, for reading: OCI archives (an OCI layout in a tar) and docker archives (`docker save`).
 //!
-//! The tar's headers are indexed once; members are then read in place.
+//! The tar's headers are indexed once; members are then read in place. What cannot be read in place (a file that is
+//! compressed as a whole, a pipe) is unpacked into a temporary file first.
 
 use std::{
     collections::{HashMap, HashSet},
+    fs::File,
+    io::{self, BufWriter, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -76,6 +79,8 @@ pub struct Archive {
     path: PathBuf,
     format: Format,
     contents: Contents,
+    /// The file unpacked, where it cannot be read in place. It goes with the archive.
+    unpacked: Option<TempPath>,
 }
 
 impl Archive {
@@ -83,7 +88,8 @@ impl Archive {
     pub fn open(path: impl Into<PathBuf>, format: Format) -> Result<Self, Error> {
         let path = path.into();
         let place = format.place(&path);
-        let tar = TarIndex::read(&path, &place)?;
+        let unpacked = unpacked(&path, &place)?;
+        let tar = TarIndex::read(unpacked.as_deref().unwrap_or(&path), &place)?;
         let contents = if tar.get("index.json").or(tar.get("oci-layout")).is_some() {
             oci_contents(&tar, &place)?
         } else if format == Format::Docker {
@@ -92,7 +98,17 @@ impl Archive {
             let reason = "has no index.json: it is not an OCI archive".into();
             return Err(Error::Malformed { place, reason });
         };
-        Ok(Self { path, format, contents })
+        Ok(Self { path, format, contents, unpacked })
+    }
+
+    /// The file that members are read from.
+    fn readable(&self) -> &Path {
+        self.unpacked.as_deref().unwrap_or(&self.path)
+    }
+
+    /// The size of a blob, in bytes as stored.
+    pub fn blob_size(&self, digest: Digest) -> Option<u64> {
+        self.contents.blobs.get(&digest).map(|span| span.length)
     }
 
     pub(crate) fn only(&self) -> Result<Selector, Error> {
@@ -120,7 +136,7 @@ impl Archive {
             let source = palan_core::DocumentError::TooLarge { size: span.length };
             return Err(Error::Document { name: name(), place: self.name(), source });
         }
-        let bytes = span.read(&self.path)?;
+        let bytes = span.read(self.readable())?;
         let mut verifier = Verifier::of(entry);
         verifier.update(&bytes).and_then(|()| verifier.finish()).map_err(|source| Error::Damaged {
             name: name(),
@@ -129,6 +145,36 @@ impl Archive {
         })?;
         parse_document(bytes.into(), entry, &self.name())
     }
+}
+
+/// The uncompressed archive in a temporary file, where `path` is compressed or cannot be read twice.
+fn unpacked(path: &Path, place: &str) -> Result<Option<TempPath>, Error> {
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    let kind = file.metadata().map_err(Error::io("read", path))?;
+    if kind.is_dir() {
+        let source = io::Error::from(io::ErrorKind::IsADirectory);
+        return Err(Error::io("read", path)(source));
+    }
+    let (compression, content) = codec::sniff(file).map_err(|error| match error {
+        palan_layer::Error::UnsupportedCompression(name) => {
+            Error::Unsupported(format!("{place} is compressed with {name}; decompress it first"))
+        }
+        error => Error::io("read", path)(error.into()),
+    })?;
+    if compression == Compression::None && kind.is_file() {
+        return Ok(None);
+    }
+    let damaged = |error: &dyn std::fmt::Display| Error::Malformed {
+        place: place.to_owned(),
+        reason: format!("cannot be decompressed: {error}"),
+    };
+    let mut decoder = Decoder::new(content).map_err(|e| damaged(&e))?;
+    let unpacked = NamedTempFile::new().map_err(Error::io("create", std::env::temp_dir()))?;
+    let mut out = BufWriter::with_capacity(128 * 1024, unpacked.as_file());
+    io::copy(&mut decoder, &mut out).map_err(|e| damaged(&e))?;
+    out.flush().map_err(Error::io("write", unpacked.path()))?;
+    drop(out);
+    Ok(Some(unpacked.into_temp_path()))
 }
 
 fn oci_contents(tar: &TarIndex, place: &str) -> Result<Contents, Error> {
@@ -161,7 +207,7 @@ impl Source for Archive {
     async fn open(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
         let missing = || Error::NotFound { name: blob.digest.to_string(), place: self.name() };
         let span = *self.contents.blobs.get(&blob.digest).ok_or_else(missing)?;
-        open_span(&self.path, span, offset, blob, self.name())
+        open_span(self.readable(), span, offset, blob, self.name())
     }
 
     async fn has(&self, blob: &Descriptor) -> Result<bool, Error> {

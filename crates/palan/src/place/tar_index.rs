@@ -62,9 +62,6 @@ impl TarIndex {
             file.seek(SeekFrom::Start(offset)).map_err(io())?;
             window.clear();
             (&mut file).take(wanted as u64).read_to_end(&mut window).map_err(io())?;
-            if offset == 0 && window.starts_with(&[0x1f, 0x8b]) {
-                return Err(Error::Unsupported(format!("{place} is gzip-compressed; decompress it first")));
-            }
             let event = parser
                 .parse(&window)
                 .map_err(|e| malformed(format!("not a valid tar at byte {offset}: {e}")))?;
