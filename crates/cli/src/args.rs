@@ -1,9 +1,9 @@
 //! The command line as a whole: global flags, and the way from words to a command.
 
-use std::{ffi::OsString, str::FromStr, time::Duration};
+use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{CommandFactory, FromArgMatches, Parser, error::ErrorKind};
-use palan_core::PlatformPattern;
+use palan_core::{PlatformPattern, Repository};
 
 use crate::{
     commands::Command,
@@ -38,6 +38,9 @@ pub(crate) struct Global {
     #[arg(long, global = true)]
     pub(crate) insecure: bool,
 
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+
     /// Also push layers that are marked as not distributable
     #[arg(long, global = true)]
     pub(crate) allow_nondistributable_artifacts: bool,
@@ -56,6 +59,83 @@ pub(crate) struct Global {
     /// Give up when a registry sends nothing for so long: 30s, 5m
     #[arg(long, global = true, value_name = "TIME", value_parser = duration, default_value = "60s")]
     pub(crate) timeout: Duration,
+}
+
+/// Flags about how registries are reached.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Connection {
+    /// Speak http, and nothing else: with every registry, or with this one
+    ///
+    /// May be repeated. Unlike --insecure, https is not tried, and certificates matter where registries lead to https.
+    #[arg(long, global = true, value_name = "REGISTRY", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "", hide_short_help = true)]
+    pub(crate) plain_http: Vec<String>,
+
+    /// Do not check the TLS certificate: of any host, or of this one
+    ///
+    /// May be repeated. Unlike --insecure, plain http is not spoken because of it.
+    #[arg(long, global = true, value_name = "REGISTRY", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "", hide_short_help = true)]
+    pub(crate) skip_tls_verify: Vec<String>,
+
+    /// `--tls-verify=false` is `--skip-tls-verify`, as skopeo and podman call it
+    #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true", hide_short_help = true)]
+    pub(crate) tls_verify: Option<bool>,
+
+    /// Trust the authorities in this PEM file, too: everywhere, or for this registry and where it leads
+    ///
+    /// May be repeated.
+    #[arg(long, global = true, value_name = "[REGISTRY=]FILE", hide_short_help = true)]
+    pub(crate) ca_file: Vec<Scoped>,
+
+    /// Show the client certificate in this PEM file to registries that ask for one, or only to this registry
+    ///
+    /// Needs --key-file. May be repeated.
+    #[arg(long, global = true, value_name = "[REGISTRY=]FILE", hide_short_help = true)]
+    pub(crate) cert_file: Vec<Scoped>,
+
+    /// The key of the client certificate, PEM
+    #[arg(long, global = true, value_name = "[REGISTRY=]FILE", hide_short_help = true)]
+    pub(crate) key_file: Vec<Scoped>,
+
+    /// Take authorities (*.crt) and a client certificate (*.cert, *.key) from this directory, as docker and podman do
+    ///
+    /// For every registry, or for this one. May be repeated. Without it, certs.d/REGISTRY of podman and docker counts:
+    /// in ~/.config/containers, /etc/containers, /etc/docker, ~/.config/docker and ~/.docker, the first that exists.
+    #[arg(long, global = true, value_name = "[REGISTRY=]DIR", hide_short_help = true)]
+    pub(crate) cert_dir: Vec<Scoped>,
+
+    /// Read mirrors, other locations, blocked and insecure registries from this file; none: from no file
+    ///
+    /// Default: podman's registries.conf and registries.conf.d, in ~/.config/containers and /etc/containers. Short
+    /// names mean Docker Hub, whatever the file says.
+    #[arg(long, global = true, value_name = "FILE|none", hide_short_help = true)]
+    pub(crate) registries_conf: Option<PathBuf>,
+}
+
+/// A file or directory, for one registry or for all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Scoped {
+    pub(crate) registry: Option<String>,
+    pub(crate) path: PathBuf,
+}
+
+impl FromStr for Scoped {
+    type Err = std::convert::Infallible;
+
+    /// `registry.example=FILE`. A file whose name has an equals sign can be written as `./a=b`.
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        let scoped = text.split_once('=').and_then(|(name, path)| {
+            let looks_so = name == "localhost" || name.contains(['.', ':']) && !name.contains('/');
+            Some((Repository::parse_registry(name).ok().filter(|_| looks_so)?, path))
+        });
+        Ok(match scoped {
+            Some((registry, path)) => Self { registry: Some(registry), path: path.into() },
+            None => Self { registry: None, path: text.into() },
+        })
+    }
 }
 
 impl Global {
@@ -218,6 +298,29 @@ mod tests {
         let both = global(&["digest", "a", "--platform", "linux/amd64,linux/arm64"]);
         assert_eq!(both.platforms().len(), 2);
         assert!(both.one_platform().is_err());
+    }
+
+    #[test]
+    fn certificates_are_for_all_or_for_one() {
+        for (text, registry, path) in [
+            ("ca.pem", None, "ca.pem"),
+            ("a.io=ca.pem", Some("a.io"), "ca.pem"),
+            ("localhost:5000=x=y.pem", Some("localhost:5000"), "x=y.pem"),
+            ("docker.io=ca.pem", Some("index.docker.io"), "ca.pem"),
+            ("/etc/a.io=ca.pem", None, "/etc/a.io=ca.pem"),
+            ("a=b", None, "a=b"),
+        ] {
+            let expected = Scoped { registry: registry.map(str::to_owned), path: path.into() };
+            assert_eq!(text.parse(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn registries_can_be_named_after_an_equals_sign_only() {
+        let flags = global(&["digest", "--plain-http", "a", "--skip-tls-verify=a.io", "--skip-tls-verify=b.io"]);
+        assert_eq!(flags.connection.plain_http, [""]);
+        assert_eq!(flags.connection.skip_tls_verify, ["a.io", "b.io"]);
+        assert_eq!(global(&["digest", "a", "--tls-verify=false"]).connection.tls_verify, Some(false));
     }
 
     #[test]

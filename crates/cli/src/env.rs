@@ -34,7 +34,17 @@ pub(crate) const VARIABLES: &[Variable] = &[
     variable("XDG_RUNTIME_DIR", "`$XDG_RUNTIME_DIR/containers/auth.json` is read after that."),
     variable(
         "XDG_CONFIG_HOME",
-        "`$XDG_CONFIG_HOME/containers/auth.json` is read last. Default: `$HOME/.config`.",
+        "`$XDG_CONFIG_HOME/containers/auth.json` is read last; `registries.conf` and `certs.d` lie beside it. Default: \
+         `$HOME/.config`.",
+    ),
+    variable(
+        "GITHUB_TOKEN",
+        "Password for `ghcr.io`, where no file, helper or `DOCKER_AUTH_CONFIG` has credentials for it.",
+    ),
+    variable("GITHUB_ACTOR", "The user to whom `GITHUB_TOKEN` belongs. Default: `x-access-token`."),
+    variable(
+        "CONTAINERS_REGISTRIES_CONF",
+        "The `registries.conf` to read instead of podman's usual ones. See `--registries-conf`.",
     ),
     variable(
         "XDG_DATA_HOME",
@@ -90,19 +100,38 @@ impl Env {
 
     /// Docker's `config.json`, whether it exists or not.
     pub(crate) fn docker_config_file(&self) -> Option<PathBuf> {
-        let folder = self.path("DOCKER_CONFIG").or_else(|| Some(self.home()?.join(".docker")))?;
-        Some(folder.join("config.json"))
+        Some(self.docker_folder()?.join("config.json"))
+    }
+
+    /// Where programs keep what the user configured.
+    pub(crate) fn config_home(&self) -> Option<PathBuf> {
+        self.path("XDG_CONFIG_HOME").or_else(|| Some(self.home()?.join(".config")))
+    }
+
+    /// Docker's folder for what the user configured.
+    pub(crate) fn docker_folder(&self) -> Option<PathBuf> {
+        self.path("DOCKER_CONFIG").or_else(|| Some(self.home()?.join(".docker")))
+    }
+
+    /// The file that was named instead of the usual ones.
+    pub(crate) fn registries_conf(&self) -> Option<PathBuf> {
+        self.path("CONTAINERS_REGISTRIES_CONF")
+    }
+
+    /// User and token for GitHub's registry.
+    pub(crate) fn github(&self) -> Option<(&str, &str)> {
+        let actor = self.get("GITHUB_ACTOR").and_then(OsStr::to_str).unwrap_or("x-access-token");
+        Some((actor, self.get("GITHUB_TOKEN")?.to_str()?))
     }
 
     /// The credential files, first the one that counts most, whether they exist or not.
     pub(crate) fn credential_files(&self) -> Vec<PathBuf> {
         let containers = |folder: PathBuf| folder.join("containers").join("auth.json");
-        let config = self.path("XDG_CONFIG_HOME").or_else(|| Some(self.home()?.join(".config")));
         [
             self.docker_config_file(),
             self.path("REGISTRY_AUTH_FILE"),
             self.path("XDG_RUNTIME_DIR").map(containers),
-            config.map(containers),
+            self.config_home().map(containers),
         ]
         .into_iter()
         .flatten()

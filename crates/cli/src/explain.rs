@@ -147,12 +147,14 @@ fn hint_for_client(error: &palan_client::Error) -> Option<String> {
         E::Transport { url, fault: Fault::Certificate, .. } => {
             let host = host(url);
             Some(format!(
-                "SSL_CERT_FILE names the authorities to trust; --insecure does without checking {host}"
+                "--ca-file names an authority to trust; --skip-tls-verify={host} does without"
             ))
         }
         E::Transport { url, fault: Fault::Tls, .. } => {
-            Some(format!("if {} speaks http only, add --insecure", host(url)))
+            let host = host(url);
+            Some(format!("if {host} speaks http only, add --plain-http={host}"))
         }
+        E::Blocked { .. } => Some("--registries-conf none goes on without that file".to_owned()),
         E::Transport { fault: Fault::Inactive, .. } => Some("--timeout 5m waits longer".to_owned()),
         E::Status(status) if error.is_unauthorized() => {
             let host = host(&status.url);

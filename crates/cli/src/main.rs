@@ -16,6 +16,7 @@ mod env;
 mod exit;
 mod explain;
 mod reference;
+mod registries;
 mod session;
 mod ui;
 

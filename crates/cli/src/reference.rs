@@ -71,7 +71,7 @@ const CRANE: &[(&str, &str, &str)] = &[
     ),
     ("`validate`", "without a target, nothing happens", "a usage error"),
     (
-        "`delete`, `edit`, `export`, `flatten`, `index`, `layout`, `mutate`, `auth token`",
+        "`delete`, `edit`, `export`, `flatten`, `index`, `layout`, `mutate`",
         "",
         "not supported yet",
     ),

@@ -15,6 +15,7 @@ use crate::{
     args::Global,
     env::Env,
     exit::{Failure, Result},
+    registries,
     ui::{Progress, Ui, text},
 };
 
@@ -70,7 +71,7 @@ impl Session {
         let keychain = self.keychain();
         // Reading files never waits. A file that cannot be read is an error when credentials are looked for in it.
         let headers = keychain.http_headers().now_or_never();
-        let mut client = self.client_builder().credentials(Arc::new(keychain));
+        let mut client = self.client_builder()?.credentials(Arc::new(keychain));
         if let Some(Ok(headers)) = headers {
             client = client.common_headers(headers);
         }
@@ -79,20 +80,29 @@ impl Session {
     }
 
     /// A client with the global flags applied, without credentials.
-    pub(crate) fn client_builder(&self) -> palan_client::Builder {
-        Client::builder()
+    pub(crate) fn client_builder(&self) -> Result<palan_client::Builder> {
+        let client = Client::builder()
             .user_agent(concat!("palan/", env!("CARGO_PKG_VERSION")))
             .insecure(self.global.insecure)
             .inactivity_timeout(self.global.timeout)
-            .proxy_from_environment(true)
+            .proxy_from_environment(true);
+        registries::configure(client, &self.global.connection, &self.env)
     }
 
     /// The credentials of this machine, in crane's order.
     pub(crate) fn keychain(&self) -> Keychain {
         let files = self.env.credential_files();
         let keychain = files.into_iter().fold(Keychain::new(), Keychain::file);
-        match self.env.docker_auth_config() {
+        let keychain = match self.env.docker_auth_config() {
             Some(text) => keychain.text("DOCKER_AUTH_CONFIG", Secret::new(text)),
+            None => keychain,
+        };
+        match self.env.github() {
+            Some((username, password)) => {
+                let entry = serde_json::json!({ "username": username, "password": password });
+                let text = serde_json::json!({ "auths": { "ghcr.io": entry } }).to_string();
+                keychain.text("GITHUB_TOKEN", Secret::new(text))
+            }
             None => keychain,
         }
     }

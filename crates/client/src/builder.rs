@@ -2,14 +2,18 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
 use http::{HeaderMap, HeaderValue};
+use url::Url;
 
 use crate::{
     Client, CredentialProvider, Error,
+    certificates,
+    config::RegistriesConf,
     credentials::Anonymous,
     registry::{Registry, Trust},
     retry, tls,
@@ -22,7 +26,6 @@ pub struct Builder {
     user_agent: String,
     credentials: Arc<dyn CredentialProvider>,
     settings: Settings,
-    roots: Vec<Vec<u8>>,
     inactivity: Duration,
     retry: retry::Policy,
     environment_proxy: bool,
@@ -33,25 +36,63 @@ pub(crate) struct Settings {
     pub(crate) insecure: bool,
     pub(crate) page_size: u32,
     pub(crate) chunk_size: u64,
-    plain_http: HashSet<String>,
-    skip_verify: HashSet<String>,
+    pub(crate) conf: RegistriesConf,
+    certificates: certificates::Sources,
+    plain_http: Registries,
+    skip_verify: Registries,
     headers: HashMap<String, HeaderMap>,
     common_headers: HeaderMap,
     parallel: usize,
 }
 
+/// Some registries, or all.
+#[derive(Default)]
+struct Registries {
+    all: bool,
+    named: HashSet<String>,
+}
+
+impl Registries {
+    fn has(&self, name: &str) -> bool {
+        self.all || self.named.contains(name)
+    }
+}
+
 impl Settings {
-    pub(crate) fn registry(&self, name: &str) -> Result<Registry, Error> {
+    /// A registry with its settings; `insecure`: `registries.conf` calls it so. Reads the certificates that are kept
+    /// for it.
+    pub(crate) fn registry(
+        &self,
+        name: &str,
+        insecure: bool,
+        tls: &tls::Settings,
+    ) -> Result<Registry, Error> {
+        let (own, others) = match self.certificates.of_registry(name)? {
+            Some(set) => tls.add(set),
+            None => Default::default(),
+        };
         let trust = Trust {
-            insecure: self.insecure,
-            plain_http: self.plain_http.contains(name),
-            skip_verify: self.skip_verify.contains(name),
+            insecure: self.insecure || insecure,
+            plain_http: self.plain_http.has(name),
+            skip_verify: insecure || self.skip_verify.has(name),
+            own,
+            others,
         };
         let mut headers = self.common_headers.clone();
         if let Some(own) = self.headers.get(name) {
             headers.extend(own.clone());
         }
         Registry::new(name, trust, headers, self.parallel)
+    }
+
+    /// Whether the certificate of this host was said not to matter.
+    pub(crate) fn skips_verify(&self, url: &Url) -> bool {
+        let host = url.host_str().unwrap_or_default();
+        self.insecure
+            || self.skip_verify.has(&match url.port() {
+                Some(port) => format!("{host}:{port}"),
+                None => host.to_owned(),
+            })
     }
 }
 
@@ -64,13 +105,14 @@ impl Default for Builder {
                 insecure: false,
                 page_size: 1000,
                 chunk_size: 64 * 1024 * 1024,
-                plain_http: HashSet::new(),
-                skip_verify: HashSet::new(),
+                conf: RegistriesConf::default(),
+                certificates: certificates::Sources::default(),
+                plain_http: Registries::default(),
+                skip_verify: Registries::default(),
                 headers: HashMap::new(),
                 common_headers: HeaderMap::new(),
                 parallel: 32,
             },
-            roots: Vec::new(),
             inactivity: Duration::from_secs(60),
             retry: retry::Policy {
                 retries: 3,
@@ -104,24 +146,82 @@ impl Builder {
         self
     }
 
-    /// This registry (host and port as in references) speaks plain http.
+    /// This registry (host and port as in references) speaks plain http, and nothing else is tried.
     #[must_use]
     pub fn plain_http(mut self, registry: impl Into<String>) -> Self {
-        self.settings.plain_http.insert(registry.into());
+        self.settings.plain_http.named.insert(registry.into());
         self
     }
 
-    /// The certificate of this registry (host and port as in references) is not checked.
+    /// All registries speak plain http.
+    #[must_use]
+    pub fn plain_http_everywhere(mut self) -> Self {
+        self.settings.plain_http.all = true;
+        self
+    }
+
+    /// The certificate of this host (and port, as in references) is not checked: a registry, a token service, a store.
     #[must_use]
     pub fn skip_tls_verify(mut self, registry: impl Into<String>) -> Self {
-        self.settings.skip_verify.insert(registry.into());
+        self.settings.skip_verify.named.insert(registry.into());
+        self
+    }
+
+    /// No certificate is checked. Plain http is not spoken because of it.
+    #[must_use]
+    pub fn skip_tls_verify_everywhere(mut self) -> Self {
+        self.settings.skip_verify.all = true;
         self
     }
 
     /// Trusts the certificates of a PEM text in addition to the system's.
     #[must_use]
     pub fn add_root_pem(mut self, pem: Vec<u8>) -> Self {
-        self.roots.push(pem);
+        self.settings.certificates.roots.push((None, pem));
+        self
+    }
+
+    /// The same for one registry (host and port as in references) and the hosts to which it leads: its token service,
+    /// its stores.
+    #[must_use]
+    pub fn registry_root_pem(mut self, registry: impl Into<String>, pem: Vec<u8>) -> Self {
+        self.settings.certificates.roots.push((Some(registry.into()), pem));
+        self
+    }
+
+    /// Shows a certificate (PEM, with the chain behind it) to one registry, or to every registry that asks for one;
+    /// never to the hosts to which registries lead. What is named for one registry goes before what is for all.
+    #[must_use]
+    pub fn client_certificate(
+        mut self,
+        registry: Option<String>,
+        certificate: Vec<u8>,
+        key: Vec<u8>,
+    ) -> Self {
+        self.settings.certificates.identities.push((registry, tls::IdentityPem { certificate, key }));
+        self
+    }
+
+    /// Takes the certificates of a folder, for one registry or for all: authorities from `*.crt`, a client certificate
+    /// from `NAME.cert` and `NAME.key`. Read when a registry is first spoken to.
+    #[must_use]
+    pub fn certificate_folder(mut self, registry: Option<String>, folder: impl Into<PathBuf>) -> Self {
+        self.settings.certificates.folders.push((registry, folder.into()));
+        self
+    }
+
+    /// Looks for such a folder per registry, by host and port, in a folder like docker's and podman's `certs.d`. Of
+    /// several, the first counts that has one. Need not exist.
+    #[must_use]
+    pub fn certs_d(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.settings.certificates.per_registry.push(folder.into());
+        self
+    }
+
+    /// Mirrors, other locations, blocked and insecure registries.
+    #[must_use]
+    pub fn registries_conf(mut self, conf: RegistriesConf) -> Self {
+        self.settings.conf = conf;
         self
     }
 
@@ -203,7 +303,7 @@ impl Builder {
     pub fn build(self) -> Result<Client, Error> {
         let user_agent = HeaderValue::from_str(&self.user_agent)
             .map_err(|_| Error::Settings(format!("\"{}\" cannot be a User-Agent", self.user_agent)))?;
-        let tls = tls::Settings::new(&self.roots)?;
+        let tls = tls::Settings::new(self.settings.certificates.common()?);
         let idle = self.settings.parallel;
         let wire = Wire::new(user_agent, self.inactivity, tls, idle, self.environment_proxy);
         let transport = Transport::new(Arc::new(wire), self.retry, self.settings, self.credentials);

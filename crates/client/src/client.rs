@@ -104,7 +104,10 @@ impl Client {
     }
 
     fn registry(&self, name: &str) -> Result<Arc<Registry>, Error> {
-        self.0.registry(&Repository::parse_registry(name)?)
+        let name = Repository::parse_registry(name)?;
+        let place = self.0.settings.conf.locate_registry(&name);
+        place.check(&name)?;
+        self.0.registry(&name, place.primary.insecure)
     }
 }
 

@@ -132,6 +132,14 @@ pub enum Error {
     /// The name of a registry that is no name.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
+    /// A name that the settings forbid.
+    #[error("{name} is blocked by registries.conf (the entry \"{prefix}\")")]
+    Blocked {
+        /// The repository or registry.
+        name: String,
+        /// The entry's prefix.
+        prefix: String,
+    },
     /// Settings that cannot be used.
     #[error("{0}")]
     Settings(String),

@@ -26,11 +26,14 @@
 mod auth;
 mod blob;
 mod builder;
+mod certificates;
 mod client;
+mod config;
 pub mod credentials;
 mod error;
 mod listing;
 mod manifest;
+mod mirror;
 mod referrers;
 mod registry;
 mod repo;
@@ -43,9 +46,11 @@ mod uri;
 mod warning;
 mod wire;
 
+pub use auth::TokenResponse;
 pub use blob::{BlobOpener, BlobStream, ByteStream, RemoteBlob};
 pub use builder::Builder;
 pub use client::{Client, Stats};
+pub use config::RegistriesConf;
 pub use credentials::{CredentialProvider, Credentials};
 pub use error::{BoxError, Error, ErrorCode, Fault, StatusError};
 pub use futures_util::future::BoxFuture;

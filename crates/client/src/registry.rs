@@ -9,7 +9,7 @@ use http::HeaderMap;
 use tokio::sync::{Mutex, MutexGuard, OnceCell, Semaphore};
 use url::{Host, Url};
 
-use crate::{Error, auth, uri};
+use crate::{Error, auth, tls::SetId, uri};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scheme {
@@ -35,6 +35,10 @@ pub(crate) struct Trust {
     pub(crate) plain_http: bool,
     /// Its certificate is not checked.
     pub(crate) skip_verify: bool,
+    /// Certificates that count for itself.
+    pub(crate) own: SetId,
+    /// Certificates that count for the hosts to which it leads.
+    pub(crate) others: SetId,
 }
 
 pub(crate) struct Registry {
@@ -52,6 +56,8 @@ pub(crate) struct Registry {
     pub(crate) pinged: OnceCell<()>,
     /// The referrers API was found missing.
     pub(crate) no_referrers: AtomicBool,
+    /// As a mirror it did not answer, and is not asked again.
+    pub(crate) silent: AtomicBool,
     /// Guards the read-modify-write of fallback tags.
     pub(crate) fallback: Mutex<()>,
     settled: OnceLock<Scheme>,
@@ -75,6 +81,7 @@ impl Registry {
             uploads: Semaphore::new(parallel),
             pinged: OnceCell::new(),
             no_referrers: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
             fallback: Mutex::new(()),
             settled: OnceLock::new(),
             probe: Mutex::new(()),
@@ -145,10 +152,10 @@ impl Registry {
         if to.scheme() == "http" && !self.allows_plain() {
             return refuse("from https to plain http");
         }
-        if !self.is_metadata() && uri::literal_address(to).is_some_and(uri::is_metadata) {
-            return refuse("a link-local address");
+        match uri::literal_address(to).and_then(uri::refusal) {
+            Some(reason) if !self.is_metadata() => refuse(reason),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     pub(crate) fn has_referrers(&self) -> bool {

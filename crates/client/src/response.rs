@@ -144,6 +144,14 @@ impl Response {
         Ok(())
     }
 
+    /// The body, where it has been read and kept.
+    pub(crate) fn buffered(&self) -> Option<&Bytes> {
+        match &self.body {
+            Body::Read(bytes) => Some(bytes),
+            Body::Live(_) => None,
+        }
+    }
+
     /// Reads the body of an answer that is probably an error and keeps it, so that it can be read again.
     pub(crate) async fn peek_error(&mut self) -> Bytes {
         let mut kept = BytesMut::new();

@@ -5,9 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    client::{
+        WantsClientCert,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
 };
 
 use crate::Error;
@@ -23,41 +26,115 @@ pub(crate) enum Security {
     Unverified,
 }
 
-/// Makes [`ClientConfig`]s; the trusted roots are loaded once.
+/// Which certificates a connection trusts and shows: a [`Set`] that [`Settings`] knows. The default: the common one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct SetId(usize);
+
+/// A certificate with its key, as PEM texts.
+pub(crate) struct IdentityPem {
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) key: Vec<u8>,
+}
+
+/// Certificates beyond the system's.
 #[derive(Default)]
-pub(crate) struct Settings {
+pub(crate) struct Set {
     roots: Vec<CertificateDer<'static>>,
-    verified: Mutex<Option<ClientConfig>>,
+    /// What is shown to a server that asks for it.
+    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+}
+
+impl Set {
+    /// Trusts the certificates of a PEM text; `what` names it in messages.
+    pub(crate) fn add_roots(&mut self, pem: &[u8], what: &str) -> Result<(), Error> {
+        self.roots.extend(certificates(pem, what)?);
+        Ok(())
+    }
+
+    /// Shows this certificate, unless there is one already.
+    pub(crate) fn offer(&mut self, pem: &IdentityPem, what: &str) -> Result<(), Error> {
+        let chain = certificates(&pem.certificate, what)?;
+        // The parser's own words could quote the key.
+        let key = PrivateKeyDer::from_pem_slice(&pem.key)
+            .map_err(|_| Error::Settings(format!("{what}: its key is no private key in PEM form")))?;
+        self.identity.get_or_insert((chain, key));
+        Ok(())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.roots.is_empty() && self.identity.is_none()
+    }
+
+    fn without_identity(&self) -> Self {
+        Self { roots: self.roots.clone(), identity: None }
+    }
+
+    fn finish(
+        &self,
+        builder: rustls::ConfigBuilder<ClientConfig, WantsClientCert>,
+    ) -> Result<ClientConfig, Error> {
+        match &self.identity {
+            None => Ok(builder.with_no_client_auth()),
+            Some((chain, key)) => builder
+                .with_client_auth_cert(chain.clone(), key.clone_key())
+                .map_err(|e| Error::Settings(format!("client certificate: {e}"))),
+        }
+    }
+}
+
+fn certificates(pem: &[u8], what: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let all = all.map_err(|e| Error::Settings(format!("{what}: {e}")))?;
+    if all.is_empty() {
+        return Err(Error::Settings(format!("{what}: the PEM text holds no certificate")));
+    }
+    Ok(all)
+}
+
+/// Makes [`ClientConfig`]s; the trusted roots are loaded once per set.
+pub(crate) struct Settings(Mutex<Vec<Known>>);
+
+struct Known {
+    set: Set,
+    verified: Option<ClientConfig>,
 }
 
 impl Settings {
-    /// Trusts the certificates of these PEM texts in addition to the system's.
-    pub(crate) fn new(pems: &[Vec<u8>]) -> Result<Self, Error> {
-        let mut roots = Vec::new();
-        for pem in pems {
-            let before = roots.len();
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                roots.push(certificate.map_err(|e| Error::Settings(format!("root certificate: {e}")))?);
-            }
-            if roots.len() == before {
-                return Err(Error::Settings("root certificate: the PEM text holds no certificate".into()));
-            }
-        }
-        Ok(Self { roots, verified: Mutex::default() })
+    /// The common set is trusted everywhere, in addition to the system's.
+    pub(crate) fn new(common: Set) -> Self {
+        Self(Mutex::new(vec![Known { set: common, verified: None }]))
+    }
+
+    /// For a registry with certificates of its own: what counts for itself, and for the hosts to which it leads. The
+    /// latter (token services, stores) are trusted alike, but are not shown its client certificate.
+    pub(crate) fn add(&self, mut set: Set) -> (SetId, SetId) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        set.roots.extend(known.first().map(|common| common.set.roots.clone()).unwrap_or_default());
+        let others = set.identity.is_some().then(|| set.without_identity());
+        let mut keep = |set: Set| {
+            known.push(Known { set, verified: None });
+            SetId(known.len() - 1)
+        };
+        let own = keep(set);
+        (own, others.map_or(own, keep))
     }
 
     /// A configuration that offers these protocols (ALPN).
-    pub(crate) fn config(&self, security: Security, alpn: &[&[u8]]) -> Result<ClientConfig, Error> {
-        let mut config = match security {
-            Security::None => plain()?,
-            Security::Unverified => unverified()?,
-            Security::Verified => {
-                let mut made = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-                match &*made {
-                    Some(config) => config.clone(),
-                    None => made.insert(verified(self.roots.clone())?).clone(),
-                }
-            }
+    pub(crate) fn config(
+        &self,
+        security: Security,
+        set: SetId,
+        alpn: &[&[u8]],
+    ) -> Result<ClientConfig, Error> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = known.get_mut(set.0) else {
+            return Err(Error::Settings("TLS: unknown certificates".into()));
+        };
+        let mut config = match (security, &known.verified) {
+            (Security::None, _) => plain()?,
+            (Security::Unverified, _) => unverified(&known.set)?,
+            (Security::Verified, Some(config)) => config.clone(),
+            (Security::Verified, None) => known.verified.insert(verified(&known.set)?).clone(),
         };
         config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
         Ok(config)
@@ -83,23 +160,18 @@ fn builder(
     ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(tls_error)
 }
 
-fn verified(roots: Vec<CertificateDer<'static>>) -> Result<ClientConfig, Error> {
+fn verified(set: &Set) -> Result<ClientConfig, Error> {
     let provider = provider()?;
-    let verifier = rustls_platform_verifier::Verifier::new_with_extra_roots(roots, provider.clone())
-        .map_err(tls_error)?;
-    Ok(builder(provider)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth())
+    let verifier =
+        rustls_platform_verifier::Verifier::new_with_extra_roots(set.roots.clone(), provider.clone())
+            .map_err(tls_error)?;
+    set.finish(builder(provider)?.dangerous().with_custom_certificate_verifier(Arc::new(verifier)))
 }
 
-fn unverified() -> Result<ClientConfig, Error> {
+fn unverified(set: &Set) -> Result<ClientConfig, Error> {
     let provider = provider()?;
     let verifier = AnyCertificate(provider.clone());
-    Ok(builder(provider)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth())
+    set.finish(builder(provider)?.dangerous().with_custom_certificate_verifier(Arc::new(verifier)))
 }
 
 /// For clients that speak plain http only: trusts nobody.

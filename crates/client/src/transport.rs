@@ -31,7 +31,8 @@ pub(crate) struct Transport {
     pub(crate) settings: Settings,
     pub(crate) provider: Arc<dyn CredentialProvider>,
     pub(crate) warnings: Mutex<BTreeSet<String>>,
-    registries: Mutex<HashMap<String, Arc<Registry>>>,
+    /// By name, and whether `registries.conf` calls it insecure.
+    registries: Mutex<HashMap<(String, bool), Arc<Registry>>>,
 }
 
 /// Where a call goes.
@@ -126,13 +127,14 @@ impl Transport {
     }
 
     /// What is known about a registry; the same for all who ask.
-    pub(crate) fn registry(&self, name: &str) -> Result<Arc<Registry>, Error> {
+    pub(crate) fn registry(&self, name: &str, insecure: bool) -> Result<Arc<Registry>, Error> {
+        let key = (name.to_owned(), insecure);
         let mut registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = registries.get(name) {
+        if let Some(known) = registries.get(&key) {
             return Ok(known.clone());
         }
-        let registry = Arc::new(self.settings.registry(name)?);
-        registries.insert(name.to_owned(), registry.clone());
+        let registry = Arc::new(self.settings.registry(name, insecure, &self.wire.tls)?);
+        registries.insert(key, registry.clone());
         Ok(registry)
     }
 
@@ -199,7 +201,7 @@ impl Transport {
     }
 
     /// One request to the registry and where it redirects.
-    async fn exchange(
+    pub(crate) async fn exchange(
         &self,
         call: &Call<'_>,
         authorization: Option<&Authorization>,
@@ -331,14 +333,16 @@ impl Transport {
 
     fn route(&self, registry: &Registry, url: &Url, lane: Lane) -> Route {
         let same_host = url.host_str() == Some(registry.host.to_string().as_str());
-        let skip_verify = self.settings.insecure || (same_host && registry.trust.skip_verify);
+        let skip_verify = (same_host && registry.trust.skip_verify) || self.settings.skips_verify(url);
+        let own = registry.owns(url);
+        let certificates = if own { registry.trust.own } else { registry.trust.others };
         let security = match (url.scheme(), skip_verify) {
             ("http", _) => tls::Security::None,
             (_, true) => tls::Security::Unverified,
             (_, false) => tls::Security::Verified,
         };
         let direct = url.host().is_some_and(|h| uri::is_loopback(&h.to_owned()));
-        Route { lane, security, guarded: !same_host && !registry.is_metadata(), direct }
+        Route { lane, security, certificates, guarded: !same_host && !registry.is_metadata(), direct }
     }
 
     fn note_warnings(&self, headers: &HeaderMap) {

@@ -60,23 +60,70 @@ pub(crate) fn literal_address(url: &Url) -> Option<IpAddr> {
     }
 }
 
-/// Link-local addresses and the others at which clouds keep their instance metadata: no registry may send us there.
-pub(crate) fn is_metadata(ip: IpAddr) -> bool {
-    const ALIBABA: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
-    const AWS: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
-    let v4 = |ip: Ipv4Addr| ip.is_link_local() || ip == ALIBABA;
+/// Where an address leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Nobody's, everybody's, or where clouds keep their instance metadata: no registry may send us there.
+    Never(&'static str),
+    /// This machine.
+    Loopback,
+    /// A network of one's own.
+    Private,
+    /// The Internet.
+    Global,
+}
+
+/// Where an address leads, in whatever form it is written.
+pub(crate) fn reach(ip: IpAddr) -> Reach {
     match ip {
-        IpAddr::V4(ip) => v4(ip),
-        IpAddr::V6(ip) => {
-            let s = ip.segments();
-            let nat64 = s[..6] == [0x64, 0xff9b, 0, 0, 0, 0];
-            let [.., a, b, c, d] = ip.octets();
-            ip.is_unicast_link_local()
-                || ip == AWS
-                || ip.to_ipv4_mapped().is_some_and(v4)
-                || (nat64 && v4(Ipv4Addr::new(a, b, c, d)))
-        }
+        IpAddr::V4(ip) => reach_v4(ip),
+        IpAddr::V6(ip) => reach_v6(ip),
     }
+}
+
+fn reach_v4(ip: Ipv4Addr) -> Reach {
+    const ALIBABA: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
+    let [a, b, ..] = ip.octets();
+    match ip {
+        _ if ip.is_link_local() => Reach::Never("a link-local address"),
+        ALIBABA => Reach::Never("the address of a metadata service"),
+        _ if a == 0 => Reach::Never("an unspecified address"),
+        _ if ip.is_multicast() || ip.is_broadcast() => Reach::Never("a multicast address"),
+        _ if ip.is_loopback() => Reach::Loopback,
+        // The last: shared address space, RFC 6598.
+        _ if ip.is_private() || (a == 100 && (64..128).contains(&b)) => Reach::Private,
+        _ => Reach::Global,
+    }
+}
+
+fn reach_v6(ip: Ipv6Addr) -> Reach {
+    const AWS: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+    let s = ip.segments();
+    let nat64 = s[..6] == [0x64, 0xff9b, 0, 0, 0, 0];
+    let [.., a, b, c, d] = ip.octets();
+    match ip {
+        _ if nat64 => reach_v4(Ipv4Addr::new(a, b, c, d)),
+        AWS => Reach::Never("the address of a metadata service"),
+        _ if ip.is_unspecified() => Reach::Never("an unspecified address"),
+        _ if ip.is_multicast() => Reach::Never("a multicast address"),
+        _ if ip.is_unicast_link_local() => Reach::Never("a link-local address"),
+        _ if ip.is_loopback() => Reach::Loopback,
+        _ if ip.is_unique_local() => Reach::Private,
+        _ => ip.to_ipv4_mapped().map_or(Reach::Global, reach_v4),
+    }
+}
+
+/// Why no registry may send us to this address, if so.
+pub(crate) fn refusal(ip: IpAddr) -> Option<&'static str> {
+    match reach(ip) {
+        Reach::Never(what) => Some(what),
+        _ => None,
+    }
+}
+
+/// Whether no registry may send us to this address.
+pub(crate) fn is_metadata(ip: IpAddr) -> bool {
+    refusal(ip).is_some()
 }
 
 #[cfg(test)]
@@ -121,6 +168,27 @@ mod tests {
     }
 
     #[test]
+    fn addresses_lead_somewhere() {
+        for (text, expected) in [
+            ("127.8.8.8", Reach::Loopback),
+            ("::1", Reach::Loopback),
+            ("::ffff:127.0.0.1", Reach::Loopback),
+            ("10.1.2.3", Reach::Private),
+            ("172.31.0.1", Reach::Private),
+            ("172.32.0.1", Reach::Global),
+            ("192.168.1.1", Reach::Private),
+            ("100.64.0.1", Reach::Private),
+            ("100.128.0.1", Reach::Global),
+            ("fd12::1", Reach::Private),
+            ("64:ff9b::a00:1", Reach::Private),
+            ("2001:db8::1", Reach::Global),
+            ("8.8.8.8", Reach::Global),
+        ] {
+            assert_eq!(reach(text.parse().unwrap()), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn metadata_addresses_are_known_in_every_spelling() {
         for (text, expected) in [
             ("http://169.254.169.254/", true),
@@ -131,6 +199,14 @@ mod tests {
             ("http://[64:ff9b::a9fe:a9fe]/", true),
             ("http://[fd00:ec2::254]/", true),
             ("http://100.100.100.200/", true),
+            ("http://0.0.0.0/", true),
+            ("http://0/", true),
+            ("http://[::]/", true),
+            ("http://[::ffff:0.0.0.0]/", true),
+            ("http://224.0.0.1/", true),
+            ("http://[ff02::1]/", true),
+            ("http://255.255.255.255/", true),
+            ("http://127.0.0.1/", false),
             ("http://10.0.0.1/", false),
             ("http://[2001:db8::1]/", false),
         ] {

@@ -19,7 +19,7 @@ use url::Url;
 use crate::{
     BoxError, Error, Fault,
     response::Response,
-    tls::{self, Security},
+    tls::{self, Security, SetId},
     uri,
 };
 
@@ -41,6 +41,8 @@ pub(crate) enum Lane {
 pub(crate) struct Route {
     pub(crate) lane: Lane,
     pub(crate) security: Security,
+    /// The certificates that count.
+    pub(crate) certificates: SetId,
     /// Refuse names that resolve to [metadata addresses](uri::is_metadata).
     pub(crate) guarded: bool,
     /// Never by a proxy.
@@ -121,7 +123,7 @@ pub(crate) struct Wire {
     pub(crate) user_agent: HeaderValue,
     pub(crate) inactivity: Duration,
     pub(crate) counters: Counters,
-    tls: tls::Settings,
+    pub(crate) tls: tls::Settings,
     idle_per_host: usize,
     environment_proxy: bool,
     clients: Mutex<HashMap<Route, reqwest::Client>>,
@@ -210,7 +212,7 @@ impl Wire {
             Lane::Blob => &[b"http/1.1"],
         };
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(self.tls.config(route.security, alpn)?)
+            .tls_backend_preconfigured(self.tls.config(route.security, route.certificates, alpn)?)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
@@ -238,9 +240,10 @@ impl Resolve for GuardedResolver {
         Box::pin(async move {
             let all: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
             let (bad, good): (Vec<_>, Vec<_>) = all.into_iter().partition(|a| uri::is_metadata(a.ip()));
-            if good.is_empty() && !bad.is_empty() {
-                let reason = format!("{} resolves to a link-local address", name.as_str());
-                return Err(BoxError::from(reason));
+            if good.is_empty()
+                && let Some(what) = bad.first().and_then(|a| uri::refusal(a.ip()))
+            {
+                return Err(BoxError::from(format!("{} resolves to {what}", name.as_str())));
             }
             Ok(Box::new(good.into_iter()) as Addrs)
         })

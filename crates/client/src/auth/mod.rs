@@ -4,16 +4,17 @@
 //! Source: <https://distribution.github.io/distribution/spec/auth/token/>.
 
 mod challenge;
+mod realm;
 mod scope;
 mod token;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, atomic::Ordering::Relaxed},
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use http::{HeaderValue, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use tokio::sync::Mutex;
 use url::Url;
 
@@ -25,11 +26,12 @@ use crate::{
     Credentials, Error,
     registry::Registry,
     response::Response,
-    transport::{Call, Transport},
+    transport::{Call, Target, Transport},
     uri,
 };
 
 pub(crate) use self::scope::Scopes;
+pub use self::token::TokenResponse;
 
 /// What a registry is known to want.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,12 +165,7 @@ impl Transport {
         answer: &Response,
         used: Option<&Authorization>,
     ) -> Result<bool, Error> {
-        let challenges: Vec<Challenge> = answer
-            .headers()
-            .get_all(header::WWW_AUTHENTICATE)
-            .iter()
-            .flat_map(|v| challenge::parse(&String::from_utf8_lossy(v.as_bytes())))
-            .collect();
+        let challenges = challenges_of(answer);
         let credentials = self.credentials(&call.registry, &call.repository).await?;
         let auth = &call.registry.auth;
         let Some(chosen) = choose(&challenges, &credentials) else {
@@ -183,7 +180,7 @@ impl Transport {
             auth.set(Scheme::Bearer(bearer));
             return Ok(used.is_none());
         }
-        check_realm(&call.registry, &bearer.realm)?;
+        realm::check(&call.registry, &bearer.realm).await?;
         auth.set(Scheme::Bearer(bearer));
         let before = scopes.clone();
         scopes.add(&Scopes::parse(chosen.parameter("scope").unwrap_or_default()));
@@ -199,16 +196,45 @@ impl Transport {
     }
 }
 
-/// A realm receives credentials: it must be as well protected as the registry, and not at an address where clouds keep
-/// their metadata.
-fn check_realm(registry: &Registry, realm: &Url) -> Result<(), Error> {
-    registry.check_third_party(None, realm).map_err(|error| match error {
-        Error::Redirect { to, reason, .. } => Error::Challenge {
-            registry: registry.name.clone(),
-            reason: format!("it names the token service {to}: {reason}"),
-        },
-        other => other,
-    })
+impl Transport {
+    /// A fresh token for these scopes, from the service that the registry names.
+    pub(crate) async fn token(
+        &self,
+        registry: &Arc<Registry>,
+        repository: &str,
+        scopes: &Scopes,
+    ) -> Result<TokenResponse, Error> {
+        let credentials = self.credentials(registry, repository).await?;
+        if let Credentials::RegistryToken(token) = &*credentials {
+            return Ok(TokenResponse::new(token.clone(), serde_json::Map::new()));
+        }
+        let root = Call::new(registry, Method::GET, Target::Path("/v2/".into()));
+        self.wire.counters.pings.fetch_add(1, Relaxed);
+        let answer = self.repeat(true, || self.exchange(&root, None)).await?;
+        let unfit = |reason: &str| Error::Challenge { registry: registry.name.clone(), reason: reason.into() };
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            return match answer.expect_data(&[StatusCode::OK]).await {
+                Ok(_) => Err(unfit("it asks for no token")),
+                Err(error) => Err(error),
+            };
+        }
+        let challenges = challenges_of(&answer);
+        let Some(bearer) = challenges.iter().find(|c| c.scheme == "bearer") else {
+            return Err(match challenges.iter().any(|c| c.scheme == "basic") {
+                true => unfit("it asks for a user name and a password (Basic), there are no tokens"),
+                false => unfit("it asks for neither a token nor a password"),
+            });
+        };
+        let bearer = read_bearer(registry, bearer)?;
+        realm::check(registry, &bearer.realm).await?;
+        let slot = registry.auth.tokens.slot(&bearer, scopes, &credentials);
+        slot.response(self, registry).await
+    }
+}
+
+fn challenges_of(answer: &Response) -> Vec<Challenge> {
+    let values = answer.headers().get_all(header::WWW_AUTHENTICATE).iter();
+    values.flat_map(|v| challenge::parse(&String::from_utf8_lossy(v.as_bytes()))).collect()
 }
 
 /// The first challenge that the credentials can answer, else the first that is known at all.

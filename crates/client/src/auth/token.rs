@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
 use url::{Url, form_urlencoded};
@@ -44,7 +45,35 @@ pub(crate) struct Slot {
 
 struct Token {
     header: HeaderValue,
+    secret: Secret,
     expires: Instant,
+}
+
+/// A token, and what a token service said about it.
+#[derive(Clone, Debug)]
+pub struct TokenResponse {
+    token: Secret,
+    json: Secret,
+}
+
+impl TokenResponse {
+    /// Some services write only `access_token`: readers look for `token`, too.
+    pub(super) fn new(token: Secret, mut json: serde_json::Map<String, serde_json::Value>) -> Self {
+        if json.get("token").and_then(serde_json::Value::as_str).is_none_or(str::is_empty) {
+            json.shift_insert(0, "token".into(), token.expose().into());
+        }
+        Self { token, json: Secret::new(serde_json::Value::Object(json).to_string()) }
+    }
+
+    /// The token itself.
+    pub fn token(&self) -> &Secret {
+        &self.token
+    }
+
+    /// The answer as compact JSON; `token` is always there.
+    pub fn json(&self) -> &Secret {
+        &self.json
+    }
 }
 
 impl Tokens {
@@ -92,6 +121,23 @@ impl Slot {
     }
 
     async fn fetch(&self, transport: &Transport, registry: &Registry) -> Result<Token, Error> {
+        self.read(registry, &self.ask(transport, registry).await?)
+    }
+
+    /// The token service's answer as it is.
+    pub(super) async fn response(
+        &self,
+        transport: &Transport,
+        registry: &Registry,
+    ) -> Result<TokenResponse, Error> {
+        let body = self.ask(transport, registry).await?;
+        let Token { secret, .. } = self.read(registry, &body)?;
+        let json = serde_json::from_slice(&body)
+            .map_err(|_| self.error(registry, None, "the answer is not a token response".into()))?;
+        Ok(TokenResponse::new(secret, json))
+    }
+
+    async fn ask(&self, transport: &Transport, registry: &Registry) -> Result<Bytes, Error> {
         let identity = self.renewed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut answer = match (&*self.credentials, identity) {
             (Credentials::IdentityToken(_), Some(secret)) => {
@@ -108,8 +154,7 @@ impl Slot {
             let reason = answer.into_error().await.to_string();
             return Err(self.error(registry, status, reason));
         }
-        let body = answer.read(TOKEN_BODY, || format!("the token of {}", registry.name)).await?;
-        self.read(registry, &body)
+        answer.read(TOKEN_BODY, || format!("the token of {}", registry.name)).await
     }
 
     /// The identity token for an access token, by OAuth 2; services that do not know it answer 404.
@@ -178,13 +223,14 @@ impl Slot {
         let answer: Answer =
             serde_json::from_slice(body).map_err(|_| error("the answer is not a token response"))?;
         let text = answer.token.filter(|t| !t.is_empty()).or(answer.access_token).filter(|t| !t.is_empty());
-        let header = bearer_header(&text.ok_or_else(|| error("the answer holds no token"))?)?;
+        let secret = Secret::new(text.ok_or_else(|| error("the answer holds no token"))?);
+        let header = bearer_header(secret.expose())?;
         if let Some(renewed) = answer.refresh_token.filter(|t| !t.is_empty()) {
             *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Secret::new(renewed));
         }
         let seconds = answer.expires_in.filter(|s| *s > 0.0).map_or(DEFAULT_LIFETIME, |s| s as u64);
         let lifetime = Duration::from_secs(seconds.min(365 * 24 * 3600));
-        Ok(Token { header, expires: Instant::now() + lifetime - MARGIN.min(lifetime / 4) })
+        Ok(Token { header, secret, expires: Instant::now() + lifetime - MARGIN.min(lifetime / 4) })
     }
 
     fn error(&self, registry: &Registry, status: Option<StatusCode>, reason: String) -> Error {

@@ -97,12 +97,13 @@ impl Repo {
     /// Asks the registry to take a blob over from another of its repositories. `false`: it did not, or the other
     /// repository is in another registry. No bytes of the blob move through the client.
     pub async fn mount_blob(&self, descriptor: &Descriptor, from: &Repository) -> Result<bool, Error> {
-        if from.registry() != self.name().registry() {
+        let from = &self.client().repository(from).place().primary.clone();
+        if from.registry != self.place().primary.registry {
             return Ok(false);
         }
-        let rest = format!("blobs/uploads/?mount={}&from={}", descriptor.digest, from.path());
+        let rest = format!("blobs/uploads/?mount={}&from={}", descriptor.digest, from.path);
         let mut call = self.call(Method::POST, &rest, Access::Push)?;
-        call.scopes.add(&Scopes::repository(from.path(), &["pull"]));
+        call.scopes.add(&Scopes::repository(&from.path, &["pull"]));
         let answer = self.send(&call).await?;
         match answer.status() {
             StatusCode::CREATED => Ok(true),

@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     process::{Child, Command},
 };
 
@@ -107,31 +107,50 @@ impl Helpers {
         if output.status.success() {
             return Ok(Some(output.stdout));
         }
-        let message = message(&output);
+        let message = message(&output, input);
         if message.contains("credentials not found") {
             return Ok(None);
         }
         Err(error(helper, key, format!("{} ({})", message, output.status)))
     }
 
-    fn spawn(&self, helper: &str, verb: &str) -> io::Result<Child> {
+    fn spawn(&self, helper: &str, verb: &str) -> io::Result<Group> {
         if helper.is_empty() || helper.contains(['/', '\\']) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is not a helper's name"));
         }
         let name = program(helper);
         let found = self.folders.iter().map(|folder| folder.join(&name)).find(|path| path.exists());
-        Command::new(found.unwrap_or_else(|| name.into()))
+        let mut command = Command::new(found.unwrap_or_else(|| name.into()));
+        command
             .arg(verb)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        // A group of its own, so that what it starts can be ended with it.
+        #[cfg(unix)]
+        command.process_group(0);
+        command.spawn().map(Group)
     }
 }
 
-async fn talk(mut child: Child, input: &[u8]) -> io::Result<Output> {
-    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+/// A helper with everything it has started: all of it ends when this is dropped.
+struct Group(Child);
+
+#[cfg(unix)]
+impl Drop for Group {
+    fn drop(&mut self) {
+        // `None`: it has ended and was waited for. What it left running is its own affair.
+        let id = self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+        if let Some(id) = id {
+            let _ = rustix::process::kill_process_group(id, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+async fn talk(mut group: Group, input: &[u8]) -> io::Result<Output> {
+    let child = &mut group.0;
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let write = async {
         if let Some(mut stdin) = stdin {
             // A helper may answer without reading.
@@ -139,23 +158,43 @@ async fn talk(mut child: Child, input: &[u8]) -> io::Result<Output> {
             let _ = stdin.shutdown().await;
         }
     };
-    let read = async {
-        let mut bytes = Vec::new();
-        match stdout {
-            Some(stdout) => stdout.take(LONGEST_OUTPUT).read_to_end(&mut bytes).await.map(|_| bytes),
-            None => Ok(bytes),
-        }
-    };
-    let ((), stdout) = tokio::join!(write, read);
-    let (stdout, status) = (stdout?, child.wait().await?);
-    Ok(Output { status, stdout, stderr: Vec::new() })
+    let ((), stdout, stderr) = tokio::join!(write, read(stdout), read(stderr));
+    let (stdout, stderr, status) = (stdout?, stderr?, child.wait().await?);
+    Ok(Output { status, stdout, stderr })
 }
 
-/// What a helper that fails says; by the protocol, on its standard output.
-fn message(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stdout);
-    let line = text.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or("failed without a message");
-    line.chars().filter(|c| !c.is_control()).take(SHOWN_MESSAGE).collect()
+async fn read(pipe: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(pipe) = pipe {
+        pipe.take(LONGEST_OUTPUT).read_to_end(&mut bytes).await?;
+    }
+    Ok(bytes)
+}
+
+/// What a helper that fails says: by the protocol on its standard output, in fact on either. Never what could be an
+/// answer, and never what it was given to keep.
+fn message(output: &Output, given: &[u8]) -> String {
+    let lines = [first_line(&output.stdout), first_line(&output.stderr)];
+    let mut said: Vec<String> = lines.into_iter().flatten().filter(|line| !is_answer(line)).collect();
+    said.dedup();
+    if said.is_empty() {
+        return "failed without a message".into();
+    }
+    let text = said.join(": ");
+    match serde_json::from_slice::<Exchange<'_>>(given) {
+        Ok(given) if !given.secret.is_empty() => text.replace(&*given.secret, "***"),
+        _ => text,
+    }
+}
+
+fn first_line(output: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(output);
+    let line = text.lines().map(str::trim).find(|l| !l.is_empty())?;
+    Some(line.chars().filter(|c| !c.is_control()).take(SHOWN_MESSAGE).collect())
+}
+
+fn is_answer(line: &str) -> bool {
+    line.contains("\"Secret\"") || line.starts_with(['{', '['])
 }
 
 fn error(helper: &str, key: &str, reason: String) -> Error {

@@ -216,7 +216,11 @@ impl Places {
     pub fn target(&self, location: &Location) -> Result<Opened<dyn Target>, Error> {
         let selector = location.selector();
         Ok(match location {
-            Location::Registry(reference) => Opened { place: Arc::new(self.registry(reference)), selector },
+            // What is there already is asked where it is written, not a mirror.
+            Location::Registry(reference) => {
+                let repo = self.client.repository(reference.repository()).primary();
+                Opened { place: Arc::new(Registry::new(repo)), selector }
+            }
             Location::Layout { path, .. } => Opened { place: Arc::new(Layout::create(path)?), selector },
             Location::Archive { path, format, .. } => {
                 self.check_target(location)?;

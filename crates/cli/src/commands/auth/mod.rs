@@ -1,3 +1,5 @@
+mod token;
+
 use std::{io::Read as _, sync::Arc};
 
 use clap::Subcommand;
@@ -21,6 +23,7 @@ enum Command {
     Get(Get),
     Login(Login),
     Logout(Logout),
+    Token(token::Args),
 }
 
 /// Print the credentials for a registry, as a docker credential helper does
@@ -68,6 +71,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         Command::Get(args) => get(args, session).await,
         Command::Login(args) => login(args, session).await,
         Command::Logout(args) => logout(args, session).await,
+        Command::Token(args) => token::run(args, session).await,
     }
 }
 
@@ -112,7 +116,7 @@ async fn login(args: &Login, session: &Session) -> Result {
             "<token>" => Credentials::IdentityToken(password.clone()),
             _ => Credentials::Basic { username: username.clone(), password: password.clone() },
         };
-        let client = session.client_builder().credentials(Arc::new(credentials)).build()?;
+        let client = session.client_builder()?.credentials(Arc::new(credentials)).build()?;
         client.check_credentials(&registry).await.map_err(|error| refused(&registry, error))?;
     }
     let server = if repository.is_empty() { registry } else { format!("{registry}/{repository}") };

@@ -1,0 +1,118 @@
+//! Reading from mirrors: manifests and blobs, whatever else is asked goes to the registry itself.
+//!
+//! A mirror that fails in any way is passed over; one that does not answer at all is not asked again.
+
+use std::sync::{PoisonError, atomic::Ordering::Relaxed};
+
+use http::{Method, StatusCode};
+use palan_core::Digest;
+
+use crate::{
+    Error, Repo,
+    auth::Scopes,
+    config::{Endpoint, Pulls},
+    response::Response,
+    transport::{Call, Target},
+};
+
+impl Repo {
+    /// The first good answer of a mirror, if there is one. Only for a call that reads a manifest or blob.
+    pub(crate) async fn ask_mirrors(&self, call: &Call<'_>) -> Option<Response> {
+        let wanted = Wanted::of(call, &self.place().primary.path)?;
+        for (mirror, pulls) in &self.place().mirrors {
+            if !wanted.may_come_from(*pulls) {
+                continue;
+            }
+            match self.ask_mirror(call, &wanted, mirror).await {
+                Ok(Some(answer)) => return Some(answer),
+                Ok(None) => {}
+                Err(error) => self.pass_over(mirror, &error),
+            }
+        }
+        None
+    }
+
+    async fn ask_mirror(
+        &self,
+        call: &Call<'_>,
+        wanted: &Wanted<'_>,
+        mirror: &Endpoint,
+    ) -> Result<Option<Response>, Error> {
+        let registry = self.transport().registry(&mirror.registry, mirror.insecure)?;
+        if registry.silent.load(Relaxed) {
+            return Ok(None);
+        }
+        let path = format!("/v2/{}/{}", mirror.path, wanted.rest);
+        let mut own = Call::new(&registry, call.method.clone(), Target::Path(path));
+        own.headers.clone_from(&call.headers);
+        own.repository.clone_from(&mirror.path);
+        own.scopes = Scopes::repository(&mirror.path, &["pull"]);
+        own.lane = call.lane;
+        own.body_limit = call.body_limit;
+        own.retry = false;
+        let answer = self.transport().send(&own).await?;
+        let good = matches!(answer.status(), StatusCode::OK | StatusCode::PARTIAL_CONTENT);
+        if !good || answer.is_html() || !wanted.is(&answer) {
+            tracing::debug!(mirror = registry.name, status = answer.status().as_u16(), "the mirror does not have it");
+            return Ok(None);
+        }
+        Ok(Some(answer))
+    }
+
+    fn pass_over(&self, mirror: &Endpoint, error: &Error) {
+        tracing::debug!(mirror = mirror.registry, %error, "the mirror failed");
+        if !matches!(error, Error::Transport { .. }) {
+            return;
+        }
+        let transport = self.transport();
+        if let Ok(registry) = transport.registry(&mirror.registry, mirror.insecure)
+            && !registry.silent.swap(true, Relaxed)
+        {
+            let mut warnings = transport.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+            let primary = &self.place().primary.registry;
+            warnings.insert(format!("the mirror {} was passed over for {primary}: {error}", mirror.registry));
+        }
+    }
+}
+
+/// What a call wants to read.
+struct Wanted<'a> {
+    /// What follows the repository in the path.
+    rest: &'a str,
+    is_manifest: bool,
+    digest: Option<Digest>,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(call: &'a Call<'_>, repository: &str) -> Option<Self> {
+        if !matches!(call.method, Method::GET | Method::HEAD) {
+            return None;
+        }
+        let Target::Path(path) = &call.target else { return None };
+        let rest = path.strip_prefix("/v2/")?.strip_prefix(repository)?.strip_prefix('/')?;
+        let (kind, selector) = rest.split_once('/')?;
+        let digest = selector.parse().ok();
+        match kind {
+            "manifests" => Some(Self { rest, is_manifest: true, digest }),
+            "blobs" if digest.is_some() => Some(Self { rest, is_manifest: false, digest }),
+            _ => None,
+        }
+    }
+
+    /// Blobs come from every mirror: that of an image chosen by tag has them, too.
+    fn may_come_from(&self, pulls: Pulls) -> bool {
+        match pulls {
+            Pulls::All => true,
+            Pulls::ByDigest => self.digest.is_some(),
+            Pulls::ByTag => self.digest.is_none() || !self.is_manifest,
+        }
+    }
+
+    /// Whether a manifest that was read is the right one. Blobs are checked while they stream.
+    fn is(&self, answer: &Response) -> bool {
+        match (self.digest, answer.buffered()) {
+            (Some(digest), Some(bytes)) if self.is_manifest => digest.algorithm().digest(bytes) == digest,
+            _ => true,
+        }
+    }
+}
