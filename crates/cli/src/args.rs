@@ -317,7 +317,8 @@ mod tests {
 
     #[test]
     fn registries_can_be_named_after_an_equals_sign_only() {
-        let flags = global(&["digest", "--plain-http", "a", "--skip-tls-verify=a.io", "--skip-tls-verify=b.io"]);
+        let flags =
+            global(&["digest", "--plain-http", "a", "--skip-tls-verify=a.io", "--skip-tls-verify=b.io"]);
         assert_eq!(flags.connection.plain_http, [""]);
         assert_eq!(flags.connection.skip_tls_verify, ["a.io", "b.io"]);
         assert_eq!(global(&["digest", "a", "--tls-verify=false"]).connection.tls_verify, Some(false));

@@ -146,9 +146,7 @@ fn hint_for_client(error: &palan_client::Error) -> Option<String> {
         E::Source { source, .. } => source.downcast_ref::<palan::Error>().and_then(hint_for_palan),
         E::Transport { url, fault: Fault::Certificate, .. } => {
             let host = host(url);
-            Some(format!(
-                "--ca-file names an authority to trust; --skip-tls-verify={host} does without"
-            ))
+            Some(format!("--ca-file names an authority to trust; --skip-tls-verify={host} does without"))
         }
         E::Transport { url, fault: Fault::Tls, .. } => {
             let host = host(url);

@@ -70,11 +70,7 @@ const CRANE: &[(&str, &str, &str)] = &[
         "layers are compared by diff ID; `--original` works; words too many are an error",
     ),
     ("`validate`", "without a target, nothing happens", "a usage error"),
-    (
-        "`delete`, `edit`, `export`, `flatten`, `index`, `layout`, `mutate`",
-        "",
-        "not supported yet",
-    ),
+    ("`delete`, `edit`, `export`, `flatten`, `index`, `layout`, `mutate`", "", "not supported yet"),
 ];
 
 fn visible(command: &Command) -> impl Iterator<Item = &Command> {

@@ -11,8 +11,7 @@ use http::{HeaderMap, HeaderValue};
 use url::Url;
 
 use crate::{
-    Client, CredentialProvider, Error,
-    certificates,
+    Client, CredentialProvider, Error, certificates,
     config::RegistriesConf,
     credentials::Anonymous,
     registry::{Registry, Trust},
@@ -36,6 +35,7 @@ pub(crate) struct Settings {
     pub(crate) insecure: bool,
     pub(crate) page_size: u32,
     pub(crate) chunk_size: u64,
+    pub(crate) largest_upload: u64,
     pub(crate) conf: RegistriesConf,
     certificates: certificates::Sources,
     plain_http: Registries,
@@ -105,6 +105,7 @@ impl Default for Builder {
                 insecure: false,
                 page_size: 1000,
                 chunk_size: 64 * 1024 * 1024,
+                largest_upload: u64::MAX,
                 conf: RegistriesConf::default(),
                 certificates: certificates::Sources::default(),
                 plain_http: Registries::default(),
@@ -262,15 +263,25 @@ impl Builder {
     }
 
     /// How large the pieces of an upload are, in bytes, where it has to go in pieces (a proxy refused the whole): 64 MiB
-    /// if not set, below the 100 MB that common proxies allow. A larger minimum of the registry is honoured.
+    /// if not set, below the 100 MB that common proxies allow; less where these are refused, too. A larger minimum of
+    /// the registry is honoured.
     #[must_use]
     pub fn chunk_size(mut self, bytes: u64) -> Self {
         self.settings.chunk_size = bytes.max(1);
         self
     }
 
-    /// How many requests may be under way to one registry: 32 if not set. Counted from sending until the answer
-    /// begins; requests that stream a body are counted apart, so that copying inside one registry cannot block itself.
+    /// Blobs larger than this, in bytes, are uploaded in pieces of this size from the start, not only when a proxy
+    /// refused the whole: without limit if not set. A larger minimum of the registry is honoured.
+    #[must_use]
+    pub fn largest_upload(mut self, bytes: u64) -> Self {
+        self.settings.largest_upload = bytes.max(1);
+        self
+    }
+
+    /// How many requests may be under way to one registry: 32 if not set. Fewer after the registry said that it is
+    /// asked too much, until it answers well again. Counted from sending until the answer begins; requests that
+    /// stream a body are counted apart, so that copying inside one registry cannot block itself.
     #[must_use]
     pub fn max_connections_per_host(mut self, connections: usize) -> Self {
         self.settings.parallel = connections.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);

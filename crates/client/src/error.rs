@@ -5,6 +5,8 @@ use std::{fmt, path::PathBuf, time::Duration};
 use http::{Method, StatusCode};
 use palan_core::{Digest, DocumentError, Mismatch, ReferenceError};
 
+use crate::limit;
+
 /// An error of somebody else's, carried along.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -161,6 +163,8 @@ pub enum Fault {
     Inactive,
     /// The connection broke.
     Cut,
+    /// The registry ended the connection because too much was asked of it at once (HTTP/2 `ENHANCE_YOUR_CALM`).
+    Overload,
     /// The request could not be made.
     Request,
 }
@@ -199,11 +203,16 @@ impl Error {
         }
     }
 
+    /// Whether the registry was asked too often.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.status() == Some(StatusCode::TOO_MANY_REQUESTS)
+    }
+
     /// Whether the failure may be gone when the same request is made again.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Transport { fault, .. } => {
-                matches!(fault, Fault::Connect | Fault::Inactive | Fault::Cut | Fault::Tls)
+                matches!(fault, Fault::Connect | Fault::Inactive | Fault::Cut | Fault::Tls | Fault::Overload)
             }
             Self::Status(e) => crate::retry::is_transient(e.status),
             _ => false,
@@ -251,6 +260,9 @@ impl StatusError {
     }
 }
 
+/// Shorter waits have been waited for already.
+const WORTH_SAYING: Duration = Duration::from_secs(60);
+
 impl fmt::Display for StatusError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} answered {}", self.method, self.url, self.status.as_u16())?;
@@ -272,6 +284,9 @@ impl fmt::Display for StatusError {
         }
         if self.anonymous {
             f.write_str(" (no credentials were found)")?;
+        }
+        if let Some(wait) = self.retry_after.filter(|wait| *wait > WORTH_SAYING) {
+            write!(f, "; it wants to be asked again in {}", limit::spoken(wait))?;
         }
         Ok(())
     }

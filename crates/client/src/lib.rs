@@ -16,6 +16,7 @@
 //! What it promises:
 //! - everything pulled is checked against digest and size, while it streams; memory does not grow with blob size;
 //! - a transfer that is cut is resumed, requests that fail for a moment are repeated, `Retry-After` is honoured;
+//! - a registry that is asked too much is asked less: by all, and more again when it answers;
 //! - nothing waits for ever: silence longer than the inactivity timeout is an error, slowness is not;
 //! - credentials and configured headers go to the registry (and the token service it names) and nowhere else.
 //!
@@ -31,9 +32,11 @@ mod client;
 mod config;
 pub mod credentials;
 mod error;
+mod limit;
 mod listing;
 mod manifest;
 mod mirror;
+mod pace;
 mod referrers;
 mod registry;
 mod repo;
@@ -54,6 +57,7 @@ pub use config::RegistriesConf;
 pub use credentials::{CredentialProvider, Credentials};
 pub use error::{BoxError, Error, ErrorCode, Fault, StatusError};
 pub use futures_util::future::BoxFuture;
+pub use limit::{Limit, RateLimit};
 pub use manifest::Precondition;
 pub use repo::Repo;
 pub use secret::Secret;

@@ -53,7 +53,11 @@ impl Repo {
         let answer = self.transport().send(&own).await?;
         let good = matches!(answer.status(), StatusCode::OK | StatusCode::PARTIAL_CONTENT);
         if !good || answer.is_html() || !wanted.is(&answer) {
-            tracing::debug!(mirror = registry.name, status = answer.status().as_u16(), "the mirror does not have it");
+            tracing::debug!(
+                mirror = registry.name,
+                status = answer.status().as_u16(),
+                "the mirror does not have it"
+            );
             return Ok(None);
         }
         Ok(Some(answer))

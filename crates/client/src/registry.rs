@@ -6,10 +6,10 @@ use std::sync::{
 };
 
 use http::HeaderMap;
-use tokio::sync::{Mutex, MutexGuard, OnceCell, Semaphore};
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use url::{Host, Url};
 
-use crate::{Error, auth, tls::SetId, uri};
+use crate::{Error, auth, pace::Pace, tls::SetId, uri};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scheme {
@@ -49,10 +49,7 @@ pub(crate) struct Registry {
     /// Sent to this registry and to no other host.
     pub(crate) headers: HeaderMap,
     pub(crate) auth: auth::State,
-    /// Requests under way, until the head of their answer.
-    pub(crate) requests: Semaphore,
-    /// The same for requests that stream a body: these may have to wait for a request of the other kind.
-    pub(crate) uploads: Semaphore,
+    pub(crate) pace: Pace,
     pub(crate) pinged: OnceCell<()>,
     /// The referrers API was found missing.
     pub(crate) no_referrers: AtomicBool,
@@ -77,8 +74,7 @@ impl Registry {
             trust,
             headers,
             auth: auth::State::default(),
-            requests: Semaphore::new(parallel),
-            uploads: Semaphore::new(parallel),
+            pace: Pace::new(parallel),
             pinged: OnceCell::new(),
             no_referrers: AtomicBool::new(false),
             silent: AtomicBool::new(false),

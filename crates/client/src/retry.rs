@@ -7,10 +7,12 @@ use std::{
 
 use http::StatusCode;
 
-use crate::{Error, response::Response, transport::Transport};
+use crate::{Error, limit, pace::Pace, response::Response, transport::Transport};
 
 /// However often something failed, the next attempt comes within this time.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+/// How often a refusal does not count because others were served meanwhile.
+const MAX_SPARED: u32 = 50;
 
 /// How often and how patiently.
 #[derive(Clone, Debug)]
@@ -37,26 +39,75 @@ impl Policy {
     }
 }
 
+/// How often one operation has failed.
+pub(crate) struct Attempts {
+    failures: u32,
+    spared: u32,
+    /// What the registry had answered when it failed last.
+    answers: u64,
+}
+
+impl Attempts {
+    pub(crate) fn new(pace: Option<&Pace>) -> Self {
+        Self { failures: 0, spared: 0, answers: pace.map_or(0, Pace::answers) }
+    }
+
+    /// There was progress: as if it had not failed yet.
+    pub(crate) fn renew(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Notes a failure. `None`: it was one too many, else which it was, from 0.
+    ///
+    /// Many requests share what a registry allows, and chance decides which are `refused`: that does not count while
+    /// others are served.
+    pub(crate) fn fail(&mut self, policy: &Policy, refused: bool, pace: Option<&Pace>) -> Option<u32> {
+        let answers = pace.map_or(0, Pace::answers);
+        if refused && answers > self.answers && self.spared < MAX_SPARED {
+            self.answers = answers;
+            self.spared += 1;
+            return Some(self.failures);
+        }
+        let number = self.failures;
+        self.failures += 1;
+        (number < policy.retries).then_some(number)
+    }
+}
+
 impl Transport {
     /// Repeats what fails for the moment.
     pub(crate) async fn repeat<F>(&self, allowed: bool, send: impl Fn() -> F) -> Result<Response, Error>
     where
         F: Future<Output = Result<Response, Error>>,
     {
-        let mut attempt = 0;
+        self.repeat_at(None, allowed, send).await
+    }
+
+    /// As [`Transport::repeat`], for requests that keep a registry's pace.
+    pub(crate) async fn repeat_at<F>(
+        &self,
+        pace: Option<&Pace>,
+        allowed: bool,
+        send: impl Fn() -> F,
+    ) -> Result<Response, Error>
+    where
+        F: Future<Output = Result<Response, Error>>,
+    {
+        let mut attempts = Attempts::new(pace);
         loop {
             let outcome = send().await;
-            let retry_after = match &outcome {
-                Ok(answer) if is_transient(answer.status()) => answer.retry_after(),
-                Err(error) if error.is_transient() => None,
+            let (refused, retry_after) = match &outcome {
+                Ok(answer) if is_transient(answer.status()) => {
+                    (answer.status() == StatusCode::TOO_MANY_REQUESTS, answer.retry_after())
+                }
+                Err(error) if error.is_transient() => (false, None),
                 _ => return outcome,
             };
-            if !allowed || attempt >= self.retry.retries {
+            let Some(attempt) = attempts.fail(&self.retry, refused, pace).filter(|_| allowed) else {
                 return outcome;
-            }
+            };
             drop(outcome);
             self.pause(attempt, retry_after).await;
-            attempt += 1;
         }
     }
 
@@ -74,11 +125,11 @@ pub(crate) fn is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
 }
 
-/// RFC 9110 section 10.2.3: seconds, or a date.
+/// RFC 9110 section 10.2.3: seconds, or a date. Seconds since 1970 are understood, too: some servers send these.
 pub(crate) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
+        return Some(limit::from_now(seconds, now));
     }
     let date = httpdate::parse_http_date(value).ok()?;
     Some(date.duration_since(now).unwrap_or_default())
@@ -94,6 +145,7 @@ mod tests {
         for (value, expected) in [
             ("120", Some(120)),
             (" 0 ", Some(0)),
+            ("1000000000", Some(215_888_223)),
             ("Sun, 06 Nov 1994 08:49:47 GMT", Some(10)),
             ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
             ("-1", None),

@@ -14,6 +14,7 @@ use crate::{
     auth::{Authorization, Scopes},
     blob::Upload,
     builder::Settings,
+    limit::RateLimit,
     registry::{Registry, Scheme},
     response::Response,
     retry, tls, uri, warning,
@@ -138,10 +139,18 @@ impl Transport {
         Ok(registry)
     }
 
+    /// What registries said about their rate limits.
+    pub(crate) fn rate_limits(&self) -> Vec<RateLimit> {
+        let registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
+        let stated = |r: &Arc<Registry>| Some(RateLimit { registry: r.name.clone(), limit: r.pace.limit()? });
+        registries.values().filter_map(stated).collect()
+    }
+
     /// Sends a call until its answer is final. Answers that mean failure are answers here.
     pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Response, Error> {
-        let mut answer = self.repeat(call.retry, || self.attempt_whole(call)).await?;
-        if answer.own && matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        let pace = Some(&call.registry.pace);
+        let mut answer = self.repeat_at(pace, call.retry, || self.attempt_whole(call)).await?;
+        if answer.own && matches!(answer.status().as_u16(), 401 | 403 | 429) {
             answer.anonymous = self.credentials(&call.registry, &call.repository).await?.is_anonymous();
         }
         Ok(answer)
@@ -206,29 +215,35 @@ impl Transport {
         call: &Call<'_>,
         authorization: Option<&Authorization>,
     ) -> Result<Response, Error> {
-        let lanes = match call.payload {
-            Payload::Upload(_) => &call.registry.uploads,
-            _ => &call.registry.requests,
-        };
-        // Closed never: the error cannot happen, and without a permit the request is only less polite.
-        let _permit = lanes.acquire().await.ok();
+        let pace = &call.registry.pace;
+        let permit = pace.enter(matches!(call.payload, Payload::Upload(_))).await;
         let mut private = call.registry.headers.clone();
         if let Some(authorization) = authorization {
             private.insert(header::AUTHORIZATION, authorization.header.clone());
         }
-        let mut answer = match &call.target {
-            Target::Url(url) if !call.registry.owns(url) => {
-                call.registry.check_third_party(None, url)?;
-                self.follow(self.hop(call, url.clone(), &HeaderMap::new())).await?
+        let mut answer = self.deliver(call, &private).await.inspect_err(|error| {
+            if matches!(error, Error::Transport { fault: Fault::Overload, .. }) {
+                permit.slower();
             }
-            Target::Url(url) => self.follow(self.hop(call, url.clone(), &private)).await?,
-            Target::Path(path) => self.probe(call, path, &private).await?,
-        };
+        })?;
         answer.own = call.registry.owns(answer.url());
         if answer.own {
+            pace.hear(&permit, &answer, self.retry.longest_retry_after);
             self.note_warnings(answer.headers());
         }
         Ok(answer)
+    }
+
+    /// Sends to where the call goes. What is `private` goes to the registry only.
+    async fn deliver(&self, call: &Call<'_>, private: &HeaderMap) -> Result<Response, Error> {
+        match &call.target {
+            Target::Url(url) if !call.registry.owns(url) => {
+                call.registry.check_third_party(None, url)?;
+                self.follow(self.hop(call, url.clone(), &HeaderMap::new())).await
+            }
+            Target::Url(url) => self.follow(self.hop(call, url.clone(), private)).await,
+            Target::Path(path) => self.probe(call, path, private).await,
+        }
     }
 
     fn hop<'a>(&self, call: &'a Call<'a>, url: Url, private: &'a HeaderMap) -> Hop<'a> {

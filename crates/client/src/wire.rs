@@ -24,6 +24,8 @@ use crate::{
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How the HTTP/2 stack puts the error code of this name (RFC 9113 section 7).
+const ENHANCE_YOUR_CALM: &str = "detected excessive load";
 /// A registry may hash or move a large blob before it answers the end of an upload.
 const COMMIT_FACTOR: u32 = 5;
 
@@ -216,7 +218,7 @@ impl Wire {
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
-            .connect_timeout(CONNECT_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT.min(self.inactivity))
             .pool_max_idle_per_host(self.idle_per_host);
         if route.lane == Lane::Blob || route.security == Security::None {
             builder = builder.http1_only();
@@ -265,6 +267,8 @@ fn classify(error: &reqwest::Error) -> Fault {
         Fault::Request
     } else if error.is_dns() && !chain(error).to_ascii_lowercase().contains("temporary") {
         Fault::Dns
+    } else if chain(error).contains(ENHANCE_YOUR_CALM) {
+        Fault::Overload
     } else if error.is_connect() {
         Fault::Connect
     } else {

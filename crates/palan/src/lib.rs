@@ -9,8 +9,8 @@
 
 pub mod append;
 pub mod base;
-pub mod companions;
 pub mod cache;
+pub mod companions;
 pub mod convert;
 pub mod copy;
 pub mod delete;

@@ -211,7 +211,8 @@ impl Transport {
         let root = Call::new(registry, Method::GET, Target::Path("/v2/".into()));
         self.wire.counters.pings.fetch_add(1, Relaxed);
         let answer = self.repeat(true, || self.exchange(&root, None)).await?;
-        let unfit = |reason: &str| Error::Challenge { registry: registry.name.clone(), reason: reason.into() };
+        let unfit =
+            |reason: &str| Error::Challenge { registry: registry.name.clone(), reason: reason.into() };
         if answer.status() != StatusCode::UNAUTHORIZED {
             return match answer.expect_data(&[StatusCode::OK]).await {
                 Ok(_) => Err(unfit("it asks for no token")),

@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -10,11 +11,17 @@ use futures_util::{Stream, StreamExt, stream};
 use http::{Method, StatusCode, header};
 use palan_core::{Descriptor, Mismatch, Verifier};
 
-use crate::{Error, Repo, repo::Access, response::Response, wire::Lane};
+use crate::{Error, Repo, registry::Registry, repo::Access, response::Response, retry::Attempts, wire::Lane};
+
+/// How often a blob is taken up again, however much each attempt brings; and once more for each of these bytes: there
+/// are proxies that answer long ranges piece by piece.
+const MAX_RESUMPTIONS: u64 = 1_000;
+const BYTES_PER_RESUMPTION: u64 = 64 * 1024;
 
 /// A blob's bytes from some offset on, in pieces as they come from the network.
 ///
-/// After a cut or silence it goes on by `Range` where it was; the number of attempts without any progress is limited.
+/// After a cut or silence it goes on by `Range` where it was, or from the start where the registry does not do ranges.
+/// The number of attempts is limited, closely so without any progress.
 /// The size is always checked, the digest when the stream began at offset 0. Both are checked at the end: bytes must
 /// not be trusted before the stream has ended without an error.
 pub struct BlobStream {
@@ -39,6 +46,7 @@ impl Repo {
     /// Opens a blob at `offset` (in the blob as stored). The first answer is awaited, so that a missing blob fails
     /// here.
     pub async fn open_blob(&self, descriptor: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
+        let registry = self.registry()?;
         let mut pull = Pull {
             repo: self.clone(),
             descriptor: descriptor.clone(),
@@ -46,13 +54,17 @@ impl Repo {
             skip: 0,
             verifier: (offset == 0).then(|| Verifier::of(descriptor)),
             answer: None,
-            failures: 0,
+            ranges: true,
+            attempts: Attempts::new(Some(&registry.pace)),
+            resumptions: 0,
+            received: 0,
+            registry,
         };
         if offset > descriptor.size {
             return Err(pull.wrong_size(offset));
         }
         if offset < descriptor.size || offset == 0 {
-            pull.connect().await?;
+            pull.begin().await?;
         }
         let inner = stream::try_unfold(Some(pull), |pull| async move {
             let Some(mut pull) = pull else { return Ok(None) };
@@ -88,8 +100,15 @@ struct Pull {
     skip: u64,
     verifier: Option<Verifier>,
     answer: Option<Response>,
+    /// Whether the registry can be asked for parts.
+    ranges: bool,
     /// Attempts since the last byte.
-    failures: u32,
+    attempts: Attempts,
+    /// Attempts in all.
+    resumptions: u64,
+    /// Bytes handed out.
+    received: u64,
+    registry: Arc<Registry>,
 }
 
 impl Pull {
@@ -100,19 +119,38 @@ impl Pull {
                 Ok(Some(chunk)) => return Ok(Some(chunk)),
                 Ok(None) if self.position == self.descriptor.size => return Ok(None),
                 Ok(None) => {}
-                Err(error) if error.is_transient() && self.failures < self.retries() => {
-                    tracing::debug!(%error, position = self.position, "taking the blob up again");
-                    self.answer = None;
-                    self.repo.transport().pause(self.failures, error.retry_after()).await;
-                    self.failures += 1;
-                }
-                Err(error) => return Err(error),
+                Err(error) => self.recover(error).await?,
             }
         }
     }
 
-    fn retries(&self) -> u32 {
-        self.repo.transport().retry.retries
+    /// The first answer.
+    async fn begin(&mut self) -> Result<(), Error> {
+        loop {
+            match self.connect().await {
+                Ok(()) => return Ok(()),
+                Err(error) => self.recover(error).await?,
+            }
+        }
+    }
+
+    /// After a failure: waits, where it makes sense to try again.
+    async fn recover(&mut self, error: Error) -> Result<(), Error> {
+        let attempt = if error.is_transient() { self.fail(error.is_refusal()) } else { None };
+        let Some(attempt) = attempt else { return Err(error) };
+        tracing::debug!(%error, position = self.position, "taking the blob up again");
+        self.answer = None;
+        self.repo.transport().pause(attempt, error.retry_after()).await;
+        Ok(())
+    }
+
+    /// Notes a failure. `None`: it was one too many.
+    fn fail(&mut self, refused: bool) -> Option<u32> {
+        self.resumptions += 1;
+        if self.resumptions > MAX_RESUMPTIONS + self.received / BYTES_PER_RESUMPTION {
+            return None;
+        }
+        self.attempts.fail(&self.repo.transport().retry, refused, Some(&self.registry.pace))
     }
 
     /// One read. `None`: nothing to hand out this time.
@@ -130,10 +168,9 @@ impl Pull {
             None => {
                 self.answer = None;
                 // Ended well, as far as HTTP can tell, and yet too early.
-                if self.failures >= self.retries() {
+                if self.fail(false).is_none() {
                     return Err(self.wrong_size(self.position));
                 }
-                self.failures += 1;
                 Ok(None)
             }
         }
@@ -147,7 +184,8 @@ impl Pull {
         if chunk.is_empty() {
             return Ok(None);
         }
-        self.failures = 0;
+        self.attempts.renew();
+        self.received += chunk.len() as u64;
         let end = self.position + chunk.len() as u64;
         if end > self.descriptor.size {
             return Err(self.too_long());
@@ -159,15 +197,14 @@ impl Pull {
         Ok(Some(chunk))
     }
 
-    /// Asks for the bytes from the position on.
+    /// Asks for the bytes from the position on; for all of them, where a part cannot be had.
     async fn connect(&mut self) -> Result<(), Error> {
-        let mut call =
-            self.repo.call(Method::GET, &format!("blobs/{}", self.descriptor.digest), Access::Pull)?;
-        call.lane = Lane::Blob;
-        if self.position > 0 {
-            call = call.header(header::RANGE, &format!("bytes={}-", self.position));
+        let mut answer = self.ask().await?;
+        if self.position > 0 && self.ranges && !self.is_usable(&answer) {
+            tracing::debug!(status = answer.status().as_u16(), "no part of the blob to be had");
+            self.ranges = false;
+            answer = self.ask().await?;
         }
-        let answer = self.repo.send(&call).await?;
         let start = match answer.status() {
             StatusCode::OK => 0,
             StatusCode::PARTIAL_CONTENT => self.range_start(&answer)?,
@@ -177,6 +214,26 @@ impl Pull {
         self.skip = self.position - start;
         self.answer = Some(answer);
         Ok(())
+    }
+
+    /// One request. Repeating is up to the caller: whoever repeats inside of what is repeated does so far too often.
+    async fn ask(&self) -> Result<Response, Error> {
+        let path = format!("blobs/{}", self.descriptor.digest);
+        let mut call = self.repo.call(Method::GET, &path, Access::Pull)?;
+        (call.lane, call.retry) = (Lane::Blob, false);
+        if self.position > 0 && self.ranges {
+            call = call.header(header::RANGE, &format!("bytes={}-", self.position));
+        }
+        self.repo.send(&call).await
+    }
+
+    /// Whether a range was understood, or answered by what has nothing to do with it.
+    fn is_usable(&self, answer: &Response) -> bool {
+        match answer.status() {
+            StatusCode::RANGE_NOT_SATISFIABLE => false,
+            StatusCode::PARTIAL_CONTENT => self.range_start(answer).is_ok(),
+            _ => true,
+        }
     }
 
     /// Where the bytes of a partial answer begin: at or before the position.

@@ -7,12 +7,17 @@ use url::Url;
 
 use super::{BlobOpener, Upload};
 use crate::{
-    Error, Repo,
+    Error, Fault, Repo,
+    registry::Registry,
     repo::Access,
     response::Response,
+    retry::Attempts,
     transport::{Call, Payload, Target},
     wire::Lane,
 };
+
+/// Pieces that are refused as too large are halved down to this.
+const SMALLEST_PIECE: u64 = 64 * 1024;
 
 impl Repo {
     /// Uploads a blob. Does not ask whether it is there already: see [`Repo::has_blob`] and [`Repo::mount_blob`].
@@ -20,9 +25,21 @@ impl Repo {
     /// The registry verifies the digest. A failed upload is taken up again where the registry says it has got to,
     /// else from the start; `opener` is opened again for that. Memory does not grow with the blob's size.
     pub async fn push_blob(&self, descriptor: &Descriptor, opener: &dyn BlobOpener) -> Result<(), Error> {
-        Push { repo: self, descriptor, opener, session: None, chunked: false, failures: 0, best: 0 }
-            .run()
-            .await
+        let registry = self.registry()?;
+        let settings = &self.transport().settings;
+        let push = Push {
+            repo: self,
+            descriptor,
+            opener,
+            session: None,
+            chunked: descriptor.size > settings.largest_upload,
+            piece: settings.chunk_size.min(settings.largest_upload),
+            cuts: 0,
+            attempts: Attempts::new(Some(&registry.pace)),
+            best: 0,
+            registry: &registry,
+        };
+        push.run().await
     }
 }
 
@@ -33,8 +50,13 @@ struct Push<'a> {
     session: Option<Session>,
     /// Whether the blob goes in pieces.
     chunked: bool,
+    /// How large these are, in bytes, unless the registry wants them larger.
+    piece: u64,
+    /// How often the connection broke without any progress.
+    cuts: u32,
     /// Failures since the last progress.
-    failures: u32,
+    attempts: Attempts,
+    registry: &'a Registry,
     /// The most bytes that the registry has ever had: only more than that is progress, whatever session it was in.
     best: u64,
 }
@@ -59,41 +81,59 @@ impl Push<'_> {
             match self.step().await {
                 Ok(Step::Done) => return Ok(()),
                 Ok(Step::More) => self.note_progress(),
-                Err(error) if self.wants_chunks(&error) => {
-                    tracing::debug!(%error, "uploading in pieces");
-                    self.chunked = true;
+                Err(error) if self.shrink(&error) => {
+                    tracing::debug!(%error, piece = self.piece, "uploading in smaller pieces");
                     self.session = None;
                 }
-                Err(error) if self.is_worth_retrying(&error) => {
-                    self.repo.transport().pause(self.failures, error.retry_after()).await;
-                    self.failures += 1;
+                Err(error) => {
+                    let Some(attempt) = self.fail(&error) else { return Err(error) };
+                    self.repo.transport().pause(attempt, error.retry_after()).await;
                     if self.recover().await? {
                         return Ok(());
                     }
                 }
-                Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Notes a failure. `None`: another attempt makes no sense.
+    fn fail(&mut self, error: &Error) -> Option<u32> {
+        let lost = matches!(error.status(), Some(StatusCode::NOT_FOUND | StatusCode::RANGE_NOT_SATISFIABLE));
+        if !(error.is_transient() || (lost && self.session.is_some())) {
+            return None;
+        }
+        if matches!(error, Error::Transport { fault: Fault::Cut, .. }) {
+            // Some proxies break the connection instead of saying that a body is too large.
+            self.cuts += 1;
+            self.chunked |= self.cuts > 1 && self.descriptor.size > self.piece;
+        }
+        self.attempts.fail(&self.repo.transport().retry, error.is_refusal(), Some(&self.registry.pace))
     }
 
     fn note_progress(&mut self) {
         let offset = self.session.as_ref().map_or(0, |s| s.offset);
         if offset > self.best {
             self.best = offset;
-            self.failures = 0;
+            self.cuts = 0;
+            self.attempts.renew();
         }
     }
 
-    fn wants_chunks(&self, error: &Error) -> bool {
-        !self.chunked && self.descriptor.size > 0 && error.status() == Some(StatusCode::PAYLOAD_TOO_LARGE)
-    }
-
-    fn is_worth_retrying(&self, error: &Error) -> bool {
-        let lost = matches!(error.status(), Some(StatusCode::NOT_FOUND | StatusCode::RANGE_NOT_SATISFIABLE));
-        // Without a session it was the opening that failed, which has been repeated already.
-        self.session.is_some()
-            && (error.is_transient() || lost)
-            && self.failures < self.repo.transport().retry.retries
+    /// Where a body was too large: goes on with smaller ones, if there are any.
+    fn shrink(&mut self, error: &Error) -> bool {
+        let Some(session) = &self.session else { return false };
+        if error.status() != Some(StatusCode::PAYLOAD_TOO_LARGE) || self.descriptor.size == 0 {
+            return false;
+        }
+        let smallest = session.smallest_chunk.max(SMALLEST_PIECE);
+        if self.chunked && self.piece <= smallest {
+            return false;
+        }
+        if self.chunked {
+            self.piece = (self.piece / 2).max(smallest);
+        }
+        self.chunked = true;
+        true
     }
 
     /// Sends what comes next.
@@ -103,7 +143,7 @@ impl Push<'_> {
             none => none.insert(open(self.repo).await?),
         };
         let left = self.descriptor.size.saturating_sub(session.offset);
-        let chunk = self.repo.transport().settings.chunk_size.max(session.smallest_chunk);
+        let chunk = self.piece.max(session.smallest_chunk);
         if self.chunked && left > 0 { self.patch(left.min(chunk)).await } else { self.put(left).await }
     }
 
@@ -164,14 +204,27 @@ impl Push<'_> {
                 self.note_progress();
                 Ok(false)
             }
-            None => Ok(self.repo.has_blob(self.descriptor).await.unwrap_or(false)),
+            None => Ok(self.arrived().await),
         }
+    }
+
+    /// Whether the blob is there: its upload was finished, and only the answer was lost.
+    async fn arrived(&self) -> bool {
+        let Ok(mut call) =
+            self.repo.call(Method::HEAD, &format!("blobs/{}", self.descriptor.digest), Access::Pull)
+        else {
+            return false;
+        };
+        call.retry = false;
+        let answer = self.repo.send(&call).await;
+        answer.is_ok_and(|a| a.status() == StatusCode::OK && !a.is_html())
     }
 
     /// Upload status, distribution-spec end-13.
     async fn progress(&self, session: &Session) -> Option<(u64, Url)> {
         let target = Target::Url(session.location.clone());
-        let call = self.repo.call_target(Method::GET, target, Access::Push).ok()?;
+        let mut call = self.repo.call_target(Method::GET, target, Access::Push).ok()?;
+        call.retry = false;
         let answer = self.repo.send(&call).await.ok()?;
         if answer.status() != StatusCode::NO_CONTENT {
             return None;
@@ -184,7 +237,9 @@ impl Push<'_> {
 }
 
 async fn open(repo: &Repo) -> Result<Session, Error> {
-    let answer = repo.send(&repo.call(Method::POST, "blobs/uploads/", Access::Push)?).await?;
+    let mut call = repo.call(Method::POST, "blobs/uploads/", Access::Push)?;
+    call.retry = false;
+    let answer = repo.send(&call).await?;
     let answer = answer.expect_data(&[StatusCode::ACCEPTED]).await?;
     let smallest_chunk =
         answer.header("oci-chunk-min-length").and_then(|v| v.trim().parse().ok()).unwrap_or(0);

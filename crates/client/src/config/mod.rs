@@ -74,8 +74,8 @@ pub(crate) struct Place {
 impl RegistriesConf {
     /// Reads a file's text; `path` stands for it in messages. Keys that are not known are ignored.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Error> {
-        let entries = toml::entries(text)
-            .map_err(|reason| Error::Settings(format!("{}: {reason}", path.display())))?;
+        let entries =
+            toml::entries(text).map_err(|reason| Error::Settings(format!("{}: {reason}", path.display())))?;
         let mut conf = Self::default();
         conf.add(Self { entries });
         Ok(conf)

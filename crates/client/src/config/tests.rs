@@ -88,7 +88,10 @@ fn the_longest_prefix_decides_where_a_repository_is() {
             "index.docker.io/library/app < m1.io/hub/library/app insecure All < m2.io/library/app ByDigest",
         ),
         ("moved", "index.docker.io/other/moved < m3.io/moved ByDigest"),
-        ("fedora", "index.docker.io/library/fedora < m1.io/hub/library/fedora insecure All < m2.io/library/fedora ByDigest"),
+        (
+            "fedora",
+            "index.docker.io/library/fedora < m1.io/hub/library/fedora insecure All < m2.io/library/fedora ByDigest",
+        ),
     ] {
         assert_eq!(located(&conf, name), expected, "{name}");
     }

@@ -48,7 +48,8 @@ pub(super) fn entries(text: &str) -> Result<Vec<Entry>, String> {
     if file.registries.is_some() {
         return Err("this is version 1 of the format, which is not supported".into());
     }
-    let entries: Vec<Entry> = file.registry.into_iter().map(Registry::into_entry).collect::<Result<_, _>>()?;
+    let entries: Vec<Entry> =
+        file.registry.into_iter().map(Registry::into_entry).collect::<Result<_, _>>()?;
     for (i, entry) in entries.iter().enumerate() {
         let same = |e: &&Entry| e.prefix == entry.prefix;
         if let Some(other) = entries[..i].iter().find(same)
