@@ -3,7 +3,7 @@
 //! A layer is a tar archive, stored plain or compressed. Two digests name it: the *digest* of the blob as stored, by
 //! which registries know it, and the *diff ID*, the SHA-256 of the uncompressed tar, by which the image's config
 //! knows it. [`scan`] reads a blob once and gives both; [`pack_layer`] makes a blob from a tar in one pass;
-//! [`tree::Tree`] stacks layers into the file system that a container sees.
+//! [`tree::Tree`] stacks layers into the file system that a container sees, [`merge`] into one archive of its files.
 //!
 //! Nothing here holds a layer in memory: buffers are 128 KiB, compression holds a few MiB per thread.
 //!
@@ -28,6 +28,7 @@ mod error;
 pub mod hash;
 mod limits;
 pub mod listing;
+pub mod merge;
 mod pass;
 pub mod tar;
 pub mod tree;
@@ -38,7 +39,9 @@ pub use error::{EntryPath, Error, Result};
 pub use hash::{HashingReader, HashingWriter, verify};
 pub use limits::Limits;
 pub use listing::Listing;
-pub use pass::{Packed, Packing, Scan, list_expecting, pack_layer, scan, scan_expecting};
+pub use pass::{
+    Packed, Packing, Scan, list_expecting, pack_layer, pack_written, scan, scan_expecting, spool_expecting,
+};
 
 /// Size of the buffers between the stages of a pass, in bytes.
 pub(crate) const BUFFER: usize = 128 * 1024;

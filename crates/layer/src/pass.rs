@@ -1,17 +1,18 @@
 //! Passes over a whole layer that read every byte once.
 
 use std::{
-    io::{Read, Write},
+    io::{BufWriter, Read, Write},
     num::NonZeroUsize,
 };
 
 use palan_core::{Algorithm, Compression, Descriptor, Digest, Family, MediaType};
 
 use crate::{
-    Decoder, Encoder, Error, HashingReader, HashingWriter, Level, Limits, Result,
+    BUFFER, Decoder, Encoder, Error, HashingReader, HashingWriter, Level, Limits, Result,
     codec::{self, Sniffed},
     hash::{RawReader, TeeReader, VerifyingReader, drain},
     listing::{Interest, Listing},
+    merge::{Index, Written},
     tar::{Archive, Ending},
 };
 
@@ -76,6 +77,25 @@ pub fn list_expecting(
     })?;
     scan.check_diff_id(diff_id)?;
     Ok((scan, listing))
+}
+
+/// As [`scan_expecting`], and checks the diff ID where it is known; writes the uncompressed archive to `spool` and
+/// indexes it in the same pass.
+pub fn spool_expecting(
+    reader: impl Read,
+    expected: &Descriptor,
+    diff_id: Option<Digest>,
+    limits: &Limits,
+    mut spool: impl Write,
+) -> Result<(Scan, Index)> {
+    let (scan, index) = expecting(reader, expected, limits, |raw, limits| {
+        let tee = TeeReader { reader: raw, writer: &mut spool };
+        let (index, entries, ending) = Index::read_to_end(tee, limits)?;
+        Ok((entries, ending, index))
+    })?;
+    diff_id.map_or(Ok(()), |diff_id| scan.check_diff_id(diff_id))?;
+    spool.flush()?;
+    Ok((scan, index))
 }
 
 fn expecting<T>(
@@ -223,6 +243,27 @@ pub fn pack_layer(reader: impl Read, packing: &Packing, writer: impl Write) -> R
     } else {
         compress(reader, packing, sink)
     }
+}
+
+/// As [`pack_layer`], for an archive that `write` writes.
+pub fn pack_written(
+    packing: &Packing,
+    writer: impl Write,
+    write: impl FnOnce(&mut dyn Write) -> Result<Written>,
+) -> Result<(Packed, Written)> {
+    let Packing { compression, level, threads, .. } = *packing;
+    let sink = HashingWriter::new(writer, Algorithm::Sha256);
+    let encoder = Encoder::with_threads(sink, compression, level, threads)?;
+    let raw = HashingWriter::new(encoder, Algorithm::Sha256);
+    let mut buffered = BufWriter::with_capacity(BUFFER, raw);
+    let written = write(&mut buffered)?;
+    let raw = buffered.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+    let (diff_id, raw_size, encoder) = raw.finish();
+    let mut sink = encoder.finish()?;
+    sink.flush()?;
+    let (digest, size, _) = sink.finish();
+    let entries = written.entries;
+    Ok((Packed { digest, size, diff_id, raw_size, compression, entries }, written))
 }
 
 fn store<R: Read, W: Write>(

@@ -9,12 +9,14 @@ mod dir;
 mod header;
 mod input;
 mod read;
+mod rehead;
 mod write;
 
 #[cfg(unix)]
 pub use dir::{DirOptions, Mtime, Owner, pack_dir};
 pub use header::{Header, Kind};
 pub use read::{Archive, End, Ending, Entry};
+pub use rehead::{hard_linked, renamed};
 pub use write::{END, Meta, Writer, header_bytes, padding};
 
 /// Unit of a tar archive, in bytes.

@@ -119,7 +119,7 @@ fn type_flag(kind: Kind) -> Option<(u8, u32, u32)> {
     })
 }
 
-fn write_records(out: &mut Vec<u8>, path: &[u8], records: &[u8]) {
+pub(super) fn write_records(out: &mut Vec<u8>, path: &[u8], records: &[u8]) {
     let base = path.rsplit(|b| *b == b'/').find(|part| !part.is_empty()).unwrap_or_default();
     let name = [b"PaxHeaders.0/", &base[..base.len().min(80)]].concat();
     let mut block = Block::new(b'x');
@@ -131,7 +131,7 @@ fn write_records(out: &mut Vec<u8>, path: &[u8], records: &[u8]) {
     out.extend_from_slice(padding(records.len() as u64));
 }
 
-fn push_record(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+pub(super) fn push_record(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     records.extend_from_slice(record_length(key, value).to_string().as_bytes());
     for part in [b" ", key, b"=", value, b"\n"] {
         records.extend_from_slice(part);

@@ -198,14 +198,14 @@ fn blobs_are_applied_whatever_their_compression() {
 
 /// A file system as one would draw it: directories hold things.
 #[derive(Clone, Debug, PartialEq)]
-enum Model {
+pub(crate) enum Model {
     Dir(BTreeMap<String, Model>),
     File(u8),
     Link(String),
 }
 
 #[derive(Clone, Debug)]
-enum Op {
+pub(crate) enum Op {
     File(String, u8),
     Dir(String),
     Link(String, String),
@@ -254,7 +254,7 @@ impl Model {
     }
 
     /// Applies a layer; gives the operations back that a layer may have.
-    fn apply(&mut self, ops: &[Op]) -> Vec<Op> {
+    pub(crate) fn apply(&mut self, ops: &[Op]) -> Vec<Op> {
         for op in ops {
             match op {
                 Op::Whiteout(path) => drop(self.parent(path).map(|(children, name)| children.remove(name))),
@@ -296,17 +296,21 @@ impl Model {
 }
 
 fn build(ops: &[Op]) -> Builder {
-    ops.iter().fold(new(), |layer, op| match op {
+    ops.iter().fold(new(), add)
+}
+
+pub(crate) fn add(layer: Builder, op: &Op) -> Builder {
+    match op {
         Op::File(path, content) => layer.file(path, [*content]),
         Op::Dir(path) => layer.dir(path),
         Op::Link(path, target) => layer.symlink(path, target),
         Op::Hard(path, target) => layer.hard_link(path, target),
         Op::Whiteout(path) => layer.whiteout(path),
         Op::Opaque(path) => layer.opaque(path),
-    })
+    }
 }
 
-fn any_op() -> impl Strategy<Value = Op> {
+pub(crate) fn any_op() -> impl Strategy<Value = Op> {
     let path = || proptest::collection::vec("[ab]|a-|a0", 1..4).prop_map(|parts| parts.join("/"));
     prop_oneof![
         4 => (path(), b'0'..=b'z').prop_map(|(path, content)| Op::File(path, content)),

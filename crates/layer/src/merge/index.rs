@@ -1,0 +1,139 @@
+//! What merging needs to know of one layer.
+
+use std::{collections::HashMap, io::Read};
+
+use super::key::Key;
+use crate::{
+    Limits, Result,
+    tar::{Archive, BLOCK, Ending, Entry as TarEntry, Header, Kind, OPAQUE, WHITEOUT},
+};
+
+/// Where the entries of a layer stand in its uncompressed archive, and what they do.
+#[derive(Clone, Debug, Default)]
+pub struct Index {
+    /// Paths of lower layers that whiteouts hide.
+    pub(super) hidden: Vec<Key>,
+    /// Directories whose content in lower layers is hidden.
+    pub(super) opaque: Vec<Key>,
+    pub(super) entries: Vec<Entry>,
+    /// aufs's own files: not in the image, but hard links may lead to them.
+    pub(super) bookkeeping: HashMap<Box<[u8]>, Place>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) key: Key,
+    pub(super) what: What,
+    pub(super) place: Place,
+    /// Whether its name or target leads out of the root.
+    pub(super) escapes: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    Dir,
+    /// Anything that is neither a directory nor a hard link.
+    Content,
+    /// Another name of a file.
+    Link(Key),
+}
+
+/// Where an entry stands in an uncompressed archive, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) offset: u64,
+    /// Length of all its header blocks.
+    pub(super) header: u64,
+    /// Length of its stored content, padding included.
+    pub(super) content: u64,
+}
+
+impl Index {
+    /// Reads an *uncompressed* archive to its end. Fails where it is damaged, and for whiteouts that hide no name.
+    pub fn read(raw: impl Read, limits: &Limits) -> Result<Self> {
+        Ok(Self::read_to_end(raw, limits)?.0)
+    }
+
+    pub(crate) fn read_to_end(raw: impl Read, limits: &Limits) -> Result<(Self, u64, Ending)> {
+        let mut index = Self::default();
+        let mut archive = Archive::with_limits(raw, limits);
+        while let Some(entry) = archive.next_entry()? {
+            index.add(&entry)?;
+        }
+        let entries = archive.entries();
+        Ok((index, entries, archive.finish()?))
+    }
+
+    fn add<R: Read>(&mut self, entry: &TarEntry<'_, R>) -> Result<()> {
+        let header = entry.header();
+        let (key, place) = (Key::of(header.path()), Place::of(header));
+        if is_bookkeeping(&key) {
+            if entry.kind == Kind::File {
+                self.bookkeeping.insert(key.bytes().into(), place);
+            }
+            return Ok(());
+        }
+        if key.name() == OPAQUE {
+            self.opaque.push(key.parent().unwrap_or_default());
+            return Ok(());
+        }
+        if let Some(hidden) = key.name().strip_prefix(WHITEOUT) {
+            if matches!(hidden, b"" | b"." | b"..") {
+                return Err(entry.error("a whiteout that hides no name"));
+            }
+            self.hidden.push(key.sibling(hidden));
+            return Ok(());
+        }
+        let what = match header.kind {
+            Kind::Dir => What::Dir,
+            Kind::HardLink => What::Link(Key::of(header.link())),
+            _ => What::Content,
+        };
+        if key.is_root() && !matches!(what, What::Dir) {
+            return Err(entry.error("the root must be a directory"));
+        }
+        let escapes = escapes(header, &key, &what);
+        self.entries.push(Entry { key, what, place, escapes });
+        Ok(())
+    }
+}
+
+impl Place {
+    fn of(header: &Header) -> Self {
+        let content = header.stored.next_multiple_of(BLOCK as u64);
+        Self { offset: header.offset, header: header.raw().len() as u64, content }
+    }
+}
+
+/// Whether this is aufs's own: a doubly prefixed name that is no opaque whiteout, or anything below such a name.
+fn is_bookkeeping(key: &Key) -> bool {
+    let own = |part: &[u8]| part.strip_prefix(WHITEOUT).is_some_and(|rest| rest.starts_with(WHITEOUT));
+    let mut parents = key.parts().take(key.parts().count().saturating_sub(1));
+    (own(key.name()) && key.name() != OPAQUE) || parents.any(own)
+}
+
+/// Whether a tool that takes names and targets literally would leave the root.
+fn escapes(header: &Header, key: &Key, what: &What) -> bool {
+    let is_absolute = |path: &[u8]| path.starts_with(b"/");
+    let target = match what {
+        What::Link(target) => is_absolute(header.link()) || target.leads_upwards(),
+        What::Content if header.kind == Kind::Symlink && !is_absolute(header.link()) => {
+            climbs(key.parts().count().saturating_sub(1), header.link())
+        }
+        _ => false,
+    };
+    is_absolute(header.path()) || key.leads_upwards() || target
+}
+
+/// Whether a relative path leaves the root from a directory of this depth.
+fn climbs(mut depth: usize, path: &[u8]) -> bool {
+    for part in path.split(|b| *b == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." if depth == 0 => return true,
+            b".." => depth -= 1,
+            _ => depth += 1,
+        }
+    }
+    false
+}

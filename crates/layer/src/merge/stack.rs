@@ -1,0 +1,282 @@
+//! Which entries are left when layers are stacked.
+
+use std::{collections::BTreeMap, ops::Bound};
+
+use super::{
+    Index,
+    index::{Place, What},
+    key::Key,
+};
+use crate::{EntryPath, Error, Result};
+
+/// Layers being stacked, the lowest first.
+#[derive(Debug, Default)]
+pub struct Merge {
+    pub(super) nodes: BTreeMap<Key, Node>,
+    pub(super) inodes: Vec<Inode>,
+    below: Option<Below>,
+}
+
+/// What becomes of lower layers that are not merged and stay below the result.
+#[derive(Debug, Default)]
+struct Below {
+    /// What of them is hidden, by whiteouts or because something else was in its place; whole, or only what is inside.
+    hidden: BTreeMap<Key, Hidden>,
+    /// Files of theirs that hard links name.
+    linked: BTreeMap<Key, u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hidden {
+    Inside,
+    Whole,
+}
+
+/// What is at a path.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) kind: NodeKind,
+    /// The layer that the path is from.
+    pub(super) layer: u32,
+    pub(super) escapes: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum NodeKind {
+    /// A directory, with its entry.
+    Dir(Place),
+    /// A directory without an entry, as something is inside.
+    Implied,
+    /// A directory without an entry that needs one: to be there at all, or not to look like one of the layers below.
+    Made,
+    /// A name of a file.
+    Name {
+        inode: u32,
+        /// The name's own entry.
+        place: Place,
+        /// Where that is a hard link: its target.
+        target: Option<Key>,
+    },
+    /// Hides this path of the layers below.
+    Whiteout,
+    /// Hides what layers below have inside the directory before it.
+    Opaque(Key),
+}
+
+/// Something that can have several names.
+#[derive(Clone, Debug)]
+pub(super) enum Inode {
+    /// It is in a layer that is merged.
+    Here { layer: u32, place: Place },
+    /// It is the file with this name in the layers below.
+    Below(Key),
+}
+
+impl NodeKind {
+    fn is_dir(&self) -> bool {
+        matches!(self, Self::Dir(_) | Self::Implied | Self::Made)
+    }
+}
+
+/// Layers merged: what the archive will hold.
+#[derive(Debug)]
+pub struct Merged {
+    pub(super) nodes: BTreeMap<Key, Node>,
+    pub(super) inodes: Vec<Inode>,
+}
+
+impl Merge {
+    /// All layers of a file system: no whiteouts are left.
+    pub fn whole() -> Self {
+        Self::default()
+    }
+
+    /// The upper layers of a file system: what they hide of the layers below stays hidden.
+    pub fn above() -> Self {
+        Self { below: Some(Below::default()), ..Self::default() }
+    }
+
+    /// Puts a layer on top. `layer`: the number of its archive among those that [`Merged::write`] reads.
+    ///
+    /// Fails for a hard link without target.
+    pub fn push(&mut self, layer: u32, index: &Index) -> Result<()> {
+        // First, when there is nothing yet but the lower layers, which are all that whiteouts hide.
+        for key in &index.opaque {
+            if key.is_root() || self.nodes.get(key).is_some_and(|node| node.kind.is_dir()) {
+                self.remove_inside(key);
+            }
+            self.hide(key, Hidden::Inside);
+        }
+        for key in &index.hidden {
+            self.nodes.remove(key);
+            self.remove_inside(key);
+            self.hide(key, Hidden::Whole);
+        }
+        for entry in &index.entries {
+            let kind = match &entry.what {
+                What::Dir => NodeKind::Dir(entry.place),
+                What::Content => {
+                    let inode = self.inode(Inode::Here { layer, place: entry.place });
+                    NodeKind::Name { inode, place: entry.place, target: None }
+                }
+                What::Link(target) => {
+                    let inode = match index.bookkeeping.get(target.bytes()) {
+                        Some(place) => self.inode(Inode::Here { layer, place: *place }),
+                        None => self.target(&entry.key, target, entry.place.offset)?,
+                    };
+                    NodeKind::Name { inode, place: entry.place, target: Some(target.clone()) }
+                }
+            };
+            self.insert(&entry.key, Node { kind, layer, escapes: entry.escapes });
+        }
+        Ok(())
+    }
+
+    /// Decides. Fails where a hard link names a file of the layers below that a merged layer replaces: its content would
+    /// be in no layer.
+    pub fn finish(mut self) -> Result<Merged> {
+        match self.below.take() {
+            Some(below) => {
+                self.check_links(&below)?;
+                self.add_whiteouts(&below);
+            }
+            None => self.make_empty(),
+        }
+        Ok(Merged { nodes: self.nodes, inodes: self.inodes })
+    }
+
+    fn inode(&mut self, inode: Inode) -> u32 {
+        self.inodes.push(inode);
+        u32::try_from(self.inodes.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// The file that a hard link names.
+    fn target(&mut self, key: &Key, target: &Key, offset: u64) -> Result<u32> {
+        let what = match self.nodes.get(target).map(|node| &node.kind) {
+            Some(NodeKind::Name { inode, .. }) => return Ok(*inode),
+            Some(_) => "is a directory",
+            None if self.below.as_ref().is_some_and(|below| self.is_below(below, target)) => {
+                return Ok(self.linked(target));
+            }
+            None => "does not exist",
+        };
+        let reason = format!("its hard link target {} {what}", EntryPath::from(&target.path()));
+        Err(Error::Entry { path: EntryPath::from(&key.path()), offset, reason })
+    }
+
+    fn linked(&mut self, target: &Key) -> u32 {
+        let known = self.below.as_ref().and_then(|below| below.linked.get(target)).copied();
+        known.unwrap_or_else(|| {
+            let inode = self.inode(Inode::Below(target.clone()));
+            if let Some(below) = &mut self.below {
+                below.linked.insert(target.clone(), inode);
+            }
+            inode
+        })
+    }
+
+    /// Whether the layers below may have something at a path where the merged ones have nothing.
+    fn is_below(&self, below: &Below, key: &Key) -> bool {
+        below.hidden.get(key) != Some(&Hidden::Whole) && !self.is_hidden_by_parents(below, key)
+    }
+
+    /// Whether a directory that a path is in is hidden, or is no directory.
+    fn is_hidden_by_parents(&self, below: &Below, key: &Key) -> bool {
+        let not_dir = |key: &Key| self.nodes.get(key).is_some_and(|node| !node.kind.is_dir());
+        let root = (!key.is_root()).then(Key::default);
+        key.parents().chain(root).any(|parent| below.hidden.contains_key(&parent) || not_dir(&parent))
+    }
+
+    fn hide(&mut self, key: &Key, hidden: Hidden) {
+        if let Some(below) = &mut self.below {
+            let entry = below.hidden.entry(key.clone()).or_insert(hidden);
+            if hidden == Hidden::Whole {
+                *entry = hidden;
+            }
+        }
+    }
+
+    fn remove_inside(&mut self, key: &Key) {
+        let (first, end) = key.inside();
+        let end = end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let inside = self.nodes.range((Bound::Included(&first), end));
+        let doomed: Vec<Key> = inside.map(|(key, _)| key.clone()).collect();
+        doomed.iter().for_each(|key| drop(self.nodes.remove(key)));
+    }
+
+    /// Puts something at a path, with whatever parents it needs. A directory keeps what is in a directory before it.
+    fn insert(&mut self, key: &Key, node: Node) {
+        for parent in key.parents() {
+            if self.nodes.get(&parent).is_some_and(|node| node.kind.is_dir()) {
+                break;
+            }
+            self.put(&parent, Node { kind: NodeKind::Implied, layer: node.layer, escapes: false });
+        }
+        self.put(key, node);
+    }
+
+    fn put(&mut self, key: &Key, node: Node) {
+        let is_dir = node.kind.is_dir();
+        match self.nodes.insert(key.clone(), node).map(|before| before.kind.is_dir()) {
+            Some(true) if !is_dir => self.remove_inside(key),
+            // What is below was hidden so far by what stood here, which is seen no more.
+            Some(false) if is_dir => self.hide(key, Hidden::Whole),
+            _ => {}
+        }
+    }
+
+    fn check_links(&self, below: &Below) -> Result<()> {
+        for (key, node) in &self.nodes {
+            let NodeKind::Name { inode, place, .. } = &node.kind else { continue };
+            let Some(Inode::Below(target)) = self.inodes.get(*inode as usize) else { continue };
+            if self.nodes.contains_key(target) || !self.is_below(below, target) {
+                let reason = format!(
+                    "its hard link target {} is in the layers below, and a layer above it replaces it",
+                    EntryPath::from(&target.path())
+                );
+                return Err(Error::Entry {
+                    path: EntryPath::from(&key.path()),
+                    offset: place.offset,
+                    reason,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Directories without an entry that would vanish, as nothing is inside. (Where there are layers below, an entry would
+    /// change the directory that those may have.)
+    fn make_empty(&mut self) {
+        let mut after: Option<&Key> = None;
+        for (key, node) in self.nodes.iter_mut().rev() {
+            let is_empty = after.is_none_or(|after| !key.holds(after));
+            if is_empty && matches!(node.kind, NodeKind::Implied) {
+                node.kind = NodeKind::Made;
+            }
+            after = Some(key);
+        }
+    }
+
+    /// Turns what is hidden of the layers below into whiteouts. Not needed: those inside what is hidden anyway, and those
+    /// of paths where there is something that replaces whatever is below.
+    fn add_whiteouts(&mut self, below: &Below) {
+        let needed = below.hidden.iter().filter(|(key, _)| !self.is_hidden_by_parents(below, key));
+        let needed: Vec<(Key, Hidden)> = needed.map(|(key, hidden)| (key.clone(), *hidden)).collect();
+        for (key, hidden) in needed {
+            let there = self.nodes.get_mut(&key).map(|node| &mut node.kind);
+            let new = match (there, hidden) {
+                (Some(kind), _) if !kind.is_dir() => continue,
+                (None, Hidden::Whole) => (key, NodeKind::Whiteout),
+                // Beside a directory of the same name, readers disagree about what a whiteout hides.
+                (Some(kind), Hidden::Whole) => {
+                    if matches!(kind, NodeKind::Implied) {
+                        *kind = NodeKind::Made;
+                    }
+                    (key.before_inside(), NodeKind::Opaque(key))
+                }
+                (_, Hidden::Inside) => (key.before_inside(), NodeKind::Opaque(key)),
+            };
+            self.nodes.insert(new.0, Node { kind: new.1, layer: 0, escapes: false });
+        }
+    }
+}

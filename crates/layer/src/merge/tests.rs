@@ -1,0 +1,305 @@
+use std::{
+    collections::{BTreeMap, HashSet},
+    io::Cursor,
+};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    Builder, Limits, Result,
+    tar::{Archive, Kind, Meta},
+    tree::{
+        Content, Node, NodeKind, Tree, normalize,
+        tests::{Model, Op, add, any_op},
+    },
+};
+
+fn new() -> Builder {
+    Builder::new()
+}
+
+fn tars(layers: Vec<Builder>) -> Vec<Vec<u8>> {
+    layers.into_iter().map(|layer| layer.tar().unwrap()).collect()
+}
+
+fn merge(mut merge: Merge, tars: &[Vec<u8>]) -> Result<(Vec<u8>, Written)> {
+    for (number, tar) in tars.iter().enumerate() {
+        let index = Index::read(tar.as_slice(), &Limits::default())?;
+        merge.push(u32::try_from(number).unwrap(), &index)?;
+    }
+    let mut archives: Vec<_> = tars.iter().map(Cursor::new).collect();
+    let mut out = Vec::new();
+    let written = merge.finish()?.write(&mut archives, &mut out)?;
+    assert_eq!(written.size, out.len() as u64);
+    Ok((out, written))
+}
+
+fn whole(layers: Vec<Builder>) -> Vec<u8> {
+    merge(Merge::whole(), &tars(layers)).unwrap().0
+}
+
+fn above(layers: Vec<Builder>) -> Vec<u8> {
+    merge(Merge::above(), &tars(layers)).unwrap().0
+}
+
+/// `path`, `path -> target`, `path = target`.
+fn names(tar: &[u8]) -> Vec<String> {
+    let mut archive = Archive::new(tar);
+    let mut out = Vec::new();
+    while let Some(entry) = archive.next_entry().unwrap() {
+        let (path, link) = (String::from_utf8_lossy(entry.path()), String::from_utf8_lossy(entry.link()));
+        out.push(match entry.kind {
+            Kind::Symlink => format!("{path} -> {link}"),
+            Kind::HardLink => format!("{path} = {link}"),
+            _ => path.into_owned(),
+        });
+    }
+    out
+}
+
+fn tree(tars: &[Vec<u8>]) -> Tree {
+    let mut tree = Tree::new();
+    for (number, tar) in tars.iter().enumerate() {
+        tree.apply(number, tar.as_slice(), Content::Digest, &Limits::default()).unwrap();
+    }
+    tree
+}
+
+/// All there is to say about a file system, hard links included; whose entry made a directory is not.
+fn facts(tree: &Tree) -> Vec<String> {
+    facts_of(tree.iter().collect())
+}
+
+/// Directories that no layer has an entry for, and that are only there because something was inside once.
+fn traces(tree: &Tree) -> HashSet<Vec<u8>> {
+    let nodes: Vec<(&[u8], &Node)> = tree.iter().collect();
+    let mut traces: HashSet<Vec<u8>> = HashSet::new();
+    for (path, node) in nodes.iter().rev() {
+        let inside = [path, &b"/"[..]].concat();
+        let is_needed = |(other, _): &&(&[u8], &Node)| other.starts_with(&inside) && !traces.contains(*other);
+        if node.kind == (NodeKind::Dir { implied: true }) && !nodes.iter().any(|node| is_needed(&node)) {
+            traces.insert(path.to_vec());
+        }
+    }
+    traces
+}
+
+fn facts_without(tree: &Tree, traces: &HashSet<Vec<u8>>) -> Vec<String> {
+    facts_of(tree.iter().filter(|(path, _)| !traces.contains(*path)).collect())
+}
+
+fn facts_of(nodes: Vec<(&[u8], &Node)>) -> Vec<String> {
+    let line = |(path, node): &(&[u8], &Node)| {
+        let first = nodes.iter().find(|(_, other)| other.is_same_file(node)).unwrap().0;
+        let kind = match &node.kind {
+            NodeKind::Dir { .. } => "dir".to_owned(),
+            other => format!("{other:?} = {}", String::from_utf8_lossy(first)),
+        };
+        let path = String::from_utf8_lossy(path);
+        let (mode, owner, time) = (node.mode, (node.uid, node.gid), node.mtime);
+        format!("{path} {mode:o} {owner:?} {time} {:?} {kind}", node.xattrs)
+    };
+    nodes.iter().map(line).collect()
+}
+
+/// Parents before what is inside, hard links after their targets, every name once, no directory entered twice.
+fn check_order(tar: &[u8]) {
+    let mut archive = Archive::new(tar);
+    let mut seen = HashSet::new();
+    let mut left: HashSet<Vec<u8>> = HashSet::new();
+    let mut inside: Vec<u8> = Vec::new();
+    while let Some(entry) = archive.next_entry().unwrap() {
+        let path = normalize(entry.path()).unwrap().into_owned();
+        let parents: Vec<Vec<u8>> =
+            path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| path[..at].to_vec()).collect();
+        if entry.kind == Kind::HardLink {
+            let target = normalize(entry.link()).unwrap().into_owned();
+            assert!(seen.contains(&target), "{path:?} comes before {target:?}");
+        }
+        assert!(parents.iter().all(|parent| !left.contains(parent)), "entered again for {path:?}");
+        let mut before = inside.clone();
+        while !before.is_empty() && !path.starts_with(&[&before[..], b"/"].concat()) {
+            left.insert(before.clone());
+            before.truncate(before.iter().rposition(|b| *b == b'/').unwrap_or_default());
+        }
+        inside =
+            if entry.kind == Kind::Dir { path.clone() } else { parents.last().cloned().unwrap_or_default() };
+        assert!(seen.insert(path.clone()), "{path:?} is there twice");
+        assert!(entry.kind != Kind::Dir || !left.contains(&path), "{path:?} comes after what is inside");
+    }
+}
+
+#[test]
+fn hard_links_keep_old_content_under_their_first_name() {
+    let lower = new().file("t1", "a").hard_link("t2", "t1").hard_link("d/t3", "t2");
+    let out = whole(vec![lower, new().file("t1", "b")]);
+    assert_eq!(names(&out), ["d/t3", "t1", "t2 = d/t3"]);
+}
+
+#[test]
+fn hard_links_that_may_stay_are_copied_as_they_are() {
+    let layer = new().file("./a", "1").hard_link("./b", "./a").hard_link("./c", "./b");
+    assert_eq!(names(&whole(vec![layer])), ["./a", "./b = ./a", "./c = ./b"]);
+}
+
+#[test]
+fn a_link_below_its_target_in_order_takes_the_content() {
+    let out = whole(vec![new().file("z/target", "1"), new().hard_link("a/link", "z/target")]);
+    assert_eq!(names(&out), ["a/link", "z/target = a/link"]);
+    check_order(&out);
+}
+
+#[test]
+fn links_to_aufs_bookkeeping_are_files() {
+    let out = whole(vec![
+        new().dir(".wh..wh.plnk").file(".wh..wh.plnk/1.2", "1").hard_link("a", ".wh..wh.plnk/1.2"),
+    ]);
+    assert_eq!(names(&out), ["a"]);
+}
+
+#[test]
+fn whiteouts_of_layers_below_survive() {
+    let cases: Vec<(Vec<Builder>, &[&str])> = vec![
+        (vec![new().file("a", "1"), new().whiteout("a")], &[".wh.a"]),
+        (vec![new().whiteout("a"), new().file("a", "1")], &["a"]),
+        (vec![new().file("d/x", "1"), new().opaque("d").file("d/y", "2")], &["d/.wh..wh..opq", "d/y"]),
+        (vec![new().dir("d"), new().whiteout("d").file("d/y", "2")], &["d/", "d/.wh..wh..opq", "d/y"]),
+        (vec![new().file("d", "1"), new().whiteout("d"), new().dir("d")], &["d/", "d/.wh..wh..opq"]),
+        (vec![new().file("d", "1"), new().file("d/x", "2")], &["d/", "d/.wh..wh..opq", "d/x"]),
+        (vec![new().whiteout("d/x"), new().whiteout("d")], &[".wh.d"]),
+        (vec![new().whiteout("d/x"), new().opaque("d")], &["d/.wh..wh..opq"]),
+        (vec![new().whiteout("d/x"), new().file("d", "1")], &["d"]),
+        (vec![new().opaque(""), new().whiteout("a").file("b", "1")], &[".wh..wh..opq", "b"]),
+    ];
+    for (layers, expected) in cases {
+        assert_eq!(names(&above(layers)), expected);
+    }
+}
+
+#[test]
+fn links_into_layers_below_stay_links_or_are_refused() {
+    let links = || new().hard_link("b", "a").hard_link("c", "b");
+    assert_eq!(names(&above(vec![links()])), ["b = a", "c = a"]);
+    assert_eq!(names(&above(vec![links(), new().file("b", "1")])), ["b", "c = a"]);
+    assert_eq!(names(&above(vec![links(), new().opaque("")])), [".wh..wh..opq"]);
+    for upper in [new().file("a", "1"), new().whiteout("a"), new().file("a/x", "1"), new().dir("a")] {
+        let error = merge(Merge::above(), &tars(vec![links(), upper])).unwrap_err().to_string();
+        assert!(error.contains("\"a\" is in the layers below, and a layer above it replaces it"), "{error}");
+    }
+    let error = merge(Merge::above(), &tars(vec![new().whiteout("a"), links()])).unwrap_err().to_string();
+    assert!(error.contains("hard link target \"a\" does not exist"), "{error}");
+}
+
+#[test]
+fn what_leads_out_of_the_root_is_kept_and_told() {
+    let layer = new()
+        .file("../up", "1")
+        .file("/absolute", "2")
+        .file("a:b", "3")
+        .symlink("d/fine", "../x")
+        .symlink("d/out", "../../x")
+        .symlink("etc", "/etc")
+        .with(|tar| tar.hard_link("h", "../up", &Meta::FILE));
+    let tars = tars(vec![layer]);
+    let (out, written) = merge(Merge::whole(), &tars).unwrap();
+    let expected =
+        ["../up", "a:b", "/absolute", "d/fine -> ../x", "d/out -> ../../x", "etc -> /etc", "h = ../up"];
+    assert_eq!(names(&out), expected);
+    let told: Vec<String> = written.escaping_names.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["\"../up\"", "\"absolute\"", "\"d/out\"", "\"h\""]);
+    assert_eq!(written.escaping, 4);
+}
+
+#[test]
+fn links_without_target_are_refused() {
+    for (layer, message) in [
+        (new().hard_link("a", "b"), "hard link target \"b\" does not exist"),
+        (new().dir("b").hard_link("a", "b"), "hard link target \"b\" is a directory"),
+        (new().file(".", "1"), "the root must be a directory"),
+        (new().file("d/.wh.", "1"), "hides no name"),
+    ] {
+        let error = merge(Merge::whole(), &tars(vec![layer])).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
+}
+
+#[test]
+fn untouched_entries_are_copied_byte_for_byte() {
+    let meta = Meta { xattrs: vec![(b"user.bin".to_vec(), vec![0, 255, 10, 61])], ..Meta::FILE };
+    let long = "n".repeat(300);
+    let layer = new()
+        .dir("./")
+        .file_with("./a", "1", meta)
+        .special("./dev", Kind::CharDevice(1, 3))
+        .file(b"./latin-\xe9", vec![7; 1500])
+        .file(&long, "2")
+        .symlink("s", &long);
+    let tar = layer.tar().unwrap();
+    assert!(merge(Merge::whole(), &[tar.clone()]).unwrap().0 == tar);
+}
+
+#[test]
+fn an_archive_that_is_shorter_than_its_index_is_noticed() {
+    let tar = new().file("a", vec![1; 5000]).tar().unwrap();
+    let mut stack = Merge::whole();
+    stack.push(0, &Index::read(tar.as_slice(), &Limits::default()).unwrap()).unwrap();
+    let merged = stack.finish().unwrap();
+    assert!(merged.write(&mut [Cursor::new(&tar[..3000])], Vec::new()).is_err());
+}
+
+fn any_layers() -> impl Strategy<Value = Vec<Vec<Op>>> {
+    proptest::collection::vec(proptest::collection::vec(any_op(), 0..9), 1..6)
+}
+
+/// The layers' archives, without what the model says no layer can do. Every entry has a time of its own.
+fn archives(layers: &[Vec<Op>], early: bool) -> Vec<Vec<u8>> {
+    let mut model = Model::Dir(BTreeMap::new());
+    let mut legal: Vec<Vec<Op>> = layers.iter().map(|ops| model.apply(ops)).collect();
+    for ops in &mut legal {
+        ops.sort_by_key(|op| matches!(op, Op::Whiteout(_) | Op::Opaque(_)) != early);
+    }
+    let mut time = 0;
+    let mut stamped = |ops: &[Op]| {
+        ops.iter().fold(new(), |layer, op| {
+            time += 1;
+            add(layer.mtime(time), op)
+        })
+    };
+    legal.iter().map(|ops| stamped(ops).tar().unwrap()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    #[test]
+    fn the_archive_of_a_stack_has_the_files_of_the_stack(layers in any_layers(), early in any::<bool>()) {
+        let tars = archives(&layers, early);
+        let (out, written) = merge(Merge::whole(), &tars).unwrap();
+        check_order(&out);
+        prop_assert_eq!(names(&out).len() as u64, written.entries);
+        prop_assert!(names(&out).iter().all(|name| !name.contains(".wh.")));
+        prop_assert_eq!(facts(&tree(&[out.clone()])), facts(&tree(&tars)));
+        prop_assert!(merge(Merge::whole(), &[out.clone()]).unwrap().0 == out, "merging again changes nothing");
+    }
+
+    #[test]
+    fn merging_the_upper_layers_changes_no_file(
+        layers in any_layers(), early in any::<bool>(), cut in any::<prop::sample::Index>(),
+    ) {
+        let tars = archives(&layers, early);
+        let cut = cut.index(tars.len());
+        match merge(Merge::above(), &tars[cut..]) {
+            Ok((out, _)) => {
+                let merged = [&tars[..cut], &[out]].concat();
+                let (merged, all) = (tree(&merged), tree(&tars));
+                let traces = &traces(&merged) | &traces(&all);
+                prop_assert_eq!(facts_without(&merged, &traces), facts_without(&all, &traces));
+            }
+            Err(error) => {
+                let error = error.to_string();
+                prop_assert!(cut > 0 && error.contains("a layer above it replaces it"), "{}", error);
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Writing what is left into one archive.
+
+use std::io::{Read, Seek, SeekFrom, Write};
+
+use super::{
+    Merged,
+    index::Place,
+    key::Key,
+    stack::{Inode, Node, NodeKind},
+};
+use crate::{
+    EntryPath, Error, Result,
+    tar::{END, Kind, Meta, OPAQUE, WHITEOUT, hard_linked, header_bytes, renamed},
+};
+
+/// How many names [`Written`] tells at most.
+const TOLD: usize = 16;
+
+/// What was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Written {
+    /// Entries in the archive.
+    pub entries: u64,
+    /// Size of the archive, in bytes.
+    pub size: u64,
+    /// Number of entries whose names or targets lead out of the root: absolute paths, paths with `..`, symbolic links that
+    /// climb too high.
+    pub escaping: u64,
+    /// The first of them.
+    pub escaping_names: Vec<EntryPath>,
+}
+
+impl Merged {
+    /// Writes the archive. `archives` are the *uncompressed* archives of the layers, by the numbers given to
+    /// [`Merge::push`](super::Merge::push); they are best buffered, and so is `out`.
+    pub fn write<S: Read + Seek>(&self, archives: &mut [S], out: impl Write) -> Result<Written> {
+        let heads = vec![None; self.inodes.len()];
+        let mut pen = Pen { merged: self, archives, out, heads, written: Written::default() };
+        for (key, node) in &self.nodes {
+            pen.node(key, node)?;
+        }
+        pen.bytes(&END)?;
+        pen.out.flush()?;
+        Ok(pen.written)
+    }
+}
+
+struct Pen<'a, S, W> {
+    merged: &'a Merged,
+    archives: &'a mut [S],
+    out: W,
+    /// By inode: the first of its names that was written.
+    heads: Vec<Option<&'a Key>>,
+    written: Written,
+}
+
+impl<'a, S: Read + Seek, W: Write> Pen<'a, S, W> {
+    fn node(&mut self, key: &'a Key, node: &Node) -> Result<()> {
+        match &node.kind {
+            NodeKind::Implied => return Ok(()),
+            NodeKind::Dir(place) => self.copy(node.layer, *place)?,
+            NodeKind::Made => self.header(&key.path(), Kind::Dir, &Meta::DIR)?,
+            NodeKind::Whiteout => {
+                let name = [WHITEOUT, key.name()].concat();
+                self.header(&key.sibling(&name).path(), Kind::File, &Meta::FILE)?;
+            }
+            NodeKind::Opaque(dir) => {
+                let mut path = dir.path();
+                if !dir.is_root() {
+                    path.push(b'/');
+                }
+                self.header(&[&path, OPAQUE].concat(), Kind::File, &Meta::FILE)?;
+            }
+            NodeKind::Name { inode, place, target } => {
+                self.name(key, node.layer, *inode, *place, target.as_ref())?;
+            }
+        }
+        self.written.entries += 1;
+        if node.escapes {
+            self.written.escaping += 1;
+            if self.written.escaping_names.len() < TOLD {
+                self.written.escaping_names.push(EntryPath::from(&key.path()));
+            }
+        }
+        Ok(())
+    }
+
+    /// A name of a file: the first carries the content, the others are hard links.
+    fn name(
+        &mut self,
+        key: &'a Key,
+        layer: u32,
+        inode: u32,
+        place: Place,
+        target: Option<&Key>,
+    ) -> Result<()> {
+        let head = self.heads.get(inode as usize).copied().flatten();
+        match (head, &self.merged.inodes[inode as usize], target) {
+            (None, Inode::Here { layer: at, place: content }, _) => {
+                self.heads[inode as usize] = Some(key);
+                match (*at, *content) == (layer, place) {
+                    true => self.copy(layer, place),
+                    false => {
+                        let header = renamed(&self.read_header(*at, *content)?, &key.path())?;
+                        self.bytes(&header)?;
+                        self.copy_bytes(*at, content.offset + content.header, content.content)
+                    }
+                }
+            }
+            (_, Inode::Below(file), Some(target)) if target == file => self.copy(layer, place),
+            (_, Inode::Below(file), _) => self.link(key, layer, place, file),
+            (Some(_), _, Some(target)) if self.is_written_name(target, key, inode) => self.copy(layer, place),
+            (Some(head), ..) => self.link(key, layer, place, head),
+        }
+    }
+
+    /// Whether a hard link may go on naming its target: a name of the same file that comes before it.
+    fn is_written_name(&self, target: &Key, key: &Key, inode: u32) -> bool {
+        let node = self.merged.nodes.get(target).map(|node| &node.kind);
+        target < key && matches!(node, Some(NodeKind::Name { inode: other, .. }) if *other == inode)
+    }
+
+    fn link(&mut self, key: &Key, layer: u32, place: Place, target: &Key) -> Result<()> {
+        let header = hard_linked(&self.read_header(layer, place)?, &key.path(), &target.path())?;
+        self.bytes(&header)
+    }
+
+    fn header(&mut self, path: &[u8], kind: Kind, meta: &Meta) -> Result<()> {
+        self.bytes(&header_bytes(path, kind, b"", meta, 0)?)
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        self.written.size += bytes.len() as u64;
+        Ok(self.out.write_all(bytes)?)
+    }
+
+    /// An entry as it is.
+    fn copy(&mut self, layer: u32, place: Place) -> Result<()> {
+        self.copy_bytes(layer, place.offset, place.header + place.content)
+    }
+
+    fn copy_bytes(&mut self, layer: u32, offset: u64, length: u64) -> Result<()> {
+        let archive = &mut self.archives[layer as usize];
+        archive.seek(SeekFrom::Start(offset))?;
+        let copied = std::io::copy(&mut archive.take(length), &mut self.out)?;
+        self.written.size += copied;
+        if copied == length { Ok(()) } else { Err(cut_off(offset + copied)) }
+    }
+
+    fn read_header(&mut self, layer: u32, place: Place) -> Result<Vec<u8>> {
+        let archive = &mut self.archives[layer as usize];
+        archive.seek(SeekFrom::Start(place.offset))?;
+        let mut header = Vec::new();
+        archive.take(place.header).read_to_end(&mut header)?;
+        let found = header.len() as u64;
+        if found == place.header { Ok(header) } else { Err(cut_off(place.offset + found)) }
+    }
+}
+
+/// The archive is not the one that was indexed.
+fn cut_off(offset: u64) -> Error {
+    Error::TarCutOff { offset, after: None }
+}
