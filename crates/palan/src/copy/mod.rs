@@ -84,6 +84,7 @@ impl std::ops::Add for Summary {
             blobs_skipped: self.blobs_skipped + other.blobs_skipped,
             documents: self.documents + other.documents,
             bytes_moved: self.bytes_moved + other.bytes_moved,
+            companions: self.companions + other.companions,
         }
     }
 }

@@ -12,8 +12,10 @@ use std::{
 
 use async_trait::async_trait;
 use palan_core::{
-    Descriptor, Digest, Document, Kind, MAX_DOCUMENT_SIZE, MediaType, Selector, Verifier, view,
+    Compression, Descriptor, Digest, Document, Kind, MAX_DOCUMENT_SIZE, MediaType, Selector, Verifier, view,
 };
+use palan_layer::{Decoder, codec};
+use tempfile::{NamedTempFile, TempPath};
 
 use super::{
     BlobStream, Origin, Source, checked, docker_save,

@@ -29,7 +29,7 @@ use tempfile::{NamedTempFile, TempPath};
 
 use super::{
     BlobStream, Origin, PutAs, Source, Target, index_json::same_name, layout::make_readable,
-    memory::check_unmoved, read_all, verified, with_reader,
+    memory::check_role, read_all, verified, with_reader,
 };
 use crate::Error;
 
@@ -405,9 +405,7 @@ impl Target for LegacyWriter {
         self.accepts(document)?;
         let name = role.tag().map(|tag| full_name(tag, &self.name())).transpose()?;
         let mut state = self.state();
-        if let PutAs::Replace { tag, expected } = role {
-            check_unmoved(&self.name(), tag, *expected, state.find(tag))?;
-        }
+        check_role(&self.name(), role, role.tag().and_then(|tag| state.find(tag)))?;
         let digest = document.digest();
         state.documents.insert(digest, document.clone());
         if name.is_some() {
