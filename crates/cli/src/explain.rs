@@ -47,6 +47,7 @@ fn of_palan(error: &palan::Error) -> Code {
     match error {
         _ if error.is_not_found() => Code::NotFound,
         E::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Code::NotFound,
+        E::Output(source) if source.kind() == std::io::ErrorKind::BrokenPipe => Code::BrokenPipe,
         E::Client(error) => of_client(error),
         E::NoPlatform { .. } | E::WrongPlatform { .. } => Code::NotFound,
         E::Unresolved(error) => of_selection(&error.reason),

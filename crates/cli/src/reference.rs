@@ -59,6 +59,18 @@ const CRANE: &[(&str, &str, &str)] = &[
     ("`copy --all-tags`", "ends at the first error", "goes on with the other tags and fails at the end"),
     ("`copy --no-clobber`", "exit code 1 when the tag exists", "exit code 8"),
     (
+        "`export`, `flatten`",
+        "hard links show new content or come before their file; a whiteout hides what its own layer adds; of equal names \
+         the first counts; names like `a:b` are errors, links out of the root vanish",
+        "the files that a container sees; odd names are kept and told",
+    ),
+    ("`export`", "a failure leaves a part of the file", "the file appears when it is whole"),
+    (
+        "`flatten`",
+        "media types of Docker in OCI manifests, created now, attestations dropped",
+        "the manifest's own media types, the same result each time, attestations kept and marked",
+    ),
+    (
         "`pull`",
         "digests change on the way through a tarball",
         "they do not: the archive also holds an OCI layout, as docker 25 writes it",
@@ -70,7 +82,6 @@ const CRANE: &[(&str, &str, &str)] = &[
         "layers are compared by diff ID; `--original` works; words too many are an error",
     ),
     ("`validate`", "without a target, nothing happens", "a usage error"),
-    ("`delete`, `edit`, `export`, `flatten`, `index`, `layout`, `mutate`", "", "not supported yet"),
 ];
 
 fn visible(command: &Command) -> impl Iterator<Item = &Command> {

@@ -45,6 +45,9 @@ pub enum Error {
         /// Why.
         source: palan_layer::Error,
     },
+    /// What a caller gave to write to failed.
+    #[error("the output cannot be written")]
+    Output(#[source] std::io::Error),
     /// A file operation failed.
     #[error("cannot {action} {path}", path = path.display())]
     Io {

@@ -1,1 +1,298 @@
-//! Flatten: the layers of an image as one.
+//! Flatten: the layers of an image, or the upper ones, made one.
+//!
+//! The files stay the same (how layers are merged: [`palan_layer::merge`]), and so does the config but for its layers and
+//! history. The same image gives the same result: nothing depends on the time.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use palan_core::{Compression, Descriptor, Digest, Platform};
+use palan_layer::{
+    Level, Packed, Packing,
+    merge::{Merge, Written},
+    pack_written,
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    Error,
+    base::{self, KnownBases},
+    copy::Options,
+    grow::history_is_whole,
+    image::{self, Image},
+    place::{Layout, Places, Source},
+    rewrite::{self, Change, Content, New, Plan, Subject, rewrite},
+    spool::Spool,
+};
+
+/// What the history says about the layer that is made.
+const CREATED_BY: &str = "palan flatten";
+
+/// What to flatten, and how.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The image or index, and where the result goes.
+    pub subject: Subject,
+    /// Which layers stay.
+    pub keep: Keep,
+    /// Compression of the layer that is made. Docker images cannot hold zstd.
+    pub compression: Compression,
+    /// How hard to compress.
+    pub level: Level,
+    /// When the result is said to be created, RFC 3339; `None`: when the newest of what it is made from was.
+    pub created: Option<String>,
+}
+
+/// Which layers stay as they are: always the lowest ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// None: the image has one layer afterwards.
+    #[default]
+    Nothing,
+    /// This many.
+    Lowest(usize),
+    /// All but this many.
+    AllBut(usize),
+    /// Those of the image's base, which must be found ([`base::detect`](fn@base::detect)).
+    Base,
+}
+
+/// Reads the layers that are to be one, each once, and makes that one. Fails with [`Error::BaseUnknown`] where the base's
+/// layers are to stay and it is not known.
+pub async fn plan(
+    places: &Places,
+    request: &Request,
+    known: Option<&KnownBases>,
+    options: &Options,
+) -> Result<Plan, Error> {
+    let subject = &request.subject;
+    let boundaries = match request.keep {
+        Keep::Base => boundaries(places, subject, known).await?,
+        _ => HashMap::new(),
+    };
+    let (opened, root) = rewrite::opened(places, &subject.image).await?;
+    let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
+    let (old, source) = (root.digest(), opened.place);
+    let spool = Arc::new(Layout::create(folder.path())?);
+    let made = Mutex::default();
+    let work = Work { source: source.as_ref(), request, options, boundaries, spool: spool.clone(), made };
+    let mut rewritten =
+        rewrite(source.as_ref(), root, &subject.platforms, subject.attestations, &work).await?;
+    let Made { digests, notes } = work.made.into_inner().unwrap_or_else(PoisonError::into_inner);
+    rewritten.notes.extend(notes);
+    let plan = Plan::new(subject, old, rewritten, source)?;
+    Ok(plan.with(Content { digests, source: spool, _folder: Some(folder) }))
+}
+
+/// How many layers the base has, by the digest of the image's manifest.
+async fn boundaries(
+    places: &Places,
+    subject: &Subject,
+    known: Option<&KnownBases>,
+) -> Result<HashMap<Digest, usize>, Error> {
+    let detection = base::detect(places, &subject.image, known, &subject.platforms).await?;
+    let boundary = |platform: base::PlatformBase| {
+        let found = platform.base.as_ref().and_then(|base| base.boundary);
+        match found.or(platform.scratch.then_some(0)) {
+            Some(boundary) => Ok((platform.digest, boundary)),
+            None => Err(Error::BaseUnknown {
+                image: format!("{} ({})", detection.image, platform.platform),
+                which: "current",
+                reason: "nothing that is written about it could be compared with its layers".into(),
+            }),
+        }
+    };
+    detection.platforms.into_iter().map(boundary).collect()
+}
+
+struct Work<'a> {
+    source: &'a dyn Source,
+    request: &'a Request,
+    options: &'a Options,
+    boundaries: HashMap<Digest, usize>,
+    spool: Arc<Layout>,
+    made: Mutex<Made>,
+}
+
+/// What came of it beside documents.
+#[derive(Default)]
+struct Made {
+    digests: HashSet<Digest>,
+    notes: Vec<String>,
+}
+
+#[async_trait]
+impl Change for Work<'_> {
+    async fn image(&self, image: &Image, platform: &Platform) -> Result<New, Error> {
+        let layers = image.manifest_view.layers.len();
+        let keep = self.kept(image);
+        if layers.saturating_sub(keep) < 2 {
+            self.note(format!("{platform}: there is nothing to flatten, {}", unchanged(layers, keep)));
+            return Ok(New { manifest: image.manifest.clone(), configs: Vec::new() });
+        }
+        let (packed, written) = self.pack(image, keep).await?;
+        if written.escaping > 0 {
+            let names: Vec<String> = written.escaping_names.iter().map(ToString::to_string).collect();
+            let count = written.escaping;
+            self.note(format!(
+                "{platform}: names of {count} entries lead out of the root: {}",
+                names.join(", ")
+            ));
+        }
+        let layer = self.descriptor(image, &packed)?;
+        let whole = history_is_whole(image);
+        if keep > 0 && !whole {
+            self.note(format!("{platform}: the history does not tell of every layer and stays as it is"));
+        }
+        let created = self.request.created.as_deref();
+        let config = image.config.edit(|json| {
+            edit_rootfs(json, keep, packed.diff_id);
+            if keep == 0 || whole {
+                edit_history(json, keep, created.or(newest(image)));
+            }
+            if let Some(created) = created {
+                json.insert("created".into(), json!(created));
+            }
+        })?;
+        let config = config.with_media_type(image.config.media_type().clone());
+        let manifest = image.manifest.edit(|json| {
+            image::point_to_config(json, &config);
+            if let Some(layers) = json.get_mut("layers").and_then(Value::as_array_mut) {
+                layers.truncate(keep);
+                layers.push(json!(layer));
+            }
+        })?;
+        Ok(New { manifest, configs: vec![config] })
+    }
+}
+
+impl Work<'_> {
+    fn kept(&self, image: &Image) -> usize {
+        let layers = image.manifest_view.layers.len();
+        match self.request.keep {
+            Keep::Nothing => 0,
+            Keep::Lowest(n) => n,
+            Keep::AllBut(n) => layers.saturating_sub(n),
+            Keep::Base => self.boundaries.get(&image.manifest.digest()).copied().unwrap_or(layers),
+        }
+    }
+
+    fn note(&self, note: String) {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).notes.push(note);
+    }
+
+    fn descriptor(&self, image: &Image, packed: &Packed) -> Result<Descriptor, Error> {
+        let family = image.manifest.family();
+        packed.descriptor(family).ok_or_else(|| no_media_type(self.request.compression, image))
+    }
+
+    async fn pack(&self, image: &Image, keep: usize) -> Result<(Packed, Written), Error> {
+        let Request { compression, level, .. } = *self.request;
+        let mut packing = Packing::for_family(image.manifest.family(), compression)
+            .ok_or_else(|| no_media_type(compression, image))?;
+        packing.level = level;
+        let layers = &image.manifest_view.layers[keep..];
+        let diff_ids = &image.config_view.rootfs.diff_ids[keep..];
+        let layers = Spool::read(self.source, layers, Some(diff_ids), self.options).await?;
+        let (spool, name) = (Arc::clone(&self.spool), image.name.clone());
+        let work = move || {
+            let path = spool.path().to_owned();
+            let mut file = tempfile::NamedTempFile::new_in(&path).map_err(Error::io("write in", &path))?;
+            let merge = if keep == 0 { Merge::whole() } else { Merge::above() };
+            let packed = layers.merge(merge).and_then(|mut stacked| {
+                pack_written(&packing, &mut file, |out| stacked.merged.write(&mut stacked.archives, out))
+            });
+            let packed = packed.map_err(|source| Error::NoFileSystem { image: name, source })?;
+            spool.take(file, packed.0.digest)?;
+            Ok::<_, Error>(packed)
+        };
+        let packed = tokio::task::spawn_blocking(work).await.map_err(|_| Error::Cancelled)??;
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).digests.insert(packed.0.digest);
+        Ok(packed)
+    }
+}
+
+fn unchanged(layers: usize, keep: usize) -> String {
+    match (layers, keep) {
+        (0, _) => "the image has no layers".to_owned(),
+        (1, _) => "the image has one layer".to_owned(),
+        (layers, keep) if keep >= layers => format!("all {layers} layers stay"),
+        (layers, _) => format!("all but one of {layers} layers stay"),
+    }
+}
+
+fn no_media_type(compression: Compression, image: &Image) -> Error {
+    let family = image.manifest.family();
+    Error::Unsupported(format!(
+        "{compression} layers in {family} images: the family has no media type for them ({})",
+        image.name
+    ))
+}
+
+fn edit_rootfs(config: &mut Map<String, Value>, keep: usize, diff_id: Digest) {
+    let ids = config.get_mut("rootfs").and_then(|rootfs| rootfs.get_mut("diff_ids"));
+    if let Some(ids) = ids.and_then(Value::as_array_mut) {
+        ids.truncate(keep);
+        ids.push(json!(diff_id));
+    }
+}
+
+/// Puts one entry in the place of those of the layers that are one now, and what those said into its comment.
+fn edit_history(config: &mut Map<String, Value>, keep: usize, created: Option<&str>) {
+    let mut kept = match config.get_mut("history").map(Value::take) {
+        Some(Value::Array(entries)) => entries,
+        _ => Vec::new(),
+    };
+    let makes_layer = |entry: &Value| entry.get("empty_layer") != Some(&Value::Bool(true));
+    let mut steps = kept.iter().enumerate().filter(|(_, entry)| makes_layer(entry));
+    let cut = match keep {
+        0 => 0,
+        keep => steps.nth(keep - 1).map_or(kept.len(), |(number, _)| number + 1),
+    };
+    let replaced = kept.split_off(cut);
+    let mut entry = Map::new();
+    if let Some(created) = created {
+        entry.insert("created".into(), json!(created));
+    }
+    entry.insert("created_by".into(), json!(CREATED_BY));
+    if !replaced.is_empty() {
+        entry.insert("comment".into(), json!(Value::Array(replaced).to_string()));
+    }
+    kept.push(Value::Object(entry));
+    config.insert("history".into(), Value::Array(kept));
+}
+
+/// The latest of the times that the image says it was made at.
+fn newest(image: &Image) -> Option<&str> {
+    let history = image.config_view.history.iter().filter_map(|entry| entry.created.as_deref());
+    let all = history.chain(image.config_view.created.as_deref());
+    let times = all.filter_map(|text| Some((text.parse::<jiff::Timestamp>().ok()?, text)));
+    times.max_by_key(|(time, _)| *time).map(|(_, text)| text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_history_is_cut_where_the_layers_are() {
+        let step = |name: &str| json!({"created_by": name});
+        let empty = |name: &str| json!({"created_by": name, "empty_layer": true});
+        let old = vec![empty("ARG"), step("a"), empty("ENV"), step("b"), step("c"), empty("CMD")];
+        for (keep, left) in [(0, 0), (1, 2), (2, 4), (3, 5)] {
+            let mut config = Map::from_iter([("history".to_owned(), Value::Array(old.clone()))]);
+            edit_history(&mut config, keep, Some("2025-01-01T00:00:00Z"));
+            let history = config["history"].as_array().unwrap();
+            assert_eq!(history[..left], old[..left], "{keep}");
+            assert_eq!(history.len(), left + 1);
+            let comment: Value = serde_json::from_str(history[left]["comment"].as_str().unwrap()).unwrap();
+            assert_eq!(comment, Value::Array(old[left..].to_vec()));
+        }
+        let mut config = Map::new();
+        edit_history(&mut config, 0, None);
+        assert_eq!(config["history"], json!([{"created_by": CREATED_BY}]));
+    }
+}

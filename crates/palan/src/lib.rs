@@ -32,6 +32,7 @@ pub mod rebase;
 pub mod rewrite;
 pub mod select;
 pub mod source;
+mod spool;
 pub mod tree;
 pub mod validate;
 pub mod verdict;

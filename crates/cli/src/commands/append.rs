@@ -61,11 +61,21 @@ pub(crate) struct Args {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Kind {
+pub(super) enum Kind {
     #[default]
     Gzip,
     Zstd,
     None,
+}
+
+impl From<Kind> for Compression {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Gzip => Self::Gzip,
+            Kind::Zstd => Self::Zstd,
+            Kind::None => Self::None,
+        }
+    }
 }
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
@@ -76,11 +86,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         target: target.clone(),
         platforms: session.global.platforms(),
         empty_platform: empty_platform(session)?,
-        compression: match args.compression {
-            Kind::Gzip => Compression::Gzip,
-            Kind::Zstd => Compression::Zstd,
-            Kind::None => Compression::None,
-        },
+        compression: args.compression.into(),
         base_annotations: args.set_base_image_annotations,
         attestations: rewrite::Attestations::default(),
     };

@@ -1,12 +1,108 @@
+use palan::{
+    Error,
+    flatten::{Keep, Request, plan},
+    place::Location,
+};
+use palan_layer::{Encoder, Level};
+
+use super::{append::Kind, base::KnownFile, write::Rewriting};
 use crate::{
     exit::{Failure, Result},
     session::Session,
 };
 
 /// Make the layers of an image one
+///
+/// Files, config and annotations stay as they are; the history becomes one entry that holds the old one. Of an index, every
+/// image, or those for --platform, inside the index. The same image gives the same result. Prints the full reference of the
+/// result, by digest.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// The image or index
+    #[arg(value_name = "IMAGE")]
+    image: Location,
 
-pub(super) async fn run(_args: &Args, _session: &Session) -> Result {
-    Err(Failure::unsupported("`palan flatten`"))
+    /// Flatten only so many layers, the uppermost ones
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..), conflicts_with = "keep_base")]
+    last: Option<u32>,
+
+    /// Leave the layers of the image's base as they are: so many, or by default those of the base that is detected
+    #[arg(
+        long,
+        visible_alias = "keep_base",
+        value_name = "N",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "detect"
+    )]
+    keep_base: Option<Base>,
+
+    /// Compression of the layer
+    #[arg(long, value_enum, default_value_t, value_name = "KIND")]
+    compression: Kind,
+
+    /// How hard to compress: gzip 0 to 12, by default 6; zstd 1 to 22, by default 3
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    level: Option<i32>,
+
+    #[command(flatten)]
+    known: KnownFile,
+
+    #[command(flatten)]
+    rewriting: Rewriting,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Base {
+    Detect,
+    Layers(usize),
+}
+
+impl std::str::FromStr for Base {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "detect" => Ok(Self::Detect),
+            number => match number.parse() {
+                Ok(number) => Ok(Self::Layers(number)),
+                Err(_) => Err("a number of layers is expected".to_owned()),
+            },
+        }
+    }
+}
+
+pub(super) async fn run(args: &Args, session: &Session) -> Result {
+    let request = Request {
+        subject: args.rewriting.subject(args.image.clone(), None, session),
+        keep: match (args.last, args.keep_base) {
+            (Some(last), _) => Keep::AllBut(usize::try_from(last).unwrap_or(usize::MAX)),
+            (None, Some(Base::Layers(number))) => Keep::Lowest(number),
+            (None, Some(Base::Detect)) => Keep::Base,
+            (None, None) => Keep::Nothing,
+        },
+        compression: args.compression.into(),
+        level: args.level.map_or(Level::DEFAULT, Level::new),
+        created: session.env.created()?,
+    };
+    // Noticed before anything is read.
+    Encoder::new(std::io::sink(), request.compression, request.level)
+        .map_err(|e| Failure::usage(e.to_string()))?;
+    let known = match request.keep {
+        Keep::Base => args.known.open(session)?,
+        _ => None,
+    };
+    let places = session.places()?;
+    let progress = session.ui.progress();
+    let plan = plan(&places, &request, known.as_ref(), &session.copy_options(&progress)).await;
+    drop(progress);
+    let plan = plan.map_err(|error| {
+        let hint =
+            matches!(error, Error::BaseUnknown { .. }).then(|| "say how many layers it has: --keep-base=N");
+        match (Failure::from(error), hint) {
+            (failure, Some(hint)) => failure.with_hint(hint),
+            (failure, None) => failure,
+        }
+    })?;
+    args.rewriting.finish(plan, "flattened", session).await
 }

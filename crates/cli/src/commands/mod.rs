@@ -63,9 +63,7 @@ pub(crate) enum Command {
     Docs(docs::Args),
     #[command(hide = true)]
     Edit(edit::Args),
-    #[command(hide = true)]
     Export(export::Args),
-    #[command(hide = true)]
     Flatten(flatten::Args),
     Index(index::Args),
     Inspect(inspect::Args),

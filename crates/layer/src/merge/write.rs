@@ -1,6 +1,6 @@
 //! Writing what is left into one archive.
 
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 
 use super::{
     Merged,
@@ -9,7 +9,7 @@ use super::{
     stack::{Inode, Node, NodeKind},
 };
 use crate::{
-    EntryPath, Error, Result,
+    BUFFER, EntryPath, Error, Result,
     tar::{END, Kind, Meta, OPAQUE, WHITEOUT, hard_linked, header_bytes, renamed},
 };
 
@@ -33,10 +33,13 @@ pub struct Written {
 
 impl Merged {
     /// Writes the archive. `archives` are the *uncompressed* archives of the layers, by the numbers given to
-    /// [`Merge::push`](super::Merge::push); they are best buffered, and so is `out`.
+    /// [`Merge::push`](super::Merge::push); they are best buffered (by something that keeps its buffer in
+    /// [`Seek::seek_relative`]), and so is `out`.
     pub fn write<S: Read + Seek>(&self, archives: &mut [S], out: impl Write) -> Result<Written> {
         let heads = vec![None; self.inodes.len()];
-        let mut pen = Pen { merged: self, archives, out, heads, written: Written::default() };
+        let at = vec![None; archives.len()];
+        let written = Written::default();
+        let mut pen = Pen { merged: self, archives, at, out, heads, buffer: vec![0; BUFFER], written };
         for (key, node) in &self.nodes {
             pen.node(key, node)?;
         }
@@ -49,9 +52,12 @@ impl Merged {
 struct Pen<'a, S, W> {
     merged: &'a Merged,
     archives: &'a mut [S],
+    /// Where the archives are read next, where that is known.
+    at: Vec<Option<u64>>,
     out: W,
     /// By inode: the first of its names that was written.
     heads: Vec<Option<&'a Key>>,
+    buffer: Vec<u8>,
     written: Written,
 }
 
@@ -141,20 +147,46 @@ impl<'a, S: Read + Seek, W: Write> Pen<'a, S, W> {
     }
 
     fn copy_bytes(&mut self, layer: u32, offset: u64, length: u64) -> Result<()> {
-        let archive = &mut self.archives[layer as usize];
-        archive.seek(SeekFrom::Start(offset))?;
-        let copied = std::io::copy(&mut archive.take(length), &mut self.out)?;
-        self.written.size += copied;
-        if copied == length { Ok(()) } else { Err(cut_off(offset + copied)) }
+        let end = offset + length;
+        let mut at = offset;
+        while at < end {
+            let n = self.read(layer, at, end - at)?;
+            self.out.write_all(&self.buffer[..n])?;
+            at += n as u64;
+        }
+        self.written.size += length;
+        Ok(())
     }
 
     fn read_header(&mut self, layer: u32, place: Place) -> Result<Vec<u8>> {
-        let archive = &mut self.archives[layer as usize];
-        archive.seek(SeekFrom::Start(place.offset))?;
+        let (mut at, end) = (place.offset, place.offset + place.header);
         let mut header = Vec::new();
-        archive.take(place.header).read_to_end(&mut header)?;
-        let found = header.len() as u64;
-        if found == place.header { Ok(header) } else { Err(cut_off(place.offset + found)) }
+        while at < end {
+            let n = self.read(layer, at, end - at)?;
+            header.extend_from_slice(&self.buffer[..n]);
+            at += n as u64;
+        }
+        Ok(header)
+    }
+
+    /// Reads some bytes, at most `length`, into the buffer.
+    fn read(&mut self, layer: u32, offset: u64, length: u64) -> Result<usize> {
+        let (archive, at) = (&mut self.archives[layer as usize], &mut self.at[layer as usize]);
+        match *at {
+            Some(at) if at == offset => {}
+            Some(at) => archive.seek_relative(offset.cast_signed() - at.cast_signed())?,
+            None => drop(archive.seek(SeekFrom::Start(offset))?),
+        }
+        let wanted = usize::try_from(length).unwrap_or(usize::MAX).min(self.buffer.len());
+        let n = loop {
+            match archive.read(&mut self.buffer[..wanted]) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Ok(0) => return Err(cut_off(offset)),
+                result => break result?,
+            }
+        };
+        *at = Some(offset + n as u64);
+        Ok(n)
     }
 }
 
