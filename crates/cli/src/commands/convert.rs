@@ -1,12 +1,114 @@
+use palan::{
+    convert::{self, Annotations, Form, Request},
+    place::Location,
+};
+use palan_core::{Algorithm, Compression, Family};
+use palan_layer::Level;
+
+use super::write::Rewriting;
 use crate::{
     exit::{Failure, Result},
     session::Session,
 };
 
 /// Change the form of an image: media types, compression, digests, annotations
+///
+/// Every image of an index is converted, and the index. What containers see stays what it is: every layer that is
+/// stored anew is compared with its diff ID. What Docker's media types cannot say (zstd, annotations, artifact types,
+/// subjects, attestations) is refused, unless it is to be converted or left out too. Prints the full reference of the
+/// result, by digest.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    image: Location,
 
-pub(super) async fn run(_args: &Args, _session: &Session) -> Result {
-    Err(Failure::unsupported("`palan convert`"))
+    /// Media types of indexes, manifests, configs and layers
+    #[arg(long, value_enum, value_name = "FAMILY")]
+    to: Option<To>,
+
+    /// Compression of layers; those that have it already stay as they are
+    #[arg(long, value_enum, value_name = "KIND")]
+    compression: Option<Kind>,
+
+    /// How hard to compress: 1 to 9 for gzip, 1 to 22 for zstd
+    #[arg(long, value_name = "N", requires = "compression")]
+    level: Option<i32>,
+
+    /// Algorithm of digests; few registries take sha512
+    #[arg(long, value_name = "ALGORITHM")]
+    digest: Option<Algorithm>,
+
+    /// What becomes of annotations: keep them; strip them, and what else Docker's media types cannot say; or promote
+    /// labels to the manifest and what all images have in common to the index
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    annotations: What,
+
+    #[command(flatten)]
+    rewriting: Rewriting,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum To {
+    Oci,
+    Docker,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    Gzip,
+    Zstd,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum What {
+    #[default]
+    Keep,
+    Strip,
+    Promote,
+}
+
+pub(super) async fn run(args: &Args, session: &Session) -> Result {
+    let form = form(args)?;
+    let subject = args.rewriting.subject(args.image.clone(), None, session);
+    let places = session.places()?;
+    let progress = session.ui.progress();
+    let options = session.copy_options(&progress);
+    let plan = convert::plan(&places, Request { subject, form }, &options).await?;
+    drop(progress);
+    args.rewriting.finish(plan, "converted to", session).await
+}
+
+fn form(args: &Args) -> Result<Form> {
+    let form = Form {
+        family: args.to.map(|to| match to {
+            To::Oci => Family::Oci,
+            To::Docker => Family::Docker,
+        }),
+        compression: args.compression.map(|kind| match kind {
+            Kind::Gzip => Compression::Gzip,
+            Kind::Zstd => Compression::Zstd,
+            Kind::None => Compression::None,
+        }),
+        level: args.level.map_or(Level::DEFAULT, Level::new),
+        algorithm: args.digest,
+        annotations: match args.annotations {
+            What::Keep => Annotations::Keep,
+            What::Strip => Annotations::Strip,
+            What::Promote => Annotations::Promote,
+        },
+    };
+    let most = if form.compression == Some(Compression::Zstd) { 22 } else { 9 };
+    match args.level {
+        Some(level) if form.compression == Some(Compression::None) || !(1..=most).contains(&level) => {
+            Err(Failure::usage(format!("--level {level}: there is no such level of this compression")))
+        }
+        _ if args.annotations == What::Keep
+            && (form.family.is_none() && form.compression.is_none() && form.algorithm.is_none()) =>
+        {
+            Err(Failure::usage("nothing to convert: give --to, --compression, --digest or --annotations"))
+        }
+        _ => Ok(form),
+    }
 }

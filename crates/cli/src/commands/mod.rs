@@ -51,7 +51,6 @@ pub(crate) enum Command {
     Catalog(catalog::Args),
     Completion(completion::Args),
     Config(config::Args),
-    #[command(hide = true)]
     Convert(convert::Args),
     #[command(visible_alias = "cp")]
     Copy(copy::Args),
@@ -68,7 +67,6 @@ pub(crate) enum Command {
     Index(index::Args),
     Inspect(inspect::Args),
     Layers(layers::Args),
-    #[command(hide = true)]
     Layout(layout::Args),
     Ls(ls::Args),
     Manifest(manifest::Args),

@@ -70,10 +70,41 @@ fn an_index_is_listed_as_crane_lists_it() {
 #[test]
 fn an_image_is_appended() {
     let context = context();
-    assert_snapshot!(context.run(&["index", "append", "@@app:1", "-m", "@@new:1", "-t", "@@app:2"]), @"");
-    assert_snapshot!(context.run(&["index", "list", "@@app:2"]), @"");
-    assert_snapshot!(context.run(&["index", "append", "@@app:2", "@@new:1"]), @"");
-    assert_snapshot!(context.run(&["index", "append", "-m", "@@new:1"]), @"");
+    assert_snapshot!(context.run(&["index", "append", "@@app:1", "-m", "@@new:1", "-t", "@@app:2"]), @"
+    exit: 0
+    --- stdout
+    [HOST]/app@sha256:…
+
+    --- stderr
+    note: the entry [AMD] for linux/amd64 is replaced by [NEW]
+    note: the entry [ABOUT-AMD] is about one that is replaced: left out
+    appended 1 manifest to [HOST]/app:2: 2 blobs mounted or linked
+    ");
+    assert_snapshot!(context.run(&["index", "list", "@@app:2"]), @"
+    exit: 0
+    --- stdout
+    Digest                                                                 MediaType            Platform
+    [NEW] application/vnd.oci.image.manifest.v1+json linux/amd64
+    [ARM] application/vnd.oci.image.manifest.v1+json linux/arm64
+    [ABOUT-ARM] application/vnd.oci.image.manifest.v1+json unknown/unknown
+
+    --- stderr
+    ");
+    assert_snapshot!(context.run(&["index", "append", "@@app:2", "@@new:1"]), @"
+    exit: 0
+    --- stdout
+    [HOST]/app@sha256:…
+
+    --- stderr
+    nothing changed: [HOST]/app:2
+    ");
+    assert_snapshot!(context.run(&["index", "append", "-m", "@@new:1"]), @"
+    exit: 2
+    --- stdout
+
+    --- stderr
+    error: an index to add to or --tag is needed
+    ");
     let words = [
         "index",
         "append",
@@ -84,7 +115,16 @@ fn an_image_is_appended() {
         "--docker-empty-base",
         "--flatten=false",
     ];
-    assert_snapshot!(context.run(&words), @"");
+    assert_snapshot!(context.run(&words), @"
+    exit: 0
+    --- stdout
+    [HOST]/made@sha256:…
+
+    --- stderr
+    note: no index to add to was given: starting from an empty one
+    note: a Docker list that lists OCI manifests: some clients take one kind only
+    appended 2 manifests to [HOST]/made:1: 8 blobs mounted or linked
+    ");
     let made = context.run(&["manifest", "@@made:1"]).ok().text();
     assert!(made.contains("application/vnd.docker.distribution.manifest.list.v2+json"), "{made}");
     context.run(&["validate", "@@made:1"]).ok();
@@ -104,22 +144,79 @@ fn a_digest_is_appended_to_without_a_tag() {
 #[test]
 fn a_layout_is_appended_to_as_crane_does_it() {
     let context = context();
-    assert_snapshot!(context.run(&["index", "append", "./dir", "@@new:1", "@@app:1"]), @"");
-    assert_snapshot!(context.run(&["index", "list", "oci:dir"]), @"");
+    assert_snapshot!(context.run(&["index", "append", "./dir", "@@new:1", "@@app:1"]), @"
+    exit: 0
+    --- stdout
+
+    --- stderr
+    note: adding to what the layout ./dir lists
+    appended 2 manifests to ./dir: 8 blobs moved (1.98 KiB)
+    ");
+    assert_snapshot!(context.run(&["index", "list", "oci:dir"]), @"
+    exit: 0
+    --- stdout
+    Digest                                                                 MediaType            Platform
+    [NEW] application/vnd.oci.image.manifest.v1+json linux/amd64
+    [AMD] application/vnd.oci.image.manifest.v1+json linux/amd64
+    [ARM] application/vnd.oci.image.manifest.v1+json linux/arm64
+    [ABOUT-AMD] application/vnd.oci.image.manifest.v1+json unknown/unknown
+    [ABOUT-ARM] application/vnd.oci.image.manifest.v1+json unknown/unknown
+
+    --- stderr
+    ");
     let archive = context.run(&["pull", "@@new:1", "new.tar"]);
     assert_eq!(archive.code, Some(0));
-    assert_snapshot!(context.run(&["index", "append", "-m", "new.tar", "-t", "@@from-file:1"]), @"");
+    assert_snapshot!(context.run(&["index", "append", "-m", "new.tar", "-t", "@@from-file:1"]), @"
+    exit: 0
+    --- stdout
+    [HOST]/from-file@sha256:…
+
+    --- stderr
+    note: new.tar is taken for docker-archive:new.tar, not for a reference into a registry
+    note: no index to add to was given: starting from an empty one
+    appended 1 manifest to [HOST]/from-file:1: 2 blobs moved (535 B)
+    ");
 }
 
 #[test]
 fn an_index_is_filtered() {
     let context = context();
-    assert_snapshot!(context.run(&["index", "filter", "@@app:1", "--platform", "linux/arm64", "-t", "@@app:2"]), @"");
+    assert_snapshot!(context.run(&["index", "filter", "@@app:1", "--platform", "linux/arm64", "-t", "@@app:2"]), @"
+    exit: 0
+    --- stdout
+    [HOST]/app@sha256:…
+
+    --- stderr
+    note: the entry [ABOUT-AMD] is about [AMD], which is left out: left out too
+    filtered to [HOST]/app:2: everything was there
+    ");
     let listed = context.run(&["index", "list", "@@app:2"]).ok().text();
     assert_eq!(listed.lines().count(), 3);
-    assert_snapshot!(context.run(&["index", "filter", "@@app:1"]), @"");
-    assert_snapshot!(context.run(&["index", "filter", "@@app:1", "--platform", "all"]), @"");
-    assert_snapshot!(context.run(&["index", "filter", "@@app:1", "--platform", "windows"]), @"");
+    assert_snapshot!(context.run(&["index", "filter", "@@app:1"]), @"
+    exit: 2
+    --- stdout
+
+    --- stderr
+    error: no platform was chosen: everything would be removed
+    hint: choose what stays, for example --platform linux/amd64,linux/arm64
+    ");
+    assert_snapshot!(context.run(&["index", "filter", "@@app:1", "--platform", "all"]), @"
+    exit: 0
+    --- stdout
+    [HOST]/app@[INDEX]
+
+    --- stderr
+    note: --platform all: every image stays
+    nothing changed: [HOST]/app:1
+    ");
+    assert_snapshot!(context.run(&["index", "filter", "@@app:1", "--platform", "windows"]), @"
+    exit: 3
+    --- stdout
+
+    --- stderr
+    error: [HOST]/app@[INDEX] has no image for windows (it has linux/amd64, linux/arm64)
+    hint: choose one of them, for example --platform linux/amd64
+    ");
     assert_eq!(context.run(&["index", "filter", "@@app:9", "--platform", "linux"]).code, Some(3));
     assert_eq!(context.run(&["digest", "@@app:1"]).ok().text(), index().digest().to_string());
 }
@@ -128,8 +225,28 @@ fn an_index_is_filtered() {
 fn entries_are_removed() {
     let context = context();
     let digest = index().images[0].digest().to_string();
-    assert_snapshot!(context.run(&["index", "remove", "@@app:1", "--digest", &digest, "--dry-run"]), @"");
-    assert_snapshot!(context.run(&["index", "remove", "@@app:1", "--platform", "linux"]), @"");
-    assert_snapshot!(context.run(&["index", "remove", "@@app:1"]), @"");
+    assert_snapshot!(context.run(&["index", "remove", "@@app:1", "--digest", &digest, "--dry-run"]), @"
+    exit: 0
+    --- stdout
+    [HOST]/app@sha256:…
+
+    --- stderr
+    note: the entry [ABOUT-AMD] is about [AMD], which is left out: left out too
+    dry run: nothing was written: [HOST]/app:1
+    ");
+    assert_snapshot!(context.run(&["index", "remove", "@@app:1", "--platform", "linux"]), @"
+    exit: 11
+    --- stdout
+
+    --- stderr
+    error: nothing would be left of [HOST]/app:1
+    ");
+    assert_snapshot!(context.run(&["index", "remove", "@@app:1"]), @"
+    exit: 2
+    --- stdout
+
+    --- stderr
+    error: nothing to remove: --digest or --platform is missing
+    ");
     assert_eq!(context.run(&["index", "remove", "@@app:1", "--platform", "linux/arm64"]).code, Some(0));
 }

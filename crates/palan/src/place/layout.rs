@@ -12,6 +12,7 @@ use std::{
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
 };
 
 use async_trait::async_trait;
@@ -32,6 +33,8 @@ use crate::Error;
 
 const LAYOUT_FILE: &str = "oci-layout";
 const INDEX_FILE: &str = "index.json";
+/// How the names of temporary files begin.
+pub(super) const TEMPORARY: &str = ".palan-";
 /// How much of a file is read at once.
 const PIECE: usize = 256 * 1024;
 
@@ -39,12 +42,14 @@ const PIECE: usize = 256 * 1024;
 #[derive(Clone, Debug)]
 pub struct Layout {
     root: PathBuf,
+    /// Held by who writes, against garbage collection: blobs come before the entry that leads to them.
+    lease: Arc<OnceLock<File>>,
 }
 
 impl Layout {
     /// A layout to read: the directory must be one.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, Error> {
-        let layout = Self { root: root.into() };
+        let layout = Self::at(root);
         let marker = layout.root.join(LAYOUT_FILE);
         match fs::read(&marker) {
             Ok(text) => check_marker(&layout.name(), &text)?,
@@ -64,9 +69,10 @@ impl Layout {
     /// the first entry, when all that the entry needs is there. A copy that fails leaves no layout that looks empty,
     /// and the next one finds the blobs that came.
     pub fn create(root: impl Into<PathBuf>) -> Result<Self, Error> {
-        let layout = Self { root: root.into() };
+        let layout = Self::at(root);
         if layout.exists() {
             let layout = Self::open(layout.root)?;
+            layout.hold()?;
             layout.update_index(|_, _| Ok(false))?;
             return Ok(layout);
         }
@@ -80,6 +86,22 @@ impl Layout {
             return Err(Error::Malformed { place: layout.name(), reason });
         }
         Ok(layout)
+    }
+
+    fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), lease: Arc::default() }
+    }
+
+    /// Keeps garbage collection away as long as this handle lives; waits for one that is under way. Where folders cannot
+    /// be opened as files (Windows), nothing does.
+    fn hold(&self) -> Result<(), Error> {
+        if self.lease.get().is_some() {
+            return Ok(());
+        }
+        let Ok(folder) = File::open(&self.root) else { return Ok(()) };
+        folder.lock_shared().map_err(Error::io("lock", &self.root))?;
+        let _ = self.lease.set(folder);
+        Ok(())
     }
 
     fn exists(&self) -> bool {
@@ -190,7 +212,8 @@ impl Layout {
 
     fn temporary(&self, folder: &Path) -> Result<tempfile::NamedTempFile, Error> {
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        tempfile::Builder::new().prefix(".palan-").tempfile_in(folder).map_err(Error::io("write in", folder))
+        self.hold()?;
+        tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder).map_err(Error::io("write in", folder))
     }
 
     fn find(&self, selector: &Selector) -> Result<Descriptor, Error> {

@@ -1,0 +1,89 @@
+//! What a family of media types can say, and what becomes of the rest.
+
+use std::collections::BTreeSet;
+
+use palan_core::{Family, MediaType};
+use serde_json::{Map, Value, json};
+
+use super::Annotations;
+
+/// What is said about a conversion: what a family cannot say, and what was left out.
+#[derive(Default)]
+pub(super) struct Said {
+    pub(super) problems: BTreeSet<String>,
+    pub(super) notes: BTreeSet<String>,
+}
+
+/// Where members of a document are that Docker's family does not have.
+pub(super) struct Members<'a> {
+    pub(super) family: Family,
+    pub(super) annotations: Annotations,
+    /// What the document is, for messages.
+    pub(super) name: &'a str,
+    pub(super) said: &'a mut Said,
+}
+
+impl Members<'_> {
+    /// Of a manifest or an index.
+    pub(super) fn document(&mut self, json: &mut Map<String, Value>) {
+        self.settle(json, "", &["annotations", "artifactType", "subject"]);
+    }
+
+    /// Of a descriptor inside it.
+    pub(super) fn descriptor(&mut self, json: &mut Value, what: &str) {
+        if let Some(json) = json.as_object_mut() {
+            self.settle(json, what, &["annotations", "artifactType", "data"]);
+        }
+    }
+
+    fn settle(&mut self, json: &mut Map<String, Value>, what: &str, members: &[&str]) {
+        let what = if what.is_empty() { String::new() } else { format!(" of {what}") };
+        for member in members {
+            let has = json.get(*member).is_some_and(|v| !v.is_null() && *v != json!({}));
+            let goes = match (self.annotations, self.family) {
+                (Annotations::Strip, Family::Docker) => true,
+                (Annotations::Strip, Family::Oci) => *member == "annotations",
+                _ => false,
+            };
+            if goes {
+                json.shift_remove(*member);
+            }
+            match (has, goes) {
+                (true, true) => {
+                    self.said.notes.insert(format!("{}: left out: {member}{what}", self.name));
+                }
+                (true, false) if self.family == Family::Docker => {
+                    self.said.problems.insert(format!("{} has {member}{what}", self.name));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Sets a media type, where it is another one: documents need not state their own.
+pub(super) fn set_media_type(json: &mut Map<String, Value>, old: &MediaType, new: &MediaType) {
+    if old != new {
+        json.insert("mediaType".into(), json!(new));
+    }
+}
+
+/// Adds annotations that are not there yet.
+pub(super) fn add_annotations<'a>(
+    json: &mut Map<String, Value>,
+    new: impl IntoIterator<Item = (&'a String, &'a String)>,
+) {
+    let mut new = new.into_iter().peekable();
+    if new.peek().is_none() {
+        return;
+    }
+    let annotations = json.entry("annotations").or_insert_with(|| json!({}));
+    if !annotations.is_object() {
+        *annotations = json!({});
+    }
+    if let Some(annotations) = annotations.as_object_mut() {
+        for (key, value) in new {
+            annotations.entry(key.clone()).or_insert_with(|| json!(value));
+        }
+    }
+}
