@@ -69,6 +69,25 @@ const CRANE: &[(&str, &str, &str)] = &[
         "`flatten`",
         "media types of Docker in OCI manifests, created now, attestations dropped",
         "the manifest's own media types, the same result each time, attestations kept and marked",
+        "`index append`",
+        "a second entry for a platform that the index has",
+        "the new image takes the old one's place, with what is about it; `--keep-existing` keeps both",
+    ),
+    (
+        "`index append`, `index filter`, `index list`",
+        "a layout or archive is named by its path only",
+        "also `oci:`, `oci-archive:` and `docker-archive:`; a path is taken for one with a note",
+    ),
+    (
+        "`index filter`",
+        "without `--platform`, and where nothing matches, the index is emptied; attestations and entries without a \
+         platform are lost; an index that cannot be read ends with exit code 0",
+        "a usage error, exit code 3; attestations go where their images go, other entries stay; exit code as for any error",
+    ),
+    (
+        "`layout gc`",
+        "fails on unknown media types; removes what another process is writing",
+        "keeps what they may lead to, and what is about what stays; refuses while palan writes to the layout",
     ),
     (
         "`pull`",

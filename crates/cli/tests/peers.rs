@@ -178,3 +178,50 @@ fn rebased_images_are_whole_on_docker_registry() {
         rebase_on(&docker_registry(folder.path()), folder.path());
     }
 }
+
+/// What skopeo reads is copied by it into a layout, which must be whole.
+fn read_by_skopeo(folder: &Path, image: &str, name: &str) {
+    let (from, to) = (format!("docker://{image}"), format!("oci:{name}:x"));
+    let words = ["copy", "-q", "--all", "--insecure-policy", "--src-tls-verify=false", &from, &to];
+    run(folder, "skopeo", &words);
+    assert_eq!(palan(folder, &["validate", &to]), format!("PASS: {to}"));
+}
+
+#[test]
+fn converted_images_and_made_indexes_are_read_by_skopeo() {
+    if !installed(&["skopeo", "tar"]) {
+        return;
+    }
+    let (folder, server) = (tempfile::tempdir().unwrap(), embedded());
+    let (folder, host) = (folder.path(), &server.address);
+    for (version, platform) in [("12", "linux/amd64"), ("13", "linux/arm64")] {
+        let (tar, tag) = (base(folder, version), format!("{host}/os:{version}"));
+        palan(folder, &["append", "--oci-empty-base", "--platform", platform, "-f", &tar, "-t", &tag]);
+        let (from, to) = (format!("docker://{tag}"), format!("oci:by-skopeo:{version}"));
+        run(folder, "skopeo", &["copy", "-q", "--insecure-policy", "--src-tls-verify=false", &from, &to]);
+    }
+    let index = format!("{host}/os:all");
+    palan(folder, &["index", "append", "-m", "oci:by-skopeo:12", "-m", "oci:by-skopeo:13", "-t", &index]);
+    read_by_skopeo(folder, &index, "index");
+    for (name, form) in [
+        ("docker", ["--to", "docker"].as_slice()),
+        ("zstd", &["--compression", "zstd"]),
+        ("plain", &["--to", "docker", "--compression", "none"]),
+    ] {
+        let target = format!("{host}/os:{name}");
+        palan(folder, &[&["convert", &index, "-t", &target], form].concat());
+        read_by_skopeo(folder, &target, name);
+    }
+
+    // As skopeo leaves it when a tag moves: the image that had it before is still there.
+    let moved = format!("docker://{host}/os:13");
+    run(
+        folder,
+        "skopeo",
+        &["copy", "-q", "--insecure-policy", "--src-tls-verify=false", &moved, "oci:by-skopeo:12"],
+    );
+    palan(folder, &["layout", "gc", "by-skopeo"]);
+    assert_eq!(fs::read_dir(folder.join("by-skopeo/blobs/sha256")).unwrap().count(), 3);
+    run(folder, "skopeo", &["inspect", "oci:by-skopeo:12"]);
+    assert_eq!(palan(folder, &["validate", "oci:by-skopeo:12"]), "PASS: oci:by-skopeo:12");
+}

@@ -75,9 +75,20 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let places = session.places()?;
     let progress = session.ui.progress();
     let options = session.copy_options(&progress);
-    let plan = convert::plan(&places, Request { subject, form }, &options).await?;
+    let plan = convert::plan(&places, Request { subject, form }, &options).await.map_err(refused)?;
     drop(progress);
     args.rewriting.finish(plan, "converted to", session).await
+}
+
+fn refused(error: palan::Error) -> Failure {
+    let is_refused = matches!(error, palan::Error::Inexpressible { .. });
+    let failure = Failure::from(error);
+    match is_refused {
+        true => failure.with_hint(
+            "--compression gzip converts zstd layers; --annotations strip and --attestations drop leave out the rest",
+        ),
+        false => failure,
+    }
 }
 
 fn form(args: &Args) -> Result<Form> {
