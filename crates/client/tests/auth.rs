@@ -413,3 +413,52 @@ async fn a_token_service_that_fails_for_a_moment_is_asked_again() {
     repo(&client, &registry).manifest(&tag("x")).await.unwrap();
     assert_eq!(registry.count("GET /token"), 3);
 }
+
+/// #16 of the reference: servers that answer only `access_token` got an empty header.
+#[tokio::test]
+async fn tokens_can_be_had_by_themselves() {
+    for (answer, json) in [
+        (r#"{"token":"T","expires_in":300}"#, r#"{"token":"T","expires_in":300}"#),
+        (r#"{"access_token":"T","x":1}"#, r#"{"token":"T","access_token":"T","x":1}"#),
+        (r#"{"token":"","access_token":"T"}"#, r#"{"token":"T","access_token":"T"}"#),
+    ] {
+        let registry = FaultRegistry::start(move |r| match r.path() {
+            "/token" => Reply::json(answer),
+            _ => challenge(r, ""),
+        })
+        .await;
+        let client = with(basic("me", "pw"));
+        let mount = format!("{}/base", registry.host()).parse().unwrap();
+        let token = repo(&client, &registry).token(true, &[mount]).await.unwrap();
+        assert_eq!(token.token().expose(), "T", "{answer}");
+        let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(value(token.json().expose()), value(json), "{answer}");
+        assert!(!format!("{token:?}").contains("\"T"), "tokens are secrets");
+        let asked = &registry.requests()[1];
+        assert_eq!(scopes(asked), ["repository:a/b:pull,push", "repository:base:pull"]);
+        assert_eq!(asked.header("authorization"), format!("Basic {}", BASE64_STANDARD.encode("me:pw")));
+    }
+}
+
+#[tokio::test]
+async fn registries_without_tokens_say_so() {
+    for (header, status, reason) in [
+        ("Basic realm=x", 401, "it asks for a user name and a password (Basic), there are no tokens"),
+        ("Negotiate", 401, "it asks for neither a token nor a password"),
+        ("", 200, "it asks for no token"),
+    ] {
+        let registry = FaultRegistry::start(move |_| {
+            let reply = Reply::status(status);
+            if header.is_empty() { reply } else { reply.header("www-authenticate", header) }
+        })
+        .await;
+        let error = repo(&client(), &registry).token(false, &[]).await.unwrap_err();
+        assert!(matches!(error, Error::Challenge { .. }), "{error:?}");
+        assert!(error.to_string().ends_with(reason), "{error}");
+        assert_eq!(registry.requests().len(), 1);
+    }
+    let registry = FaultRegistry::start(|_| Reply::status(200)).await;
+    let client = with(Credentials::RegistryToken(Secret::new("mine")));
+    let token = repo(&client, &registry).token(false, &[]).await.unwrap();
+    assert_eq!(token.json().expose(), r#"{"token":"mine"}"#);
+}

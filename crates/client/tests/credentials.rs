@@ -335,6 +335,9 @@ esac"#;
     async fn a_helper_that_fails_is_named() {
         for (script, reason) in [
             ("echo 'the vault is locked'; exit 1", "the vault is locked"),
+            ("echo 'no session' >&2; exit 1", "no session"),
+            ("echo failed; echo 'no session' >&2; exit 1", "failed: no session"),
+            (r#"echo '{"Username":"u","Secret":"hunter2"}'; exit 1"#, "failed without a message"),
             ("exit 3", "failed without a message"),
             ("echo hunter2", "its answer is not what a helper should answer"),
             ("sleep 60", "no answer within 200ms"),
@@ -351,6 +354,52 @@ esac"#;
             assert!(text.contains("docker-credential-broken for a.io") && text.contains(reason), "{text}");
             assert!(!text.contains("hunter2"), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn not_found_is_no_failure_wherever_it_is_said() {
+        for script in ["echo credentials not found in native keychain", "echo credentials not found >&2"] {
+            let folder = TempDir::new().unwrap();
+            program(folder.path(), "empty", &format!("{script}; exit 1"));
+            let keychain =
+                keychain(&folder, r#"{"credsStore":"empty","auths":{"b.io":{"username":"next"}}}"#);
+            assert_eq!(look(&keychain, "a.io/x").await.unwrap(), "-");
+            assert_eq!(look(&keychain, "b.io/x").await.unwrap(), "next:");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_helper_is_to_keep_is_not_shown_when_it_fails() {
+        let folder = TempDir::new().unwrap();
+        program(folder.path(), "loud", "input=$(cat); echo \"cannot keep hunter2\" >&2; exit 1");
+        let path = folder.path().join("config.json");
+        fs::write(&path, r#"{"credsStore":"loud"}"#).unwrap();
+        let keychain = Keychain::new().helper_folder(folder.path());
+        let error = keychain.login(&path, "a.io", "u", &Secret::new("hunter2")).await.unwrap_err();
+        assert!(error.to_string().contains("cannot keep ***"), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), r#"{"credsStore":"loud"}"#);
+    }
+
+    /// A helper that hangs is ended with all it started: here a child that holds its output open.
+    #[tokio::test]
+    async fn a_helper_that_hangs_is_ended_with_its_children() {
+        let folder = TempDir::new().unwrap();
+        let script = "sleep 600 & echo $! > \"$(dirname \"$0\")/child\"; wait";
+        program(folder.path(), "hangs", script);
+        let keychain =
+            keychain(&folder, r#"{"credsStore":"hangs"}"#).helper_timeout(Duration::from_millis(500));
+        let error = look(&keychain, "a.io/x").await.unwrap_err();
+        assert!(error.to_string().contains("no answer within 500ms"), "{error}");
+        let child: i32 = fs::read_to_string(folder.path().join("child")).unwrap().trim().parse().unwrap();
+        let state = || fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        // Ended, and perhaps not yet taken note of by its new parent. Killing is not instantaneous.
+        let ended = || state().is_empty() || state().contains(") Z ");
+        let mut turns = 0;
+        while !ended() && turns < 10_000 {
+            tokio::task::yield_now().await;
+            turns += 1;
+        }
+        assert!(ended(), "{}", state());
     }
 
     #[tokio::test]
