@@ -113,6 +113,7 @@ fn logging_in_needs_both() {
       get     Print the credentials for a registry, as a docker credential helper does
       login   Log in to a registry, and keep the credentials where docker and podman find them
       logout  Forget the credentials for a registry
+      token   Print a token for a repository, as its registry's token service gives it
       help    Print this message or the help of the given subcommand(s)
 
     Options:
@@ -186,4 +187,70 @@ fn configured_headers_are_sent_to_the_registry() {
     std::fs::write(context.home(".docker/config.json"), r#"{"HttpHeaders": {"X-Tenant": "blue"}}"#).unwrap();
     context.run(&["digest", &format!("{}/app:1", registry.host())]);
     assert!(seen.lock().unwrap().contains(&"blue".to_owned()));
+}
+
+#[test]
+fn a_github_token_is_for_githubs_registry_and_comes_last() {
+    let context = TestContext::new();
+    let get = |registry: &str, env: &[(&str, &str)]| {
+        let env: Vec<_> = env.iter().map(|(name, value)| (*name, value.as_ref())).collect();
+        context.run_with(&["auth", "get", registry], &env)
+    };
+    let token = ("GITHUB_TOKEN", "t0p");
+    assert_eq!(
+        get("ghcr.io", &[token]).ok().text(),
+        r#"{"Username":"x-access-token","Secret":"t0p"}"#
+    );
+    assert_eq!(
+        get("ghcr.io/org/app", &[token, ("GITHUB_ACTOR", "ann")]).ok().text(),
+        r#"{"Username":"ann","Secret":"t0p"}"#
+    );
+    assert_eq!(get("quay.io", &[token]).code, Some(1));
+    let config = r#"{"auths": {"ghcr.io": {"auth": "YW5uOmh1bnRlcjI="}}}"#;
+    assert_eq!(
+        get("ghcr.io", &[token, ("DOCKER_AUTH_CONFIG", config)]).ok().text(),
+        r#"{"Username":"ann","Secret":"hunter2"}"#
+    );
+}
+
+/// #17 of the reference: an empty docker config hid podman's file.
+#[test]
+fn an_empty_docker_config_does_not_hide_podmans_file() {
+    let context = TestContext::new();
+    std::fs::create_dir(context.home(".docker")).unwrap();
+    std::fs::write(context.home(".docker/config.json"), "{}").unwrap();
+    std::fs::create_dir_all(context.home(".config/containers")).unwrap();
+    let config = r#"{"auths": {"a.io/team": {"auth": "YW5uOmh1bnRlcjI="}}}"#;
+    std::fs::write(context.home(".config/containers/auth.json"), config).unwrap();
+    let ran = context.run(&["auth", "get", "a.io/team/app"]);
+    assert_eq!(ran.ok().text(), r#"{"Username":"ann","Secret":"hunter2"}"#);
+    assert_eq!(context.run(&["auth", "get", "a.io/other"]).code, Some(1));
+}
+
+/// A helper that is configured keeps what is logged in with.
+#[cfg(unix)]
+#[test]
+fn logging_in_through_a_helper() {
+    let context = TestContext::new();
+    let script = "#!/bin/sh\ncase $1 in\nstore) cat > \"$HOME/vault\" ;;\nget) cat \"$HOME/vault\" ;;\nesac\n";
+    std::fs::create_dir(context.home("bin")).unwrap();
+    // Written by another process: a file that is open for writing here while another test starts a program is busy.
+    let helper = context.home("bin/docker-credential-vault");
+    let write = format!("printf '%s' \"$1\" > {0} && chmod +x {0}", helper.display());
+    assert!(std::process::Command::new("sh").args(["-c", &write, "sh", script]).status().unwrap().success());
+    std::fs::create_dir(context.home(".docker")).unwrap();
+    std::fs::write(context.home(".docker/config.json"), r#"{"credHelpers": {"a.io": "vault"}, "x": 1}"#).unwrap();
+    let path = format!("{}:/usr/bin:/bin", context.home("bin").display());
+    let login = ["auth", "login", "a.io", "-u", "ann", "-p", "hunter2", "--skip-check"];
+    assert_snapshot!(context.run_with(&login, &[("PATH", path.as_ref())]), @"
+    exit: 0
+    --- stdout
+
+    --- stderr
+    logged in via docker-credential-vault
+    ");
+    let kept = std::fs::read_to_string(context.home(".docker/config.json")).unwrap();
+    assert!(!kept.contains("hunter2") && kept.contains("\"x\""), "{kept}");
+    let ran = context.run_with(&["auth", "get", "a.io"], &[("PATH", path.as_ref())]);
+    assert_eq!(ran.ok().text(), r#"{"Username":"ann","Secret":"hunter2"}"#);
 }

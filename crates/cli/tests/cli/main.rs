@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod auth;
+mod auth_registries;
+mod auth_token;
 mod bad_input;
 mod base;
 mod context;

@@ -141,13 +141,6 @@ fn wrong_words_are_usage_errors() {
 #[test]
 fn verbs_of_crane_that_are_missing_say_so() {
     let context = TestContext::new();
-    assert_snapshot!(context.run(&["auth", "token", "a"]), @"
-    exit: 1
-    --- stdout
-
-    --- stderr
-    error: not supported yet: `palan auth token`
-    ");
     assert_snapshot!(context.run(&["pull", "a", "--format", "legacy", "out.tar"]), @"
     exit: 1
     --- stdout
