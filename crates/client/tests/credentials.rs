@@ -192,7 +192,7 @@ async fn logging_in_changes_nothing_else() {
     let text = fs::read_to_string(&path).unwrap().replace(['\n', '\t', ' '], "");
     assert_eq!(
         text,
-        r#"{"zeta":1.5,"auths":{"z.io":{"auth":"eDp5"},"a.io":{"email":"e","auth":"dTpw"},"https://index.docker.io/v1/":{"identitytoken":"t"}},"alpha":[{"b":1,"a":2}]}"#
+        r#"{"zeta":1.50,"auths":{"z.io":{"auth":"eDp5"},"a.io":{"email":"e","auth":"dTpw"},"https://index.docker.io/v1/":{"identitytoken":"t"}},"alpha":[{"b":1,"a":2}]}"#
     );
     let keychain = Keychain::new().file(&path);
     assert_eq!(look(&keychain, "index.docker.io/library/x").await.unwrap(), "identity t");

@@ -197,10 +197,7 @@ fn a_github_token_is_for_githubs_registry_and_comes_last() {
         context.run_with(&["auth", "get", registry], &env)
     };
     let token = ("GITHUB_TOKEN", "t0p");
-    assert_eq!(
-        get("ghcr.io", &[token]).ok().text(),
-        r#"{"Username":"x-access-token","Secret":"t0p"}"#
-    );
+    assert_eq!(get("ghcr.io", &[token]).ok().text(), r#"{"Username":"x-access-token","Secret":"t0p"}"#);
     assert_eq!(
         get("ghcr.io/org/app", &[token, ("GITHUB_ACTOR", "ann")]).ok().text(),
         r#"{"Username":"ann","Secret":"t0p"}"#
@@ -232,14 +229,16 @@ fn an_empty_docker_config_does_not_hide_podmans_file() {
 #[test]
 fn logging_in_through_a_helper() {
     let context = TestContext::new();
-    let script = "#!/bin/sh\ncase $1 in\nstore) cat > \"$HOME/vault\" ;;\nget) cat \"$HOME/vault\" ;;\nesac\n";
+    let script =
+        "#!/bin/sh\ncase $1 in\nstore) cat > \"$HOME/vault\" ;;\nget) cat \"$HOME/vault\" ;;\nesac\n";
     std::fs::create_dir(context.home("bin")).unwrap();
     // Written by another process: a file that is open for writing here while another test starts a program is busy.
     let helper = context.home("bin/docker-credential-vault");
     let write = format!("printf '%s' \"$1\" > {0} && chmod +x {0}", helper.display());
     assert!(std::process::Command::new("sh").args(["-c", &write, "sh", script]).status().unwrap().success());
     std::fs::create_dir(context.home(".docker")).unwrap();
-    std::fs::write(context.home(".docker/config.json"), r#"{"credHelpers": {"a.io": "vault"}, "x": 1}"#).unwrap();
+    std::fs::write(context.home(".docker/config.json"), r#"{"credHelpers": {"a.io": "vault"}, "x": 1}"#)
+        .unwrap();
     let path = format!("{}:/usr/bin:/bin", context.home("bin").display());
     let login = ["auth", "login", "a.io", "-u", "ann", "-p", "hunter2", "--skip-check"];
     assert_snapshot!(context.run_with(&login, &[("PATH", path.as_ref())]), @"

@@ -9,7 +9,8 @@ use crate::TestContext;
 fn bearer(context: &TestContext, field: &'static str) -> FaultRegistry {
     context.faulty(move |request| match request.path() {
         "/token" => {
-            let query = request.target.split('?').nth(1).unwrap_or_default().replace("%3A", ":").replace("%2F", "/");
+            let query =
+                request.target.split('?').nth(1).unwrap_or_default().replace("%3A", ":").replace("%2F", "/");
             Reply::json(format!(r#"{{"{field}":"{query}","expires_in":60}}"#))
         }
         _ => {

@@ -7,6 +7,7 @@ mod file;
 mod helper;
 mod key;
 mod store;
+mod text;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 

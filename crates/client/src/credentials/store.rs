@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use super::{Config, Keychain, file, helper, key};
+use super::{Config, Keychain, file, helper, key, text};
 use crate::{Error, Secret};
 
 /// What an entry of `auths` may hold of secrets.
@@ -19,7 +19,7 @@ impl Keychain {
     /// names for it, else in the file. The user `<token>` stands for an identity token. Returns where they went: the
     /// file's or the helper's name.
     ///
-    /// The file is replaced as a whole, readable by its owner only; what palan does not know in it stays, in order.
+    /// The file is replaced as a whole, readable by its owner only; what does not change in it keeps its bytes.
     pub async fn login(
         &self,
         path: &Path,
@@ -27,14 +27,14 @@ impl Keychain {
         username: &str,
         secret: &Secret,
     ) -> Result<String, Error> {
-        let mut json = load(path)?;
+        let (old, mut json) = load(path)?;
         let config = Config::of_object(&json).map_err(|reason| file::file_error(path, reason))?;
         let key = key::storage_key(server);
         if let Some(helper) = config.storing_helper(&key) {
             self.helpers.store(helper, &key, username, secret).await?;
             // Docker's marker: the helper has something for this key.
             change_entry(path, &mut json, &key, Map::new())?;
-            save(path, &json)?;
+            save(path, &old, &json)?;
             return Ok(helper::program(helper));
         }
         let entry = match username {
@@ -43,13 +43,13 @@ impl Keychain {
         };
         let Value::Object(entry) = entry else { return Ok(String::new()) };
         change_entry(path, &mut json, &key, entry)?;
-        save(path, &json)?;
+        save(path, &old, &json)?;
         Ok(path.display().to_string())
     }
 
     /// Forgets the credentials for `server` in this file and with the helper it names. Returns whether there were any.
     pub async fn logout(&self, path: &Path, server: &str) -> Result<bool, Error> {
-        let mut json = load(path)?;
+        let (old, mut json) = load(path)?;
         let config = Config::of_object(&json).map_err(|reason| file::file_error(path, reason))?;
         let mut any = false;
         let key = key::storage_key(server);
@@ -66,7 +66,7 @@ impl Keychain {
             auths.retain(|key, _| !is_server(key));
             if auths.len() < before {
                 any = true;
-                save(path, &json)?;
+                save(path, &old, &json)?;
             }
         }
         Ok(any)
@@ -78,11 +78,11 @@ impl Keychain {
     }
 }
 
-fn load(path: &Path) -> Result<Map<String, Value>, Error> {
-    match file::read(path)? {
-        Some(text) => file::object(path, &text),
-        None => Ok(Map::new()),
-    }
+/// The file's text and what it says; both empty if there is none.
+fn load(path: &Path) -> Result<(Secret, Map<String, Value>), Error> {
+    let text = file::read(path)?.unwrap_or_default();
+    let json = file::object(path, &text)?;
+    Ok((Secret::new(text), json))
 }
 
 /// Replaces the secrets of an entry and keeps its other fields.
@@ -105,18 +105,19 @@ fn change_entry(
     Ok(())
 }
 
-fn save(path: &Path, json: &Map<String, Value>) -> Result<(), Error> {
-    write(path, json).map_err(|e| file::file_error(path, format!("cannot be written: {e}")))
+fn save(path: &Path, old: &Secret, json: &Map<String, Value>) -> Result<(), Error> {
+    let written = text::rewritten(old.expose(), json).and_then(|text| write(path, &text));
+    written.map_err(|e| file::file_error(path, format!("cannot be written: {e}")))
 }
 
 /// Writes beside the file and renames, so that nobody ever sees half of it. A symbolic link stays one.
-fn write(path: &Path, json: &Map<String, Value>) -> io::Result<()> {
+fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let (temporary, mut file) = create_beside(folder)?;
     let done = (|| {
-        file.write_all(&with_tabs(json)?)?;
+        file.write_all(text)?;
         file.sync_all()?;
         fs::rename(&temporary, &target)
     })();
@@ -124,16 +125,6 @@ fn write(path: &Path, json: &Map<String, Value>) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
     }
     done
-}
-
-/// Docker indents with tabs.
-fn with_tabs(json: &Map<String, Value>) -> io::Result<Vec<u8>> {
-    use serde::Serialize;
-    let mut text = Vec::new();
-    let format = serde_json::ser::PrettyFormatter::with_indent(b"\t");
-    json.serialize(&mut serde_json::Serializer::with_formatter(&mut text, format))?;
-    text.push(b'\n');
-    Ok(text)
 }
 
 fn create_beside(folder: &Path) -> io::Result<(PathBuf, File)> {
