@@ -59,6 +59,16 @@ pub(crate) struct Global {
     /// Give up when a registry sends nothing for so long: 30s, 5m
     #[arg(long, global = true, value_name = "TIME", value_parser = duration, default_value = "60s")]
     pub(crate) timeout: Duration,
+
+    /// How often to try again what fails for the moment
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(..=100), default_value = "3")]
+    pub(crate) retries: u32,
+
+    /// Upload blobs in pieces no larger than this: 10M, 512K
+    ///
+    /// Without it, a blob goes as a whole, and in pieces where the registry or a proxy before it refuses that.
+    #[arg(long, global = true, value_name = "SIZE", value_parser = size)]
+    pub(crate) chunk_size: Option<u64>,
 }
 
 /// Flags about how registries are reached.
@@ -213,6 +223,22 @@ fn duration(text: &str) -> std::result::Result<Duration, String> {
     }
 }
 
+/// Bytes; the units are powers of 1024.
+fn size(text: &str) -> std::result::Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor: u64 = match &text[digits.len()..] {
+        "" | "B" => 1,
+        "K" | "KiB" => 1 << 10,
+        "M" | "MiB" => 1 << 20,
+        "G" | "GiB" => 1 << 30,
+        _ => return Err("a size is expected, like 512K or 10M".into()),
+    };
+    match digits.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)) {
+        Some(0) | None => Err("a size above zero is expected, like 512K or 10M".into()),
+        Some(bytes) => Ok(bytes),
+    }
+}
+
 /// Why there is nothing to run.
 pub(crate) enum Stop {
     /// Help, version, or a wrong command line; the parser's own words.
@@ -312,6 +338,16 @@ mod tests {
         ] {
             let expected = Scoped { registry: registry.map(str::to_owned), path: path.into() };
             assert_eq!(text.parse(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, bytes) in [("1", 1), ("512K", 524_288), ("10M", 10_485_760), ("1GiB", 1 << 30)] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "M", "0", "0M", "-1", "1.5M", "10 M", "1T", "99999999999999999999"] {
+            assert!(size(text).is_err(), "{text}");
         }
     }
 

@@ -83,6 +83,7 @@ fn of_client(error: &palan_client::Error) -> Code {
         _ if error.is_not_found() => Code::NotFound,
         _ if error.is_unauthorized() => Code::Denied,
         _ if error.is_precondition_failed() => Code::Conflict,
+        E::Token { status: Some(s), .. } if s.is_server_error() || s.as_u16() == 429 => Code::Unavailable,
         E::Challenge { .. } | E::Token { .. } | E::Helper { .. } => Code::Denied,
         E::Transport { fault: Fault::Request | Fault::Certificate, .. } => Code::Failure,
         E::Transport { .. } => Code::Unavailable,
@@ -163,6 +164,13 @@ fn hint_for_client(error: &palan_client::Error) -> Option<String> {
                     "the credentials for {host} may lack a permission; palan auth login {host} changes them"
                 ),
             })
+        }
+        E::Status(status) if status.status == 429 => Some(match status.anonymous {
+            true => format!("palan auth login {} may raise the limit", host(&status.url)),
+            false => "--jobs 1 asks more slowly, --retries 10 more patiently".to_owned(),
+        }),
+        E::Status(status) if status.status == 413 && status.url.contains("/blobs/") => {
+            Some("--chunk-size 1M uploads in smaller pieces".to_owned())
         }
         E::Token { registry, .. } if error.is_unauthorized() => Some(format!("palan auth login {registry}")),
         _ => None,

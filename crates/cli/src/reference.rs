@@ -46,6 +46,22 @@ const CRANE: &[(&str, &str, &str)] = &[
     ),
     ("all", "only sha256; a tag beside a digest is dropped", "sha512 too; the tag is kept as information"),
     (
+        "all",
+        "`Retry-After` is ignored, and a transfer that stalls hangs for ever",
+        "it is waited for by all requests to that registry; `--timeout`, `--retries`",
+    ),
+    (
+        "all",
+        "a download that is cut fails and leaves a truncated file; an upload starts again from zero",
+        "both go on where they were; nothing half-written is left",
+    ),
+    ("all", "uploads in one piece, however large", "in pieces where that is refused; `--chunk-size`"),
+    (
+        "all",
+        "warnings of registries are shown on success; a malformed one is a crash",
+        "shown on failure, too; a malformed one is ignored",
+    ),
+    (
         "`append`",
         "without `--base`, a Docker image without platform",
         "an OCI image for `--platform`, by default linux/amd64",

@@ -57,10 +57,20 @@ impl Session {
             tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
         let result = runtime.block_on(work);
         runtime.shutdown_timeout(LAST_ORDERS);
-        for warning in self.client.get().map(Client::warnings).unwrap_or_default() {
-            self.ui.warning(text::one_line(&warning, 1000));
+        if let Some(client) = self.client.get() {
+            self.pass_on(client);
         }
         result
+    }
+
+    /// What registries wanted people to know.
+    fn pass_on(&self, client: &Client) {
+        for warning in client.warnings() {
+            self.ui.warning(text::one_line(&warning, 1000));
+        }
+        for stated in client.rate_limits().iter().filter(|stated| stated.limit.is_low()) {
+            self.ui.warning(format!("the rate limit of {} is near: {}", stated.registry, stated.limit));
+        }
     }
 
     /// The places of this command: all calls share one connection pool and one token per scope.
@@ -81,7 +91,12 @@ impl Session {
 
     /// A client with the global flags applied, without credentials.
     pub(crate) fn client_builder(&self) -> Result<palan_client::Builder> {
-        let client = Client::builder()
+        let client = Client::builder().retries(self.global.retries);
+        let client = match self.global.chunk_size {
+            Some(bytes) => client.largest_upload(bytes),
+            None => client,
+        };
+        let client = client
             .user_agent(concat!("palan/", env!("CARGO_PKG_VERSION")))
             .insecure(self.global.insecure)
             .inactivity_timeout(self.global.timeout)

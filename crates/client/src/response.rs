@@ -88,7 +88,10 @@ impl Response {
     }
 
     pub(crate) fn is_html(&self) -> bool {
-        self.header(header::CONTENT_TYPE).is_some_and(|t| t.trim_start().starts_with("text/html"))
+        self.header(header::CONTENT_TYPE).is_some_and(|text| {
+            let kind = text.split(';').next().unwrap_or_default().trim();
+            ["text/html", "application/xhtml+xml"].iter().any(|html| kind.eq_ignore_ascii_case(html))
+        })
     }
 
     /// The error for an answer that breaks the protocol.

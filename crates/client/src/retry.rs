@@ -12,7 +12,7 @@ use crate::{Error, limit, pace::Pace, response::Response, transport::Transport};
 /// However often something failed, the next attempt comes within this time.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 /// How often a refusal does not count because others were served meanwhile.
-const MAX_SPARED: u32 = 50;
+const MAX_SPARED: u32 = 10;
 
 /// How often and how patiently.
 #[derive(Clone, Debug)]

@@ -196,6 +196,63 @@ async fn partial_answers_that_do_not_fit_are_refused() {
     }
 }
 
+/// Some stores cannot do ranges, and say so with an error.
+#[tokio::test]
+async fn without_ranges_a_cut_blob_is_read_again() {
+    for nonsense in [
+        Reply::status(416),
+        Reply::status(206),
+        Reply::status(206).header("content-range", "bytes 9000-9999/10000"),
+    ] {
+        let bytes = content(10_000);
+        let served = bytes.clone();
+        let registry = FaultRegistry::start(move |r| match (r.before, r.range_start()) {
+            (0, _) => Reply::ok(served.clone()).cut_after(3_000),
+            (_, Some(_)) => nonsense.clone(),
+            _ => Reply::ok(served.clone()),
+        })
+        .await;
+        let stream = repo(&client(), &registry).open_blob(&blob(&bytes), 0).await.unwrap();
+        assert_eq!(collect(stream).await.unwrap(), bytes);
+        let ranges: Vec<_> = registry.requests().iter().map(Request::range_start).collect();
+        assert_eq!(ranges, [None, Some(3_000), None]);
+    }
+}
+
+/// Proxies cut long ranges into parts.
+#[tokio::test]
+async fn parts_that_are_shorter_than_asked_are_put_together() {
+    let bytes = content(10_000);
+    let served = bytes.clone();
+    let registry = FaultRegistry::start(move |r| {
+        let start = r.range_start().unwrap_or_default();
+        let end = served.len().min(start + 900);
+        let range = format!("bytes {start}-{}/{}", end - 1, served.len());
+        Reply::status(206).body(served.slice(start..end)).header("content-range", &range)
+    })
+    .await;
+    let stream = repo(&client(), &registry).open_blob(&blob(&bytes), 0).await.unwrap();
+    assert_eq!(collect(stream).await.unwrap(), bytes);
+    assert_eq!(registry.requests().len(), 12);
+}
+
+#[tokio::test]
+async fn a_byte_at_a_time_comes_to_an_end() {
+    let bytes = content(5_000);
+    let served = bytes.clone();
+    let registry = FaultRegistry::start(move |r| {
+        let start = r.range_start().unwrap_or_default();
+        let range = format!("bytes {start}-{start}/{}", served.len());
+        Reply::status(206).body(served.slice(start..=start)).header("content-range", &range)
+    })
+    .await;
+    let stream = repo(&client(), &registry).open_blob(&blob(&bytes), 0).await.unwrap();
+    let (got, error) = drain(stream).await;
+    assert_eq!(got, bytes[..got.len()]);
+    assert!(matches!(error, Some(Error::Mismatch { source: Mismatch::Size { .. }, .. })), "{error:?}");
+    assert!(registry.requests().len() <= 1_001, "{}", registry.requests().len());
+}
+
 #[tokio::test]
 async fn a_partial_answer_may_begin_earlier() {
     let bytes = content(100);
@@ -221,11 +278,18 @@ async fn small_blobs_come_as_a_whole_within_a_limit() {
 }
 
 #[tokio::test]
-async fn has_blob_follows_the_status() {
-    for (status, expected) in [(200, Some(true)), (404, Some(false)), (403, None)] {
-        let registry = FaultRegistry::start(move |_| Reply::status(status)).await;
-        let found = repo(&client(), &registry).has_blob(&blob(&content(1))).await;
-        assert_eq!(found.ok(), expected, "{status}");
+async fn has_blob_follows_the_status_and_the_size() {
+    for (status, length, expected) in [
+        (200, "7", Some(true)),
+        (200, "0", Some(true)),
+        (200, "6", Some(false)),
+        (404, "7", Some(false)),
+        (403, "7", None),
+    ] {
+        let registry =
+            FaultRegistry::start(move |_| Reply::status(status).header("content-length", length)).await;
+        let found = repo(&client(), &registry).has_blob(&blob(&content(7))).await;
+        assert_eq!(found.ok(), expected, "{status} {length}");
     }
 }
 

@@ -201,6 +201,57 @@ async fn a_proxy_that_refuses_large_bodies_gets_pieces() {
 }
 
 #[tokio::test]
+async fn pieces_become_smaller_until_they_are_let_through() {
+    let uploads = Arc::new(Mutex::new(Uploads { largest_body: Some(70_000), ..Uploads::default() }));
+    let registry = FaultRegistry::start(scripted(&uploads)).await;
+    let bytes = content(400_000);
+    repo(&client(), &registry).push_blob(&blob(&bytes), &bytes).await.unwrap();
+    assert_eq!(uploads.lock().unwrap().blobs, [bytes]);
+    // 400,000, 200,000 and 100,000 were refused; the smallest piece is 64 KiB.
+    assert_eq!((registry.count("POST"), registry.count("PATCH")), (4, 9));
+}
+
+#[tokio::test]
+async fn a_limit_that_nothing_fits_into_is_an_error() {
+    let uploads = Arc::new(Mutex::new(Uploads { largest_body: Some(1_000), ..Uploads::default() }));
+    let registry = FaultRegistry::start(scripted(&uploads)).await;
+    let bytes = content(400_000);
+    let error = repo(&client(), &registry).push_blob(&blob(&bytes), &bytes).await.unwrap_err();
+    assert_eq!(error.status().map(|s| s.as_u16()), Some(413), "{error}");
+    assert!(registry.requests().len() < 20, "{:?}", registry.lines());
+}
+
+#[tokio::test]
+async fn large_blobs_go_in_pieces_where_that_was_asked_for() {
+    for (size, pieces) in [(30_000, 0), (30_001, 2), (90_000, 3)] {
+        let uploads = Shared::default();
+        let registry = FaultRegistry::start(scripted(&uploads)).await;
+        let client = builder().largest_upload(30_000).build().unwrap();
+        let bytes = content(size);
+        repo(&client, &registry).push_blob(&blob(&bytes), &bytes).await.unwrap();
+        assert_eq!(uploads.lock().unwrap().blobs, [bytes]);
+        assert_eq!(registry.count("PATCH"), pieces, "{size}");
+    }
+}
+
+/// Some proxies do not say that a body is too large, they break the connection.
+#[tokio::test]
+async fn a_connection_that_breaks_each_time_leads_to_pieces() {
+    let uploads = Shared::default();
+    let answer = scripted(&uploads);
+    let too_large = |parts: &http::request::Parts| {
+        let length = parts.headers.get("content-length")?.to_str().ok()?.parse::<usize>().ok()?;
+        (length > 50_000).then_some(0)
+    };
+    let registry = FaultRegistry::start_cutting(too_large, answer).await;
+    let client = builder().chunk_size(40_000).build().unwrap();
+    let bytes = content(100_000);
+    repo(&client, &registry).push_blob(&blob(&bytes), &bytes).await.unwrap();
+    assert_eq!(uploads.lock().unwrap().blobs, [bytes]);
+    assert_eq!(registry.count("PATCH"), 3);
+}
+
+#[tokio::test]
 async fn a_cut_piece_goes_on_where_the_registry_got_to() {
     let uploads = Arc::new(Mutex::new(Uploads { largest_body: Some(50_000), ..Uploads::default() }));
     let cut = |parts: &http::request::Parts| {

@@ -10,7 +10,7 @@ use palan_testkit::fault::{FaultRegistry, Reply};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use std::sync::{Arc, Mutex};
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncWriteExt as _, copy_bidirectional},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
@@ -38,18 +38,7 @@ impl TlsProxy {
 
     /// Lets in only who shows a certificate of [`CLIENT_AUTHORITY`], if `asking`.
     async fn start_asking(registry: &FaultRegistry, asking: bool) -> Self {
-        let certificates = CertificateDer::pem_slice_iter(CERTIFICATE).collect::<Result<_, _>>().unwrap();
-        let provider = Arc::new(provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .unwrap();
-        let config = match asking {
-            true => config.with_client_cert_verifier(client_verifier(provider)),
-            false => config.with_no_client_auth(),
-        };
-        let config =
-            config.with_single_cert(certificates, PrivateKeyDer::from_pem_slice(KEY).unwrap()).unwrap();
-        let config = Arc::new(config);
+        let config = Arc::new(server_config(asking));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (target, offered) = (registry.host(), Arc::<Mutex<Vec<_>>>::default());
@@ -91,6 +80,19 @@ fn client_verifier(
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(CLIENT_AUTHORITY).unwrap()).unwrap();
     rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap()
+}
+
+fn server_config(asking: bool) -> rustls::ServerConfig {
+    let certificates = CertificateDer::pem_slice_iter(CERTIFICATE).collect::<Result<_, _>>().unwrap();
+    let provider = Arc::new(provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let config = match asking {
+        true => config.with_client_cert_verifier(client_verifier(provider)),
+        false => config.with_no_client_auth(),
+    };
+    config.with_single_cert(certificates, PrivateKeyDer::from_pem_slice(KEY).unwrap()).unwrap()
 }
 
 fn provider() -> rustls::crypto::CryptoProvider {
@@ -174,6 +176,35 @@ async fn a_certificate_that_is_refused_is_said_so_and_not_asked_again() {
     assert_eq!(*fault, Fault::Certificate);
     assert!(reason.contains("certificate"), "{error}");
     assert_eq!(client.stats().requests, 2);
+}
+
+/// Harbor ends connections with this when many uploads begin at once (regclient #902).
+#[tokio::test]
+async fn enhance_your_calm_means_to_come_back_with_less() {
+    // SETTINGS, and GOAWAY with error code 11 before the first stream.
+    const CALM: &[u8] = &[
+        0, 0, 0, 4, 0, 0, 0, 0, 0, //
+        0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11,
+    ];
+    let mut config = server_config(false);
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let name: Repository =
+        format!("localhost:{}/a/b", listener.local_addr().unwrap().port()).parse().unwrap();
+    let server = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let _ = stream.write_all(CALM).await;
+            let _ = stream.flush().await;
+            let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+        }
+    });
+    let client = builder().retries(2).add_root_pem(AUTHORITY.to_vec()).build().unwrap();
+    let error = client.repository(&name).manifest(&tag("x")).await.unwrap_err();
+    server.abort();
+    assert!(matches!(error, Error::Transport { fault: Fault::Overload, .. }), "{error:?}");
+    assert_eq!(client.stats().retries, 2);
 }
 
 #[test]

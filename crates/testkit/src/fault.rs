@@ -3,6 +3,8 @@
 //! A closure answers each request; answers can be cut, stalled or delayed, uploads can be cut while they are read.
 //! Everything asked is recorded.
 
+mod store;
+
 use std::{
     collections::HashMap,
     convert::Infallible,
@@ -24,6 +26,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::{JoinHandle, JoinSet},
 };
+
+pub use self::store::Store;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -148,6 +152,24 @@ impl Reply {
         let name: HeaderName = name.parse().expect("a header's name");
         self.headers.append(name, HeaderValue::from_str(value).expect("a header's value"));
         self
+    }
+
+    /// With a header whose value is no text. Panics on what no header can hold.
+    #[must_use]
+    pub fn raw_header(mut self, name: &str, value: &[u8]) -> Self {
+        let name: HeaderName = name.parse().expect("a header's name");
+        self.headers.append(name, HeaderValue::from_bytes(value).expect("a header's value"));
+        self
+    }
+
+    /// The bytes that would be sent.
+    pub fn bytes(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The status that would be sent.
+    pub fn code(&self) -> u16 {
+        self.status.as_u16()
     }
 
     /// Answers `Range: bytes=N-` of `request` with that part of `body`, else all of it.

@@ -11,6 +11,7 @@ mod base;
 mod context;
 mod convert;
 mod demo;
+mod faults;
 mod fixture;
 mod index;
 mod layers;
@@ -20,6 +21,7 @@ mod move_images;
 mod parity;
 mod patch_source;
 mod rebase;
+mod requests;
 mod serve;
 mod usage;
 

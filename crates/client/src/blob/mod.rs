@@ -65,7 +65,7 @@ impl Repo {
         RemoteBlob { repo: self.clone(), descriptor: descriptor.clone() }
     }
 
-    /// Whether the repository has a blob.
+    /// Whether the repository has a blob. One of another size is not it.
     pub async fn has_blob(&self, descriptor: &Descriptor) -> Result<bool, Error> {
         let path = format!("blobs/{}", descriptor.digest);
         let answer = self.send(&self.call(Method::HEAD, &path, Access::Pull)?).await?;
@@ -73,7 +73,8 @@ impl Repo {
             StatusCode::OK if answer.is_html() && answer.length() != Some(descriptor.size) => {
                 Err(Error::Html { url: answer.shown_url() })
             }
-            StatusCode::OK => Ok(true),
+            // 0 is what some proxies make of an answer without a body.
+            StatusCode::OK => Ok(answer.length().is_none_or(|length| [0, descriptor.size].contains(&length))),
             StatusCode::NOT_FOUND => Ok(false),
             // The registry sent us to a store whose signed URL is good for `GET` only.
             _ if !answer.own && answer.status().is_client_error() => {

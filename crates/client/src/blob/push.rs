@@ -125,13 +125,12 @@ impl Push<'_> {
         if error.status() != Some(StatusCode::PAYLOAD_TOO_LARGE) || self.descriptor.size == 0 {
             return false;
         }
-        let smallest = session.smallest_chunk.max(SMALLEST_PIECE);
+        let smallest = session.smallest_chunk.max(SMALLEST_PIECE.min(self.piece));
         if self.chunked && self.piece <= smallest {
             return false;
         }
-        if self.chunked {
-            self.piece = (self.piece / 2).max(smallest);
-        }
+        let refused = if self.chunked { self.piece } else { self.descriptor.size };
+        self.piece = self.piece.min(refused / 2).max(smallest);
         self.chunked = true;
         true
     }

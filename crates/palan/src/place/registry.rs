@@ -52,7 +52,9 @@ impl Registry {
     }
 
     fn not_found(&self, selector: &Selector, error: palan_client::Error) -> Error {
-        if error.is_not_found() {
+        // A web page says more about who answered than about what is missing.
+        let page = matches!(&error, palan_client::Error::Status(status) if status.html);
+        if error.is_not_found() && !page {
             return Error::NotFound { name: selector.to_string(), place: self.name() };
         }
         error.into()

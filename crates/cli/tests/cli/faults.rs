@@ -1,0 +1,153 @@
+//! Registries that misbehave, as people see it. The whole matrix is in the library's tests.
+
+use bytes::Bytes;
+use insta::assert_snapshot;
+use palan_testkit::{
+    fault::{FaultRegistry, Reply, Request, Store},
+    image::{ImageSpec, LayerSpec},
+};
+
+use crate::{TestContext, context::Ran, family};
+
+const LIMIT: [(&str, &str); 2] = [("ratelimit-limit", "100;w=21600"), ("ratelimit-remaining", "3;w=21600")];
+
+/// A registry with `app:v1`, and what it does to its answers.
+fn faulty(
+    context: &TestContext,
+    fault: impl Fn(&Request, Reply) -> Reply + Send + Sync + 'static,
+) -> FaultRegistry {
+    let store = Store::new();
+    store.put("app", "v1", &family("linux/amd64").app.graph());
+    let registry = context.faulty(move |request| fault(request, store.answer(request)));
+    context.name(registry.host(), "FAULTY");
+    registry
+}
+
+/// `@@` stands for the faulty registry.
+fn run(context: &TestContext, registry: &FaultRegistry, words: &[&str]) -> Ran {
+    let words: Vec<_> = words.iter().map(|w| w.replace("@@", &format!("{}/", registry.host()))).collect();
+    context.run(&words.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn is_blob(request: &Request) -> bool {
+    request.path().contains("/blobs/sha256:")
+}
+
+#[test]
+fn a_login_page_is_no_image() {
+    let context = TestContext::new();
+    for status in [200, 404] {
+        let registry = faulty(&context, move |_, _| {
+            Reply::status(status)
+                .body("<html>log in</html>")
+                .header("content-type", "text/html; charset=utf-8")
+        });
+        let ran = run(&context, &registry, &["pull", "@@app:v1", "app.tar"]);
+        assert!(ran.code != Some(0) && ran.stderr.contains("HTML page"), "{ran}");
+        assert!(context.left().is_empty(), "{:?}", context.left());
+        if status == 200 {
+            assert_snapshot!(run(&context, &registry, &["manifest", "@@app:v1"]), @"");
+        }
+    }
+}
+
+/// crane panics on the first of these.
+#[test]
+fn warnings_are_said_once_and_nonsense_is_not() {
+    let context = TestContext::new();
+    let registry = faulty(&context, |_, reply| {
+        reply
+            .header("warning", "299 - nope")
+            .raw_header("warning", b"299 - \"\xff\"")
+            .header("warning", r#"299 - "this registry moves in May""#)
+    });
+    assert_snapshot!(run(&context, &registry, &["digest", "@@app:v1"]), @"");
+    assert_snapshot!(run(&context, &registry, &["digest", "@@app:v2"]), @"");
+}
+
+#[test]
+fn a_rate_limit_that_is_near_is_said() {
+    let context = TestContext::new();
+    let registry = faulty(&context, |_, reply| {
+        LIMIT.iter().fold(reply, |reply, (name, value)| reply.header(name, value))
+    });
+    assert_snapshot!(run(&context, &registry, &["digest", "@@app:v1"]), @"");
+    let ran = run(&context, &registry, &["-v", "digest", "@@app:v1"]).ok();
+    assert!(ran.stderr.contains("rate limit: 3 of 100 requests per 6 h left"), "{ran}");
+}
+
+#[test]
+fn who_asks_too_much_hears_what_to_do() {
+    let context = TestContext::new();
+    let registry =
+        faulty(&context, |_, _| Reply::error(429, "TOOMANYREQUESTS").header("retry-after", "21600"));
+    assert_snapshot!(run(&context, &registry, &["--retries", "0", "manifest", "@@app:v1"]), @"");
+    assert_eq!(registry.requests().len(), 1);
+}
+
+#[test]
+fn a_retry_after_is_waited_for() {
+    let context = TestContext::new();
+    let registry = faulty(&context, |request, reply| match request.before {
+        0 => Reply::status(429).header("retry-after", "0"),
+        _ => reply,
+    });
+    run(&context, &registry, &["digest", "@@app:v1"]).ok();
+    assert_eq!(registry.requests().len(), 2);
+}
+
+/// crane leaves a truncated file.
+#[test]
+fn a_pull_that_fails_leaves_nothing() {
+    let context = TestContext::new();
+    let registry = faulty(&context, |request, reply| {
+        if !is_blob(request) {
+            return reply;
+        }
+        let mut bytes = reply.bytes().to_vec();
+        if let Some(byte) = bytes.first_mut() {
+            *byte ^= 0x80;
+        }
+        reply.body(Bytes::from(bytes))
+    });
+    let ran = run(&context, &registry, &["pull", "@@app:v1", "app.tar"]);
+    assert_eq!(ran.code, Some(7), "{ran}");
+    assert!(ran.stderr.contains("is not what it should be"), "{ran}");
+    assert!(context.left().is_empty(), "{:?}", context.left());
+}
+
+#[test]
+fn a_pull_that_is_cut_goes_on() {
+    let context = TestContext::new();
+    let registry = faulty(&context, |request, reply| match is_blob(request) && request.same_before == 0 {
+        true => reply.cut_after(20),
+        false => reply,
+    });
+    run(&context, &registry, &["pull", "--format", "oci", "@@app:v1", "layout"]).ok();
+    context.run(&["validate", "oci:layout"]).ok();
+}
+
+#[test]
+fn blobs_go_in_pieces_where_that_was_asked_for() {
+    let context = TestContext::new();
+    let layer = LayerSpec::new().file("data", vec![7; 10_000]).compression(palan_core::Compression::None);
+    context.push("large:1", &ImageSpec::new("linux/amd64").layer(layer.build()).build().graph());
+    let registry = faulty(&context, |_, reply| reply);
+    let source = format!("{}/large:1", context.host());
+    run(&context, &registry, &["--chunk-size", "4K", "copy", &source, "@@large:1"]).ok();
+    assert!(registry.requests().iter().all(|r| r.body.len() <= 4096));
+    assert_eq!(registry.count("PATCH"), 3);
+    run(&context, &registry, &["validate", "@@large:1"]).ok();
+}
+
+#[test]
+fn a_proxy_that_lets_nothing_through_is_named() {
+    let context = TestContext::new();
+    context.push("app:1", &family("linux/amd64").app.graph());
+    let registry = faulty(&context, |request, reply| match request.body.is_empty() {
+        true => reply,
+        false => Reply::status(413),
+    });
+    let source = format!("{}/app:1", context.host());
+    assert_snapshot!(run(&context, &registry, &["--jobs", "1", "copy", &source, "@@new:1"]), @"");
+}

@@ -1,0 +1,118 @@
+//! What each verb asks of a registry: how much, and in which order. More requests are slower, and count against limits.
+
+use insta::assert_snapshot;
+use palan_testkit::fault::{Reply, Request, Store};
+
+use crate::{TestContext, families, family};
+
+/// A registry with `single:1` and the index `app:1`, whose digests have names.
+fn context() -> TestContext {
+    let context = TestContext::new();
+    let image = family("linux/amd64").app;
+    let all = families();
+    for (i, layer) in image.layers.iter().enumerate() {
+        context.name(layer.digest, &format!("LAYER-{}", i + 1));
+    }
+    context.name(image.config.digest(), "CONFIG");
+    context.name(image.digest(), "IMAGE");
+    context.name(all.app.document.digest(), "INDEX");
+    context.push("single:1", &image.graph());
+    context.push("app:1", &all.app.graph());
+    context
+}
+
+/// What one command asked, one line for each request. With one job, the order is always the same.
+fn asked(context: &TestContext, words: &[&str]) -> String {
+    let before = context.requests().len();
+    let words: Vec<_> = ["--jobs", "1"].iter().chain(words).copied().collect();
+    context.run(&words).ok();
+    let lines = context.requests().split_off(before);
+    let shown = lines.iter().map(|line| {
+        let line = line.replace("/v2/", "");
+        // Upload sessions have names of their own.
+        match line.split_once("/blobs/uploads/") {
+            Some((start, rest)) if !rest.is_empty() && !rest.starts_with('?') => {
+                let digest = rest.split_once("digest=").map_or("", |(_, digest)| digest);
+                format!("{start}/blobs/uploads/[ID] {}", digest.replace("%3A", ":"))
+            }
+            _ => line,
+        }
+    });
+    context.filter(&shown.collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn reading_asks_for_no_more_than_what_is_printed() {
+    let context = context();
+    assert_snapshot!(asked(&context, &["digest", "@@app:1"]), @"");
+    assert_snapshot!(asked(&context, &["digest", "@@app:1", "--platform", "linux/amd64"]), @"");
+    assert_snapshot!(asked(&context, &["manifest", "@@app:1"]), @"");
+    assert_snapshot!(asked(&context, &["config", "@@single:1"]), @"");
+    assert_snapshot!(asked(&context, &["ls", "@@app"]), @"");
+}
+
+/// crane asks anew how to authenticate, and for a token, for each step of a command.
+#[test]
+fn a_command_asks_once_how_to_authenticate_and_once_for_each_token() {
+    let context = TestContext::new();
+    let store = Store::new();
+    store.put("app", "v1", &families().app.graph());
+    let registry = context.faulty(move |request| {
+        if request.path() == "/token" {
+            return Reply::json(r#"{"token":"t","expires_in":300}"#);
+        }
+        if request.header("authorization").is_empty() {
+            let realm = format!("Bearer realm=\"http://{}/token\",service=\"s\"", request.header("host"));
+            return Reply::error(401, "UNAUTHORIZED").header("www-authenticate", &realm);
+        }
+        store.answer(request)
+    });
+    let host = registry.host();
+    let scopes = |lines: &[String]| {
+        let tokens = lines.iter().filter_map(|line| line.strip_prefix("GET /token?service=s&scope="));
+        let mut tokens: Vec<_> = tokens.map(|t| t.replace("%3A", ":").replace("%2C", ",")).collect();
+        tokens.sort();
+        tokens.join(" ")
+    };
+    for (words, expected) in [
+        (["digest", "@@app:v1", "--full-ref"], "repository:app:pull"),
+        (["pull", "@@app:v1", "app.tar"], "repository:app:pull"),
+        (
+            ["copy", "@@app:v1", "@@other:v1"],
+            "repository:app:pull repository:app:pull&scope=repository:other:pull,push repository:other:pull",
+        ),
+    ] {
+        let before = registry.requests().len();
+        context.run(&words.map(|w| w.replace("@@", &format!("{host}/"))).each_ref().map(String::as_str)).ok();
+        let asked = registry.requests().split_off(before);
+        let lines: Vec<_> = asked.iter().map(Request::line).collect();
+        assert_eq!(scopes(&lines), expected, "{words:?}: {lines:#?}");
+        let open = asked.iter().filter(|r| r.path() != "/token" && r.header("authorization").is_empty());
+        assert_eq!(open.count(), 1, "{words:?}: {lines:#?}");
+    }
+}
+
+#[test]
+fn pulling_reads_everything_once() {
+    let context = context();
+    assert_snapshot!(asked(&context, &["pull", "@@single:1", "app.tar"]), @"");
+    assert_snapshot!(asked(&context, &["pull", "--format", "oci", "@@single:1", "layout"]), @"");
+    assert_snapshot!(asked(&context, &["pull", "--format", "oci", "@@single:1", "layout"]), @"");
+}
+
+#[test]
+fn pushing_writes_everything_once_and_only_what_is_missing() {
+    let context = context();
+    context.run(&["pull", "--format", "oci", "@@single:1", "layout"]).ok();
+    assert_snapshot!(asked(&context, &["push", "layout", "@@pushed:1"]), @"");
+    assert_snapshot!(asked(&context, &["push", "layout", "@@pushed:1"]), @"");
+}
+
+#[test]
+fn copying_inside_a_registry_moves_nothing() {
+    let context = context();
+    assert_snapshot!(asked(&context, &["copy", "@@single:1", "@@other:1"]), @"");
+    assert_snapshot!(asked(&context, &["copy", "@@single:1", "@@other:1"]), @"");
+    assert_snapshot!(asked(&context, &["tag", "@@single:1", "2"]), @"");
+    assert_snapshot!(asked(&context, &["tag", "@@app:1", "2"]), @"");
+}
