@@ -58,7 +58,8 @@ fn of_palan(error: &palan::Error) -> Code {
         | E::Layer { .. } => Code::Damaged,
         E::NotBasedOn(_) => Code::NotBasedOn,
         E::BaseUnknown { .. } => Code::BaseUnknown,
-        E::Moved { .. } => Code::Conflict,
+        E::Moved { .. } | E::Exists { .. } => Code::Conflict,
+        E::MediaTypeRefused { source, .. } | E::NoTagDelete { source, .. } => of_client(source),
         E::Refused { .. } | E::ConfigConflict { .. } => Code::Refused,
         E::NoFileSystem { .. } => Code::Damaged,
         E::NotHere { .. } => Code::NotFound,
@@ -124,6 +125,10 @@ fn hint_for_palan(error: &palan::Error) -> Option<String> {
         }
         E::ConfigConflict { .. } => Some("choose with --on-conflict app or --on-conflict base".to_owned()),
         E::NotHere { .. } => Some("--check metadata does without the layers, and without a verdict".to_owned()),
+        E::MediaTypeRefused { .. } => Some(
+            "attestations can be copied in the form before that (--attestations legacy), or left out (--attestations strip)"
+                .to_owned(),
+        ),
         E::Moved { .. } => Some("look at what it is now, and run the command again".to_owned()),
         _ => None,
     }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError, atomic::Ordering::Relaxed};
 
+use futures_util::{Stream, TryStreamExt as _};
 use http::{Method, StatusCode};
 use palan_core::Repository;
 
@@ -78,11 +79,20 @@ impl Client {
 
     /// All repositories of a registry, in its order. Many registries do not offer this.
     pub async fn catalog(&self, registry: &str, page_size: Option<u32>) -> Result<Vec<String>, Error> {
+        self.catalog_pages(registry, page_size)?.try_concat().await
+    }
+
+    /// As [`Client::catalog`], page by page as the registry gives them.
+    pub fn catalog_pages(
+        &self,
+        registry: &str,
+        page_size: Option<u32>,
+    ) -> Result<impl Stream<Item = Result<Vec<String>, Error>> + Send + use<>, Error> {
         let registry = self.registry(registry)?;
         let entries = page_size.unwrap_or(self.0.settings.page_size).max(1);
         let mut call = Call::new(&registry, Method::GET, Target::Path(format!("/v2/_catalog?n={entries}")));
         call.scopes = Scopes::catalog();
-        self.0.list(call, "repositories").await
+        Ok(self.pages(call, "repositories"))
     }
 
     /// What was done so far.

@@ -2,14 +2,15 @@
 
 use std::collections::HashSet;
 
+use futures_util::{Stream, TryStreamExt as _, stream};
 use http::{Method, StatusCode};
 
 use crate::{
-    Error, Repo,
+    Client, Error, Repo,
     registry::Registry,
     repo::Access,
     response::Response,
-    transport::{Call, Target, Transport},
+    transport::{Call, Target},
     uri,
 };
 
@@ -19,29 +20,43 @@ const PAGE_BODY: u64 = 32 * 1024 * 1024;
 impl Repo {
     /// All tags, in the registry's order.
     pub async fn tags(&self) -> Result<Vec<String>, Error> {
-        let page_size = self.transport().settings.page_size;
-        let call = self.call(Method::GET, &format!("tags/list?n={page_size}"), Access::Pull)?;
-        self.transport().list(call, "tags").await
+        self.tag_pages(None)?.try_concat().await
+    }
+
+    /// All tags, page by page as the registry gives them. Registries may make pages smaller or larger than they are
+    /// asked to.
+    pub fn tag_pages(
+        &self,
+        page_size: Option<u32>,
+    ) -> Result<impl Stream<Item = Result<Vec<String>, Error>> + Send + use<>, Error> {
+        let entries = page_size.unwrap_or(self.transport().settings.page_size).max(1);
+        let call = self.call(Method::GET, &format!("tags/list?n={entries}"), Access::Pull)?;
+        Ok(self.client().pages(call, "tags"))
     }
 }
 
-impl Transport {
-    /// The strings under `key` of all pages.
-    pub(crate) async fn list(&self, mut call: Call<'_>, key: &'static str) -> Result<Vec<String>, Error> {
+impl Client {
+    /// The strings under `key`, page by page.
+    pub(crate) fn pages(
+        &self,
+        mut call: Call<'static>,
+        key: &'static str,
+    ) -> impl Stream<Item = Result<Vec<String>, Error>> + Send + use<> {
         call.body_limit = PAGE_BODY;
-        let mut all = Vec::new();
-        let mut pages = Pages::default();
-        loop {
-            let answer = self.send(&call).await?;
+        let state = (self.clone(), Some(call), Pages::default());
+        stream::try_unfold(state, move |(client, call, mut pages)| async move {
+            let Some(mut call) = call else { return Ok(None) };
+            let answer = client.0.send(&call).await?;
             let mut answer = answer.expect_data(&[StatusCode::OK]).await?;
             let shown = answer.shown_url();
             let body = answer.read(PAGE_BODY, || format!("the list at {shown}")).await?;
-            all.extend(strings(&body, key).map_err(|reason| answer.malformed(reason))?);
-            match pages.next(&call.registry, &answer)? {
-                Some(target) => call.target = target,
-                None => return Ok(all),
-            }
-        }
+            let page = strings(&body, key).map_err(|reason| answer.malformed(reason))?;
+            let next = pages.next(&call.registry, &answer)?.map(|target| {
+                call.target = target;
+                call
+            });
+            Ok(Some((page, (client, next, pages))))
+        })
     }
 }
 

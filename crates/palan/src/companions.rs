@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     Error,
+    copy::Shaped,
     image::{self, MAX_DEPTH, too_deep},
     place::{PutAs, Source},
 };
@@ -54,6 +55,8 @@ pub struct Found {
     pub companions: Vec<Companion>,
     /// What does not, and why, one sentence each.
     pub notes: Vec<String>,
+    /// The manifests and indexes that were asked about.
+    pub asked: HashSet<Digest>,
 }
 
 /// Looks for companions in one place. Its tags are listed once, however many images are asked about.
@@ -72,29 +75,35 @@ impl<'a> Finder<'a> {
         Self { source, which, tags: OnceCell::new() }
     }
 
-    /// The companions of `root` and of all that it lists. What is in `known` is no companion: it is in the graph
-    /// already, or was taken out of it.
-    pub async fn find(&self, root: &Document, known: &HashSet<Digest>) -> Result<Found, Error> {
+    /// The companions of what is to be copied: of its root, of all that it lists, and theirs in turn.
+    ///
+    /// What was taken out of an index is no companion of it. What refers to an index that was rewritten is not about the
+    /// new one: it stays where it is, which is noted.
+    pub async fn find(&self, shaped: &Shaped) -> Result<Found, Error> {
         let mut found = Found::default();
         if !self.which.any() {
             return Ok(found);
         }
-        let mut seen = known.clone();
-        let mut level = self.listed(root).await?;
+        let mut seen = shaped.left_out.clone();
+        let mut level = self.listed(&shaped.root, shaped).await?;
+        level.extend(shaped.referrers.iter().map(Document::digest));
+        level.retain(|digest| !shaped.documents.iter().any(|new| new.digest() == *digest));
         seen.extend(&level);
+        self.stay(&shaped.rewritten, &mut found.notes).await?;
         for _ in 0..MAX_DEPTH {
             let mut next = Vec::new();
+            found.asked.extend(&level);
             let about = stream::iter(level).map(|digest| self.about(digest)).buffered(AT_ONCE);
             for (companions, notes) in about.try_collect::<Vec<_>>().await? {
                 found.notes.extend(notes);
                 for companion in companions {
                     let digest = companion.document.digest();
-                    // The same content under several tags is put under each, but looked at once.
                     let is_new = seen.insert(digest);
                     if is_new {
-                        let listed = self.listed(&companion.document).await?;
+                        let listed = self.listed(&companion.document, shaped).await?;
                         next.extend(listed.into_iter().filter(|d| *d == digest || seen.insert(*d)));
                     }
+                    // The same content under several tags is put under each, but looked at once.
                     if is_new || companion.role.tag().is_some() {
                         found.companions.push(companion);
                     }
@@ -105,16 +114,22 @@ impl<'a> Finder<'a> {
             }
             level = next;
         }
-        Err(too_deep(self.source, root.digest()))
+        Err(too_deep(self.source, shaped.root.digest()))
     }
 
-    /// How many companions the manifest or index with this digest has, that is not part of the graph any more.
-    pub async fn count(&self, digest: Digest) -> Result<usize, Error> {
-        Ok(self.about(digest).await?.0.len())
+    async fn stay(&self, rewritten: &[(Digest, Digest)], notes: &mut Vec<String>) -> Result<(), Error> {
+        for (old, new) in rewritten {
+            let (companions, _) = self.about(*old).await?;
+            if !companions.is_empty() {
+                let n = companions.len();
+                notes.push(format!("{n} of what refers to {old} was not copied: it is not about {new}"));
+            }
+        }
+        Ok(())
     }
 
     /// A document and all the documents that it lists, itself first.
-    async fn listed(&self, root: &Document) -> Result<Vec<Digest>, Error> {
+    async fn listed(&self, root: &Document, shaped: &Shaped) -> Result<Vec<Digest>, Error> {
         let (mut all, mut open) = (vec![root.digest()], vec![root.clone()]);
         for _ in 0..MAX_DEPTH {
             let mut inner = Vec::new();
@@ -130,8 +145,16 @@ impl<'a> Finder<'a> {
             if inner.is_empty() {
                 return Ok(all);
             }
-            let documents = stream::iter(inner).map(|digest| self.read(digest)).buffered(AT_ONCE);
+            let (mut new, mut old) = (Vec::new(), Vec::new());
+            for digest in inner {
+                match shaped.documents.iter().find(|d| d.digest() == digest) {
+                    Some(document) => new.push(document.clone()),
+                    None => old.push(digest),
+                }
+            }
+            let documents = stream::iter(old).map(|digest| self.read(digest)).buffered(AT_ONCE);
             open = documents.try_collect().await?;
+            open.extend(new);
         }
         Err(too_deep(self.source, root.digest()))
     }

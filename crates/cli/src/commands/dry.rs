@@ -5,13 +5,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use palan::{
     Error,
-    place::{BlobStream, Location, Memory, Origin, Places, PutAs, Source, Target},
+    place::{BlobStream, Format, Location, Memory, Origin, Places, PutAs, Source, Target},
 };
 use palan_core::{Descriptor, Digest, Document, Selector};
 
 use crate::exit::Result;
 
-pub(super) struct Dry(Arc<dyn Target>);
+pub(super) struct Dry(Arc<dyn Target>, Option<Format>);
 
 impl Dry {
     /// Opens a target without making it: what does not exist yet is empty.
@@ -23,7 +23,11 @@ impl Dry {
             }
             _ => Arc::new(Memory::new()),
         };
-        Ok(Arc::new(Self(inner)))
+        let format = match location {
+            Location::Archive { format, .. } => Some(*format),
+            _ => None,
+        };
+        Ok(Arc::new(Self(inner, format)))
     }
 }
 
@@ -72,6 +76,10 @@ impl Target for Dry {
         self.0.has_graph(document).await
     }
 
+    fn accepts(&self, root: &Document) -> std::result::Result<(), Error> {
+        self.1.map_or(Ok(()), |format| format.accepts(root))
+    }
+
     fn is_home_of(&self, origin: &Origin) -> bool {
         self.0.is_home_of(origin)
     }
@@ -91,7 +99,15 @@ impl Target for Dry {
         Ok(())
     }
 
-    async fn put_document(&self, _: &Document, _: &PutAs) -> std::result::Result<(), Error> {
-        Ok(())
+    async fn put_document(&self, _: &Document, role: &PutAs) -> std::result::Result<(), Error> {
+        let PutAs::Absent(tag) = role else { return Ok(()) };
+        match self.0.resolve(&Selector::Tag(tag.clone())).await {
+            Ok(found) => {
+                let reference = format!("{}:{tag}", self.0.name());
+                Err(Error::Exists { reference, found: found.digest.to_string() })
+            }
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }

@@ -54,7 +54,6 @@ pub(crate) enum Command {
     Convert(convert::Args),
     #[command(visible_alias = "cp")]
     Copy(copy::Args),
-    #[command(hide = true)]
     Delete(delete::Args),
     Demo(demo::Args),
     Digest(digest::Args),
