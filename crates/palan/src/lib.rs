@@ -29,6 +29,7 @@ mod once;
 pub mod pick;
 pub mod place;
 pub mod rebase;
+mod resolve;
 pub mod rewrite;
 pub mod select;
 pub mod source;

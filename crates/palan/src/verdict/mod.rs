@@ -45,7 +45,6 @@ mod footprint;
 mod packages;
 mod reach;
 mod report;
-mod resolve;
 mod runtime;
 mod search;
 mod settings;
@@ -62,6 +61,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 use palan_layer::{EntryPath, Listing, listing::Interest};
 use serde::Serialize;
 use serde_json::{Map, Value};
+
+use crate::resolve;
 
 pub(crate) use case::{Case, starts};
 pub use distribution::{Distribution, Libc};

@@ -6,24 +6,24 @@ use palan_layer::tree::{Node, NodeKind, Tree};
 const LINKS: usize = 40;
 
 /// Where a path leads: to something that is there, through all links.
-pub(super) fn resolve<'t>(tree: &'t Tree, path: &[u8]) -> Option<(Vec<u8>, &'t Node)> {
+pub(crate) fn resolve<'t>(tree: &'t Tree, path: &[u8]) -> Option<(Vec<u8>, &'t Node)> {
     let path = walk(tree, path, true)?;
     let node = tree.get(&path)?;
     Some((path, node))
 }
 
 /// The file that a path leads to.
-pub(super) fn resolve_file<'t>(tree: &'t Tree, path: &[u8]) -> Option<(Vec<u8>, &'t Node)> {
+pub(crate) fn resolve_file<'t>(tree: &'t Tree, path: &[u8]) -> Option<(Vec<u8>, &'t Node)> {
     resolve(tree, path).filter(|(_, node)| matches!(node.kind, NodeKind::File { .. }))
 }
 
 /// Whether a path leads to something; the root always is there.
-pub(super) fn exists(tree: &Tree, path: &[u8]) -> bool {
+pub(crate) fn exists(tree: &Tree, path: &[u8]) -> bool {
     walk(tree, path, true).is_some()
 }
 
 /// Where something made under this name would come to be.
-pub(super) fn destination(tree: &Tree, path: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn destination(tree: &Tree, path: &[u8]) -> Option<Vec<u8>> {
     walk(tree, path, false)
 }
 
