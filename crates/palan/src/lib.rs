@@ -14,6 +14,7 @@ pub mod companions;
 pub mod convert;
 pub mod copy;
 pub mod delete;
+pub mod edit;
 mod error;
 mod event;
 pub mod export;
