@@ -71,6 +71,11 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "SOURCE_DATE_EPOCH",
         "Seconds since 1970: when what is made is said to be created. Default: when the image that it is made from was.",
     ),
+    variable(
+        "EDITOR",
+        "What `edit` runs where there is a terminal, with arguments if need be. Default: `VISUAL`, else `vi`.",
+    ),
+    variable("VISUAL", "See `EDITOR`."),
     variable("PORT", "Port of `registry serve` when `--port` is not given. Default: a free one."),
     variable("NO_COLOR", "Set and not empty: no colours."),
     variable("TERM", "`dumb`: no colours and no progress bars."),
@@ -182,6 +187,12 @@ impl Env {
                 text.display()
             ))),
         }
+    }
+
+    /// What texts are edited with.
+    pub(crate) fn editor(&self) -> OsString {
+        let usual = if cfg!(windows) { "notepad" } else { "vi" };
+        self.get("EDITOR").or_else(|| self.get("VISUAL")).map_or_else(|| usual.into(), OsStr::to_owned)
     }
 
     pub(crate) fn port(&self) -> Option<&OsStr> {

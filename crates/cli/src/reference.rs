@@ -117,6 +117,33 @@ const CRANE: &[(&str, &str, &str)] = &[
         "layers are compared by diff ID; `--original` works; words too many are an error",
     ),
     ("`validate`", "without a target, nothing happens", "a usage error"),
+    (
+        "`mutate`, `edit`",
+        "of an index, linux/amd64 is taken and the tag overwritten by one image",
+        "`mutate`: every platform of the index, or the chosen ones inside it; `edit`: one image inside it, said which",
+    ),
+    (
+        "`mutate`",
+        "`Labels: {}` appears; unknown fields and indentation of the config are lost",
+        "what is not asked for stays, to the byte; edits that change nothing push nothing",
+    ),
+    (
+        "`mutate --label k=`, `--entrypoint ''`",
+        "an error; nothing happens",
+        "an empty value; no entrypoint (`--remove-label k` removes)",
+    ),
+    (
+        "`mutate --annotation`",
+        "an error for an index",
+        "goes to every image; `--index-annotation`, `--descriptor-annotation`",
+    ),
+    (
+        "`edit fs`",
+        "the file gets mode 0555 and belongs to root; links are not followed",
+        "mode, owner, extended attributes and time stay; links in the path are followed",
+    ),
+    ("`edit config`", "any text; unknown fields are lost", "checked, and stored as it is"),
+    ("`edit`", "prints the tag", "prints the full reference by digest"),
 ];
 
 fn visible(command: &Command) -> impl Iterator<Item = &Command> {

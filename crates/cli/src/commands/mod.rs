@@ -59,7 +59,6 @@ pub(crate) enum Command {
     Digest(digest::Args),
     #[command(hide = true)]
     Docs(docs::Args),
-    #[command(hide = true)]
     Edit(edit::Args),
     Export(export::Args),
     Flatten(flatten::Args),
