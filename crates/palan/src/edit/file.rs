@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use palan_core::{Algorithm, Compression, Digest, Platform};
 use palan_layer::{
-    Decoder, EntryPath, HashingWriter, Limits, Listing,
+    Decoder, HashingWriter, Limits, Listing,
     listing::Change as Listed,
     tar::{self, Meta, WHITEOUT, Writer},
     tree::{Node, NodeKind, Tree, normalize},
@@ -93,7 +93,7 @@ pub async fn find(
     }
     let fault = |path: &[u8], what: &str| Error::Inapplicable {
         image: image.name.clone(),
-        reason: format!("/{} {what}", EntryPath::from(path)),
+        reason: format!("{} {what}", shown(path)),
     };
     let there =
         resolve::destination(&tree, path).ok_or_else(|| fault(path, "leads through too many links"))?;
@@ -121,6 +121,11 @@ pub async fn find(
     Ok(Found { path: there, old, notes, listings })
 }
 
+/// A path from the root, on one line.
+fn shown(path: &[u8]) -> String {
+    format!("/{}", String::from_utf8_lossy(path).trim_start_matches('/').replace(char::is_control, "?"))
+}
+
 fn meta(node: &Node) -> Meta {
     let meta = Meta::FILE.mode(node.mode).owner(node.uid, node.gid).mtime(node.mtime);
     Meta { xattrs: node.xattrs.clone(), ..meta }
@@ -130,9 +135,7 @@ fn meta(node: &Node) -> Meta {
 fn other_names(tree: &Tree, path: &[u8], node: &Node) -> Vec<String> {
     let others = tree.iter().filter(|(other, found)| *other != path && found.is_same_file(node));
     others
-        .map(|(other, _)| {
-            format!("/{} is another name of the old file, and keeps its content", EntryPath::from(other))
-        })
+        .map(|(other, _)| format!("{} is another name of the old file, and keeps its content", shown(other)))
         .collect()
 }
 
@@ -211,7 +214,7 @@ pub async fn file(
     let size = io::copy(&mut content, &mut hashed).map_err(Error::io("read", file.content))?;
     let is_new = Some(hashed.finish().0) != found.digest();
     content.rewind().map_err(Error::io("read", file.content))?;
-    let name = format!("/{}", EntryPath::from(&found.path));
+    let name = shown(&found.path);
     let layers = match is_new {
         true => {
             vec![LayerSource { name: name.clone(), content: archive(&found.path, &meta, size, content)? }]
@@ -233,7 +236,7 @@ pub async fn file(
 fn archive(path: &[u8], meta: &Meta, size: u64, content: fs::File) -> Result<LayerContent, Error> {
     let unwritten = || Error::io("write in", std::env::temp_dir());
     let mut spool = tempfile::tempfile().map_err(unwritten())?;
-    let failed = |source| Error::Append { name: EntryPath::from(path).to_string(), source };
+    let failed = |source| Error::Append { name: shown(path), source };
     let mut tar = Writer::new(io::BufWriter::new(&mut spool));
     tar.file(path, meta, size, content).map_err(failed)?;
     tar.finish().map_err(failed)?.flush().map_err(unwritten())?;

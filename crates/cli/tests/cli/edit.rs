@@ -1,0 +1,97 @@
+//! Editing, on the command line: without a terminal, the text comes from standard input.
+
+use insta::assert_snapshot;
+use palan_testkit::image::{ImageSpec, LayerSpec};
+use serde_json::{Value, json};
+
+use crate::{TestContext, families, family};
+
+fn json_of(context: &TestContext, words: &[&str]) -> Value {
+    serde_json::from_slice(&context.run(words).ok().stdout).unwrap()
+}
+
+#[test]
+fn a_config_comes_from_standard_input() {
+    let context = TestContext::new();
+    context.name(context.push("app:1", &families().app.graph()), "APP");
+    let arm = ["--platform", "linux/arm64"];
+    let mut config = json_of(&context, &[&["config", "@@app:1"], arm.as_slice()].concat());
+    config["config"]["User"] = json!("me");
+    let text = config.to_string();
+    let ran = context.run_input(&[&["edit", "config", "@@app:1"], arm.as_slice()].concat(), text.as_bytes());
+    assert_snapshot!(ran, @"");
+    assert_eq!(context.run(&["digest", "--full-ref", "@@app:1"]).ok().text(), ran.text());
+    assert_eq!(context.run(&[&["config", "@@app:1"], arm.as_slice()].concat()).ok().text(), text);
+    let ran = context.run_input(&[&["edit", "config", "@@app:1"], arm.as_slice()].concat(), text.as_bytes());
+    assert_snapshot!(ran, @"");
+    // Without a choice it is said which image is meant.
+    assert_snapshot!(context.run_input(&["edit", "config", "@@app:1"], b"{}"), @"");
+    assert_snapshot!(context.run(&["edit", "config", "@@app:1"]), @"");
+    assert_snapshot!(context.run_input(&["edit", "config", "@@app:1", "-t", "@@app:2"], text.as_bytes()), @"");
+}
+
+#[test]
+fn a_manifest_comes_from_standard_input() {
+    let context = TestContext::new();
+    let app = family("linux/amd64").app;
+    context.name(context.push("app:1", &app.graph()), "APP");
+    let mut manifest = json_of(&context, &["manifest", "@@app:1"]);
+    manifest["annotations"] = json!({"a": "b"});
+    let text = serde_json::to_string_pretty(&manifest).unwrap();
+    let ran = context.run_input(&["edit", "manifest", "@@app:1", "-t", "@@app:2"], text.as_bytes());
+    assert_snapshot!(ran, @"");
+    assert_eq!(context.run(&["manifest", "@@app:2"]).ok().text(), text, "as it was given");
+    context.run(&["validate", "@@app:2"]).ok();
+    manifest["layers"][0]["digest"] = json!(palan_core::Digest::sha256(b"nowhere"));
+    let ran = context.run_input(&["edit", "manifest", "@@app:1"], manifest.to_string().as_bytes());
+    assert_snapshot!(ran, @"");
+    let docker =
+        ["edit", "manifest", "@@app:1", "-m", "application/vnd.docker.distribution.manifest.v2+json"];
+    assert_snapshot!(context.run_input(&docker, text.as_bytes()), @"");
+    assert_eq!(context.run(&["digest", "@@app:1"]).ok().text(), app.digest().to_string());
+}
+
+/// bug 20: mode 0555, and the owner lost.
+#[test]
+fn a_file_comes_from_standard_input() {
+    let context = TestContext::new();
+    let meta = palan_layer::tar::Meta::FILE.mode(0o600).owner(7, 8).mtime(99);
+    let spec = LayerSpec::new().raw(|tar| tar.bytes("etc/motd", &meta, b"hello")).symlink("conf", "etc");
+    context.push("app:1", &ImageSpec::new("linux/amd64").layer(spec.build()).build().graph());
+    let edit =
+        |path: &str, content: &[u8]| context.run_input(&["edit", "fs", "@@app:1", "-f", path], content);
+    assert_snapshot!(edit("/conf/motd", b"hello"), @"");
+    let ran = edit("/conf/motd", b"good bye");
+    assert_snapshot!(ran, @"");
+    assert_eq!(context.run(&["digest", "--full-ref", "@@app:1"]).ok().text(), ran.text());
+    context.run(&["validate", "@@app:1"]).ok();
+    let config = json_of(&context, &["config", "@@app:1"]);
+    assert_eq!(
+        config["history"].as_array().unwrap().last().unwrap()["created_by"],
+        "palan edit fs /etc/motd"
+    );
+    let manifest = json_of(&context, &["manifest", "@@app:1"]);
+    let blob = format!("@@app@{}", manifest["layers"][1]["digest"].as_str().unwrap());
+    let blob = context.run(&["blob", &blob]).ok().stdout;
+    let mut archive = palan_layer::tar::Archive::new(palan_layer::Decoder::new(blob.as_slice()).unwrap());
+    let entry = archive.next_entry().unwrap().unwrap();
+    assert_eq!(
+        (entry.path(), entry.mode, entry.uid, entry.gid, entry.mtime),
+        (b"etc/motd".as_slice(), 0o600, 7, 8, 99)
+    );
+    assert!(archive.next_entry().unwrap().is_none());
+    assert_snapshot!(edit("/etc", b""), @"");
+    assert_snapshot!(context.run_input(&["edit", "fs", "@@app:1"], b""), @"");
+}
+
+#[test]
+fn one_image_of_an_index_gets_the_file() {
+    let context = TestContext::new();
+    context.name(context.push("app:1", &families().app.graph()), "APP");
+    let ran = context.run_input(&["edit", "fs", "@@app:1", "-f", "etc/new", "-t", "@@app:2"], b"new");
+    assert_snapshot!(ran, @"");
+    let digest =
+        |name: &str, platform: &str| context.run(&["digest", name, "--platform", platform]).ok().text();
+    assert_eq!(digest("@@app:2", "linux/arm64"), digest("@@app:1", "linux/arm64"));
+    assert_ne!(digest("@@app:2", "linux/amd64"), digest("@@app:1", "linux/amd64"));
+}
