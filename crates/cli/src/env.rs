@@ -178,10 +178,15 @@ impl Env {
 
     /// When what is made is said to be created, RFC 3339.
     pub(crate) fn created(&self) -> Result<Option<String>> {
+        Ok(self.source_date_epoch()?.map(|time| time.to_string()))
+    }
+
+    /// `SOURCE_DATE_EPOCH`.
+    pub(crate) fn source_date_epoch(&self) -> Result<Option<jiff::Timestamp>> {
         let Some(text) = self.get("SOURCE_DATE_EPOCH") else { return Ok(None) };
         let time = text.to_str().and_then(|text| text.parse().ok()).map(jiff::Timestamp::from_second);
         match time {
-            Some(Ok(time)) => Ok(Some(time.to_string())),
+            Some(Ok(time)) => Ok(Some(time)),
             _ => Err(Failure::usage(format!(
                 "SOURCE_DATE_EPOCH is {}, which is no number of seconds since 1970",
                 text.display()

@@ -109,6 +109,9 @@ pub enum Error {
         /// Highest level.
         max: i32,
     },
+    /// Something else than an archive.
+    #[error("it is no tar archive")]
+    NotTar,
     /// A header of the archive is damaged.
     #[error("bad tar header at byte {offset}{}: {reason}", behind(.after.as_ref()))]
     TarHeader {

@@ -183,7 +183,8 @@ pub struct Packing {
     pub keep: Vec<Compression>,
     /// Threads to compress with; the bytes do not depend on it.
     pub threads: NonZeroUsize,
-    /// Bounds on the input. By default an archive without end marker is refused, as it is probably cut off.
+    /// Bounds on the input. By default a plain archive without end marker is refused, as it is probably cut off; one that
+    /// is compressed has the end of its stream to show that it is whole.
     pub limits: Limits,
 }
 
@@ -237,6 +238,9 @@ impl Packed {
 /// The archive is checked on the way; after an error the output is incomplete and must be thrown away.
 pub fn pack_layer(reader: impl Read, packing: &Packing, writer: impl Write) -> Result<Packed> {
     let (found, reader) = codec::sniff(reader)?;
+    let mut packing = packing.clone();
+    packing.limits.end_marker_required &= found == Compression::None;
+    let packing = &packing;
     let sink = HashingWriter::new(writer, Algorithm::Sha256);
     if found == packing.compression || packing.keep.contains(&found) {
         store(reader, found, packing, sink)

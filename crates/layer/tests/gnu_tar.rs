@@ -13,7 +13,7 @@ use std::{
 use palan_core::Digest;
 use palan_layer::{
     Limits, scan,
-    tar::{Archive, DirOptions, Kind, Meta, Mtime, Owner, Writer, pack_dir},
+    tar::{Archive, DirOptions, End, Kind, Meta, Mode, Mtime, Owner, Writer, pack_dir, pack_path},
     tree::{Content, NodeKind, Tree},
 };
 
@@ -171,7 +171,8 @@ fn packed_directories_come_back_and_are_reproducible() {
     // Whatever happens to times must not be seen.
     fs::write(scratch.join("empty"), "").unwrap();
     assert_eq!(Digest::sha256(&first), Digest::sha256(&pack(&DirOptions::default())));
-    let prefix = DirOptions { prefix: b"app".to_vec(), mtime: Mtime::Clamp(5), owner: Owner::Keep };
+    let (mtime, owner) = (Mtime::Clamp(5), Owner::Keep);
+    let prefix = DirOptions { prefix: b"app".to_vec(), mtime, owner, ..DirOptions::default() };
     let mut tree = Tree::new();
     tree.apply(0, &*pack(&prefix), Content::Digest, &Limits::default()).unwrap();
     assert_eq!(tree.get("app/sparse").unwrap().digest(), Some(Digest::sha256(&sparse_content())));
@@ -190,4 +191,51 @@ fn packed_directories_come_back_and_are_reproducible() {
     assert_eq!(seen.len(), 8);
     assert!(seen.windows(2).all(|w| w[0].0 < w[1].0), "{seen:?}");
     assert_eq!(seen.last().unwrap(), &(b"zlink".to_vec(), Kind::HardLink));
+}
+
+#[test]
+fn one_file_is_packed_under_the_name_asked_for_and_modes_are_normalised_on_request() {
+    let scratch = Scratch::new("file");
+    make_files(&scratch.0);
+    fs::set_permissions(scratch.join("plain"), fs::Permissions::from_mode(0o4710)).unwrap();
+    for (mode, expected) in [(Mode::Keep, 0o4710), (Mode::Normal, 0o755)] {
+        let mut writer = Writer::new(Vec::new());
+        let options = DirOptions { prefix: b"usr/bin/tool".to_vec(), mode, ..DirOptions::default() };
+        pack_path(&scratch.join("plain"), &options, &mut writer).unwrap();
+        let tar = writer.finish().unwrap();
+        let mut archive = Archive::new(&*tar);
+        let entry = archive.next_entry().unwrap().unwrap();
+        assert_eq!((entry.path(), entry.mode), (&b"usr/bin/tool"[..], expected));
+        assert!(archive.next_entry().unwrap().is_none());
+    }
+}
+
+/// What umoci 0.4 writes: the last member's content without padding, and no end marker. GNU tar reads it.
+#[test]
+fn a_last_member_without_padding_is_read_where_no_end_is_demanded() {
+    let scratch = Scratch::new("unpadded");
+    let mut writer = Writer::new(Vec::new());
+    writer.bytes("first", &Meta::FILE, b"1").unwrap();
+    writer.bytes("last", &Meta::FILE, &[b'x'; 700]).unwrap();
+    let whole = writer.finish().unwrap();
+    let end = whole.len() - 1024;
+    let padding = 1024 - 700;
+    for cut in [end - padding, end - padding + 1, end - 1, end] {
+        fs::write(scratch.join("x.tar"), &whole[..cut]).unwrap();
+        let listed = String::from_utf8(tar(&scratch.0, &["-tf", "x.tar"])).unwrap();
+        assert_eq!(listed, "first\nlast\n", "GNU tar, cut at {cut}");
+        let mut archive = Archive::new(&whole[..cut]);
+        let mut content = Vec::new();
+        while let Some(mut entry) = archive.next_entry().unwrap() {
+            content.clear();
+            entry.read_to_end(&mut content).unwrap();
+        }
+        assert_eq!(content, [b'x'; 700], "cut at {cut}");
+        let ending = Archive::new(&whole[..cut]).finish().unwrap();
+        assert_eq!((ending.end, ending.trailing), (End::Missing, 0), "cut at {cut}");
+        let strict = Limits::default().with_end_marker_required(true);
+        Archive::with_limits(&whole[..cut], &strict).finish().unwrap_err();
+    }
+    // Content that is missing is missing.
+    Archive::new(&whole[..end - padding - 1]).finish().unwrap_err();
 }

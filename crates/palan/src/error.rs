@@ -48,6 +48,16 @@ pub enum Error {
     /// What a caller gave to write to failed.
     #[error("the output cannot be written")]
     Output(#[source] std::io::Error),
+    /// A layer is compressed in a way that the image's family of media types has no name for.
+    #[error("{layer} cannot be stored: there is no media type for {compression} layers in {family} images")]
+    NoMediaType {
+        /// The layer.
+        layer: String,
+        /// How it is, or would be, compressed.
+        compression: palan_core::Compression,
+        /// The image's family.
+        family: palan_core::Family,
+    },
     /// A file operation failed.
     #[error("cannot {action} {path}", path = path.display())]
     Io {

@@ -25,6 +25,9 @@ pub(crate) trait Layers: Sync {
     /// The layers for an image, the lowest first.
     async fn on(&self, image: &Image, platform: &Platform) -> Result<Vec<Top>, Error>;
 
+    /// Changes the new config further.
+    fn touch_config(&self, _config: &mut Map<String, Value>) {}
+
     /// Changes the new manifest further.
     fn touch(&self, _image: &Image, _manifest: &mut Map<String, Value>) {}
 }
@@ -37,7 +40,10 @@ impl Change for Grow<'_> {
     async fn image(&self, image: &Image, platform: &Platform) -> Result<New, Error> {
         let tops = self.0.on(image, platform).await?;
         let whole = history_is_whole(image);
-        let config = image.config.edit(|json| edit_config(json, &tops, whole))?;
+        let config = image.config.edit(|json| {
+            edit_config(json, &tops, whole);
+            self.0.touch_config(json);
+        })?;
         let config = config.with_media_type(image.config.media_type().clone());
         let manifest = image.manifest.edit(|json| {
             image::point_to_config(json, &config);

@@ -149,7 +149,7 @@ fn what_is_no_archive_is_named() {
     let cases: [(&[u8], &str); 6] = [
         (&[0x1f, 0x8b, 8, 0, 0, 0], "cannot be decompressed: the gzip stream is cut off"),
         (b"BZh91AY", "is compressed with bzip2; decompress it first"),
-        (&[b'x'; 2000], "not a valid tar at byte 0"),
+        (&[b'x'; 2000], "is no tar archive"),
         (&[b'x'; 200], "is truncated: the tar ends at byte 200 inside a header"),
         (b"", "is truncated: the tar ends at byte 0"),
         (&[0; 1024], "it is not"),

@@ -22,6 +22,8 @@ mod move_images;
 mod parity;
 mod mutate;
 mod patch_source;
+mod pull;
+mod push;
 mod rebase;
 mod requests;
 mod serve;

@@ -281,7 +281,7 @@ fn several_images_in_one_layout() {
 
     --- stderr
     error: oci:layout holds 2 images, choose one: [HOST]/app:1, [HOST]/single:1
-    hint: palan push --index pushes all; palan copy oci:layout:TAG IMAGE one of them
+    hint: name one of them: palan push oci:layout:[HOST]/app:1 IMAGE; or push each under its own tag with --all-tags, or all as one index with --index
     ");
     let ran = context.run(&["push", "layout", "@@both:1", "--index", "--image-refs", "refs.txt"]).ok();
     assert_eq!(ran.text(), format!("{}/both@{}", context.host(), digest(&context, "@@both:1")));
@@ -301,7 +301,7 @@ fn pull_to_stdout() {
 
     --- stderr
     error: --format oci writes a directory, not stdout
-    hint: palan copy IMAGE oci-archive:FILE writes a layout into one file
+    hint: --format oci-archive writes a layout as one file
     ");
     assert_snapshot!(context.run(&["pull", "--annotate-ref", "@@single:1", "x"]), @"
     exit: 2

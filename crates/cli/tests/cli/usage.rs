@@ -139,27 +139,6 @@ fn wrong_words_are_usage_errors() {
 }
 
 #[test]
-fn verbs_of_crane_that_are_missing_say_so() {
-    let context = TestContext::new();
-    assert_snapshot!(context.run(&["pull", "a", "--format", "legacy", "out.tar"]), @"
-    exit: 1
-    --- stdout
-
-    --- stderr
-    error: not supported yet: pull --format legacy
-    hint: docker load reads --format tarball
-    ");
-    assert_snapshot!(context.run(&["pull", "a", "-c", "cache", "out.tar"]), @"
-    exit: 1
-    --- stdout
-
-    --- stderr
-    error: not supported yet: pull --cache_path
-    hint: pull into a layout (--format oci): layers that it has are not pulled again
-    ");
-}
-
-#[test]
 fn version_is_one_line() {
     assert_snapshot!(TestContext::new().run(&["version"]), @"
     exit: 0

@@ -36,11 +36,21 @@ impl Content {
         self.stored
     }
 
-    /// Skips the rest; false if the archive ends too early.
-    pub(super) fn skip<R: Read>(&mut self, input: &mut Input<R>) -> Result<bool> {
+    /// Whether nothing of the content itself is missing, which is followed by so much padding.
+    fn only_padding_is_left(&mut self, padding: u64) -> bool {
+        let complete = self.stored <= padding;
+        if complete {
+            *self = Self::default();
+        }
+        complete
+    }
+
+    /// Skips the rest, of which `padding` bytes are padding; false if the archive ends too early. An archive that ends
+    /// within the padding is not too short for readers.
+    pub(super) fn skip<R: Read>(&mut self, input: &mut Input<R>, padding: u64) -> Result<bool> {
         while self.stored > 0 {
             if !input.fill_any()? {
-                return Ok(false);
+                return Ok(self.only_padding_is_left(padding));
             }
             let n = at_most(self.stored, input.len());
             self.stored -= n as u64;

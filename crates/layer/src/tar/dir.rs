@@ -34,6 +34,17 @@ pub enum Mtime {
     Keep,
 }
 
+/// Which permission bits the entries of a packed directory have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// The files' own.
+    #[default]
+    Keep,
+    /// 0755 for directories and for files that their owner may execute, 0644 for other files: whatever the umask of
+    /// the machine was.
+    Normal,
+}
+
 /// How a directory is packed. By default the same files give the same bytes, on any machine: owned by root, 1970.
 #[derive(Clone, Debug)]
 pub struct DirOptions {
@@ -41,25 +52,28 @@ pub struct DirOptions {
     pub owner: Owner,
     /// Time of all entries.
     pub mtime: Mtime,
+    /// Permission bits of all entries but links.
+    pub mode: Mode,
     /// Where the directory's content goes in the archive: `""` for the root, `"app"` for `/app`.
     pub prefix: Vec<u8>,
 }
 
 impl Default for DirOptions {
     fn default() -> Self {
-        Self { owner: Owner::Fixed(0, 0), mtime: Mtime::Fixed(0), prefix: Vec::new() }
+        Self { owner: Owner::Fixed(0, 0), mtime: Mtime::Fixed(0), mode: Mode::Keep, prefix: Vec::new() }
     }
 }
 
 /// Writes everything below `dir`, parents first, sorted by name, without the directory itself. Hard links within it
-/// stay hard links, symbolic links are not followed. Extended attributes are not read. Sockets are refused.
+/// stay hard links, symbolic links are not followed. Of extended attributes, those that mean the same on every machine
+/// are kept: `security.capability` and `user.*` (on Linux). Sockets are refused.
 pub fn pack_dir<W: Write>(dir: &Path, options: &DirOptions, tar: &mut Writer<W>) -> Result<()> {
     let mut links = HashMap::new();
     let mut pending = children(dir, &options.prefix)?;
     while let Some((source, path)) = pending.pop() {
         let metadata = fs::symlink_metadata(&source).map_err(|e| unreadable(&source, e))?;
         if metadata.is_dir() {
-            tar.dir(&path, &options.meta(&metadata))?;
+            tar.dir(&path, &options.meta(&source, &metadata)?)?;
             pending.extend(children(&source, &path)?);
         } else {
             options.pack(&source, path, &metadata, &mut links, tar)?;
@@ -68,11 +82,22 @@ pub fn pack_dir<W: Write>(dir: &Path, options: &DirOptions, tar: &mut Writer<W>)
     Ok(())
 }
 
+/// As [`pack_dir`]; what is no directory becomes the one entry of the archive, and the prefix is its whole path. A
+/// symbolic link that is named is followed.
+pub fn pack_path<W: Write>(path: &Path, options: &DirOptions, tar: &mut Writer<W>) -> Result<()> {
+    let metadata = fs::metadata(path).map_err(|e| unreadable(path, e))?;
+    if metadata.is_dir() {
+        return pack_dir(path, options, tar);
+    }
+    let real = fs::canonicalize(path).map_err(|e| unreadable(path, e))?;
+    options.pack(&real, options.prefix.clone(), &metadata, &mut HashMap::new(), tar)
+}
+
 /// Device and inode of files seen that have several names.
 type Links = HashMap<(u64, u64), Vec<u8>>;
 
 impl DirOptions {
-    fn meta(&self, metadata: &fs::Metadata) -> Meta {
+    fn meta(&self, source: &Path, metadata: &fs::Metadata) -> Result<Meta> {
         let (uid, gid) = match self.owner {
             Owner::Fixed(uid, gid) => (uid, gid),
             Owner::Keep => (metadata.uid().into(), metadata.gid().into()),
@@ -82,7 +107,14 @@ impl DirOptions {
             Mtime::Clamp(latest) => metadata.mtime().min(latest),
             Mtime::Keep => metadata.mtime(),
         };
-        Meta { mode: metadata.mode() & 0o7777, uid, gid, mtime, xattrs: Vec::new() }
+        let own = metadata.mode() & 0o7777;
+        let mode = match self.mode {
+            Mode::Keep => own,
+            Mode::Normal if metadata.is_dir() || own & 0o100 != 0 => 0o755,
+            Mode::Normal => 0o644,
+        };
+        let xattrs = xattrs(source).map_err(|e| unreadable(source, e))?;
+        Ok(Meta { xattrs, ..Meta::FILE.mode(mode).owner(uid, gid).mtime(mtime) })
     }
 
     fn pack<W: Write>(
@@ -93,7 +125,7 @@ impl DirOptions {
         links: &mut Links,
         tar: &mut Writer<W>,
     ) -> Result<()> {
-        let meta = self.meta(metadata);
+        let meta = self.meta(source, metadata)?;
         if metadata.nlink() > 1 {
             if let Some(first) = links.get(&(metadata.dev(), metadata.ino())) {
                 return tar.hard_link(path, first, &meta);
@@ -135,6 +167,43 @@ fn children(dir: &Path, path: &[u8]) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     }
     found.sort_unstable_by(|a, b| b.1.cmp(&a.1));
     Ok(found)
+}
+
+/// The extended attributes that an image should have, sorted. Labels of security modules and access lists speak of the
+/// machine.
+#[cfg(target_os = "linux")]
+fn xattrs(path: &Path) -> std::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    use rustix::{
+        fs::{lgetxattr, llistxattr},
+        io::Errno,
+    };
+    // A first call without room asks how much there is: nothing, mostly.
+    let room = match llistxattr(path, &mut [0u8; 0][..]) {
+        Ok(0) | Err(Errno::NOTSUP | Errno::PERM) => return Ok(Vec::new()),
+        Ok(room) => room,
+        Err(e) => return Err(e.into()),
+    };
+    let mut names = vec![0; room];
+    let length = llistxattr(path, &mut names[..])?;
+    names.truncate(length);
+    let mut found = Vec::new();
+    for name in names.split(|b| *b == 0) {
+        if name != b"security.capability" && !name.starts_with(b"user.") {
+            continue;
+        }
+        let room = lgetxattr(path, name, &mut [0u8; 0][..])?;
+        let mut value = vec![0; room];
+        let length = if room > 0 { lgetxattr(path, name, &mut value[..])? } else { 0 };
+        value.truncate(length);
+        found.push((name.to_vec(), value));
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn xattrs(_: &Path) -> std::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    Ok(Vec::new())
 }
 
 /// Linux's encoding of device numbers.

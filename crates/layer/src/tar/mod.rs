@@ -13,7 +13,7 @@ mod rehead;
 mod write;
 
 #[cfg(unix)]
-pub use dir::{DirOptions, Mtime, Owner, pack_dir};
+pub use dir::{DirOptions, Mode, Mtime, Owner, pack_dir, pack_path};
 pub use header::{Header, Kind};
 pub use read::{Archive, End, Ending, Entry};
 pub use rehead::{hard_linked, renamed};

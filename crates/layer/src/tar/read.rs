@@ -217,7 +217,12 @@ impl<R: Read> Archive<R> {
     }
 
     fn skip_content(&mut self) -> Result<()> {
-        if self.content.skip(&mut self.input)? { Ok(()) } else { Err(self.entry_cut_off()) }
+        let stored = self.header.stored;
+        let tolerated = match self.limits.end_marker_required {
+            true => 0,
+            false => stored.checked_next_multiple_of(BLOCK as u64).map_or(0, |padded| padded - stored),
+        };
+        if self.content.skip(&mut self.input, tolerated)? { Ok(()) } else { Err(self.entry_cut_off()) }
     }
 
     fn after(&self) -> Option<EntryPath> {
@@ -233,6 +238,9 @@ impl<R: Read> Archive<R> {
     }
 
     fn cut_off(&self) -> Error {
+        if self.input.offset() == 0 && !self.looks_like_tar() {
+            return Error::NotTar;
+        }
         let offset = self.input.offset() + self.input.len() as u64;
         Error::TarCutOff { offset, after: self.after() }
     }
@@ -252,8 +260,16 @@ impl<R: Read> Archive<R> {
             ParseError::MetadataTooLarge { .. } | ParseError::TooManySparseEntries { .. } => {
                 self.limit("bytes of metadata in one entry", self.limits.metadata as u64)
             }
+            _ if self.input.offset() == 0 && !self.looks_like_tar() => Error::NotTar,
             other => self.bad_header(&other),
         }
+    }
+
+    /// Whether the first block could be a header, at least by its checksum's form and the mark that all but the oldest
+    /// archives have; what is cut before that cannot be told.
+    fn looks_like_tar(&self) -> bool {
+        let head = self.input.bytes();
+        head.get(257..262).is_some_and(|mark| mark == b"ustar") || head.iter().all(|b| *b == 0)
     }
 }
 

@@ -19,7 +19,7 @@ fn read_with(tar: &[u8], limits: &Limits) -> crate::Result<Vec<Seen>> {
         entry.read_to_end(&mut content)?;
         assert_eq!(content.len() as u64, entry.size);
         let Header { mode, uid, gid, mtime, .. } = *entry.header();
-        let meta = Meta { mode, uid, gid, mtime, xattrs: entry.xattrs.clone() };
+        let meta = Meta { mode, uid, gid, mtime, xattrs: entry.xattrs.clone(), records: Vec::new() };
         seen.push((entry.path().to_vec(), entry.kind, entry.link().to_vec(), content, meta));
     }
     archive.finish()?;
@@ -91,6 +91,7 @@ fn any_meta() -> impl Strategy<Value = Meta> {
         gid,
         mtime,
         xattrs,
+        records: Vec::new(),
     })
 }
 

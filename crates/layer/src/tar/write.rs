@@ -26,6 +26,8 @@ pub struct Meta {
     pub mtime: i64,
     /// Extended attributes.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Other PAX records, by their whole names: `MSWINDOWS.rawsd`.
+    pub records: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Meta {
@@ -37,7 +39,7 @@ impl Meta {
     pub const LINK: Self = Self::root(0o777);
 
     const fn root(mode: u32) -> Self {
-        Self { mode, uid: 0, gid: 0, mtime: 0, xattrs: Vec::new() }
+        Self { mode, uid: 0, gid: 0, mtime: 0, xattrs: Vec::new(), records: Vec::new() }
     }
 
     /// With another mode.
@@ -77,7 +79,7 @@ pub fn header_bytes(path: &[u8], kind: Kind, link: &[u8], meta: &Meta, size: u64
     if path.is_empty() || path.contains(&0) || link.contains(&0) {
         return Err(unwritable("the path or link target is empty or has a NUL byte"));
     }
-    if meta.xattrs.iter().any(|(key, _)| key.contains(&b'=')) {
+    if meta.xattrs.iter().chain(&meta.records).any(|(key, _)| key.contains(&b'=')) {
         return Err(unwritable("an extended attribute has '=' in its name"));
     }
     let Some((flag, major, minor)) = type_flag(kind) else {
@@ -190,6 +192,9 @@ impl Block {
         }
         for (key, value) in &meta.xattrs {
             push_record(records, &[b"SCHILY.xattr.", key.as_slice()].concat(), value);
+        }
+        for (key, value) in &meta.records {
+            push_record(records, key, value);
         }
     }
 

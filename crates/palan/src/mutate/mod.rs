@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 pub use self::edits::{Created, Edits, Healthcheck, Keys, Pairs};
 use crate::{
     Error,
-    append::{self, LayerSource, Packed},
+    append::{self, LayerSource},
     copy::Options,
     grow::Grow,
     image::{self, Image},
@@ -54,10 +54,11 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
     }
     let (opened, root) = rewrite::opened(places, &subject.image).await?;
     check_index(&subject, &edits, &root)?;
-    let (packed, content) = append::pack_all(layers, root.family(), compression).await?;
+    let how = append::How { compression, level: palan_layer::Level::DEFAULT, recompress: false };
+    let stack = append::pack_all(layers, root.family(), how).await?;
     let (old, source) = (root.digest(), opened.place);
     let is_index = root.kind() == Kind::Index;
-    let work = Work { root: old, is_index, edits: &edits, layers: &packed, notes: Mutex::default() };
+    let work = Work { root: old, is_index, edits: &edits, layers: &stack, notes: Mutex::default() };
     let mut rewritten =
         rewrite(source.as_ref(), root, &subject.platforms, subject.attestations, &work).await?;
     let changed: std::collections::HashSet<Digest> = rewritten.images.iter().map(|(old, _)| *old).collect();
@@ -66,7 +67,7 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
         return Err(inapplicable(subject.image.to_string(), reason));
     }
     rewritten.notes.extend(work.notes.into_inner().unwrap_or_else(PoisonError::into_inner));
-    Ok(Plan::new(&subject, old, rewritten, source)?.with(content))
+    Ok(Plan::new(&subject, old, rewritten, source)?.with(stack.into_content()))
 }
 
 /// Mutates: [`plan`], then [`rewrite::apply`].
@@ -95,7 +96,7 @@ struct Work<'a> {
     root: Digest,
     is_index: bool,
     edits: &'a Edits,
-    layers: &'a [Packed],
+    layers: &'a append::Stack,
     notes: Mutex<Vec<String>>,
 }
 
@@ -113,7 +114,7 @@ impl Work<'_> {
         if self.layers.is_empty() {
             return Ok(None);
         }
-        let layers = append::Work { layers: self.layers, hints: None };
+        let layers = append::Work { stack: self.layers, history: append::History::default(), hints: None };
         let New { manifest, configs } = Grow(&layers).image(image, platform).await?;
         let config = configs.into_iter().next().unwrap_or_else(|| image.config.clone());
         let (manifest_view, config_view) = (manifest.view()?, config.view()?);

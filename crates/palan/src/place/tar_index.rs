@@ -62,9 +62,10 @@ impl TarIndex {
             file.seek(SeekFrom::Start(offset)).map_err(io())?;
             window.clear();
             (&mut file).take(wanted as u64).read_to_end(&mut window).map_err(io())?;
-            let event = parser
-                .parse(&window)
-                .map_err(|e| malformed(format!("not a valid tar at byte {offset}: {e}")))?;
+            let event = parser.parse(&window).map_err(|e| match offset {
+                0 => malformed("is no tar archive".into()),
+                _ => malformed(format!("not a valid tar at byte {offset}: {e}")),
+            })?;
             let (consumed, size, member) = match event {
                 ParseEvent::NeedData { .. } if window.len() < wanted => {
                     // The end of the file: a tar without its two zero blocks is tolerated, as every reader does.

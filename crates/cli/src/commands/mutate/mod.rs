@@ -1,7 +1,5 @@
 mod values;
 
-use std::path::PathBuf;
-
 use palan::{
     mutate::{self, Created, Edits, Healthcheck, Keys, Pairs, Request},
     place::Location,
@@ -191,8 +189,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let places = session.places()?;
     let subject = args.rewriting.subject(args.image.clone(), target(args)?, session);
     let files = lists(&args.append)?.unwrap_or_default();
-    let files: Vec<PathBuf> = files.into_iter().map(PathBuf::from).collect();
-    let layers = files.iter().map(|path| super::append::layer(path)).collect::<Result<_>>()?;
+    let layers = super::append::layers(&files, session)?;
     let plan =
         mutate::plan(&places, Request { layers, ..Request::new(subject, edits(args, session)?) }).await?;
     let plan = if args.repo.is_some() && args.output.is_none() { plan.untagged() } else { plan };

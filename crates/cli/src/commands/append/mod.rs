@@ -1,11 +1,11 @@
-use std::path::{Path, PathBuf};
+mod layers;
 
 use palan::{
-    append::{self, LayerContent, LayerSource, Request},
+    append::{self, History, LayerSource, Request},
     place::Location,
-    rewrite,
 };
 use palan_core::{Compression, Platform};
+use palan_layer::Level;
 
 use crate::{
     exit::{Code, Failure, Result},
@@ -14,8 +14,9 @@ use crate::{
 
 /// Add layers on top of an image
 ///
-/// Layers are tar files, plain or compressed; "-" is stdin. Every platform of an index gets them, or those that
-/// --platform chooses, inside the index. Prints the full reference of the result, by digest.
+/// A layer is a tar file, plain or compressed, or "-" for stdin; a directory, which is packed; or SOURCE:PATH, a file or
+/// directory that is packed as PATH. Every platform of an index gets them, or those that --platform chooses, inside the
+/// index. Prints the full reference of the result, by digest.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The image to append to; default: an empty one
@@ -32,32 +33,49 @@ pub(crate) struct Args {
     )]
     new_tag: Option<Location>,
 
-    /// A layer; may be repeated, the lowest first
+    /// A layer: FILE, DIRECTORY, SOURCE:PATH or -; may be repeated, the lowest first
     #[arg(
         short = 'f',
         long = "new-layer",
         visible_alias = "new_layer",
-        value_name = "FILE",
+        value_name = "LAYER",
         required = true,
         value_delimiter = ','
     )]
-    new_layer: Vec<PathBuf>,
+    new_layer: Vec<String>,
 
     /// Write an archive instead: a docker archive, or a location with its scheme
     #[arg(short, long, value_name = "FILE")]
     output: Option<String>,
 
     /// Say in the result's annotations what it was built on
-    #[arg(long, requires = "base")]
+    #[arg(long, visible_alias = "set_base_image_annotations", requires = "base")]
     set_base_image_annotations: bool,
 
     /// Start from an empty OCI image; the default without --base
-    #[arg(long, conflicts_with = "base")]
+    #[arg(long, visible_alias = "oci_empty_base", conflicts_with = "base")]
     oci_empty_base: bool,
 
-    /// Compression of layers that come as plain tar
-    #[arg(long, value_enum, default_value_t, value_name = "KIND")]
-    compression: Kind,
+    /// Compression of layers that come uncompressed; default: gzip
+    ///
+    /// Where it is given, layers are compressed anew, too, whose compression a Docker image cannot have (zstd).
+    #[arg(long, value_enum, value_name = "KIND")]
+    compression: Option<Kind>,
+
+    /// How hard to compress: gzip 0 to 12 (6), zstd 1 to 22 (3)
+    #[arg(long, value_name = "N")]
+    level: Option<i32>,
+
+    /// What the history says has made the layers; default: palan append LAYER
+    #[arg(long, value_name = "TEXT")]
+    history: Option<String>,
+
+    /// A remark for the history
+    #[arg(long, value_name = "TEXT")]
+    comment: Option<String>,
+
+    #[command(flatten)]
+    packing: layers::Packing,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -80,15 +98,20 @@ impl From<Kind> for Compression {
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let target = target(args)?;
+    let layers = layers::sources(&args.new_layer, &args.packing, session)?;
     let request = Request {
-        base: args.base.clone(),
-        layers: args.new_layer.iter().map(|path| layer(path)).collect::<Result<_>>()?,
-        target: target.clone(),
         platforms: session.global.platforms(),
         empty_platform: empty_platform(session)?,
-        compression: args.compression.into(),
+        compression: args.compression.unwrap_or_default().into(),
+        level: args.level.map_or(Level::DEFAULT, Level::new),
+        recompress: args.compression.is_some(),
+        history: History {
+            created_by: args.history.clone(),
+            comment: args.comment.clone(),
+            created: session.env.created()?,
+        },
         base_annotations: args.set_base_image_annotations,
-        attestations: rewrite::Attestations::default(),
+        ..Request::new(args.base.clone(), layers, target.clone())
     };
     if args.base.is_none() && !args.oci_empty_base {
         session.ui.note(format!(
@@ -117,16 +140,9 @@ fn target(args: &Args) -> Result<Location> {
     }
 }
 
-pub(super) fn layer(path: &Path) -> Result<LayerSource> {
-    let name = path.display().to_string();
-    if name == "-" {
-        return Ok(LayerSource { name, content: LayerContent::Stream(Box::new(std::io::stdin())) });
-    }
-    // Noticed before anything is read or moved.
-    if let Err(error) = path.metadata() {
-        return Err(Failure::file("read", path, error));
-    }
-    Ok(LayerSource { name, content: LayerContent::File(path.to_owned()) })
+/// Layers as they are typed, directories packed as they are by default.
+pub(super) fn layers(words: &[String], session: &Session) -> Result<Vec<LayerSource>> {
+    layers::sources(words, &layers::Packing::default(), session)
 }
 
 /// The platform that an empty image is for.

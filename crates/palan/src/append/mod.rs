@@ -1,24 +1,23 @@
 //! Append: add layers on top of an image, or start one.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::PathBuf,
-    sync::Arc,
-};
+mod layers;
+mod windows;
 
 use async_trait::async_trait;
 use palan_core::{Compression, Document, Family, MediaType, Platform, PlatformPattern, annotation};
-use palan_layer::{Packing, pack_layer};
+use palan_layer::Level;
 use serde_json::{Map, Value, json};
 
+use self::layers::Packed;
+pub(crate) use self::layers::{How, Stack, pack_all};
+pub use self::layers::{LayerContent, LayerSource};
 use crate::{
     Error,
     copy::Options,
     grow::{self, Grow, Layers, Top},
     image::Image,
-    place::{Layout, Location, Places},
-    rewrite::{self, Attestations, Content, Outcome, Plan, Rewritten, Subject, rewrite},
+    place::{Location, Places},
+    rewrite::{self, Attestations, Outcome, Plan, Rewritten, Subject, rewrite},
 };
 
 /// What to append, and to what.
@@ -33,50 +32,66 @@ pub struct Request {
     pub platforms: Vec<PlatformPattern>,
     /// Which platform an empty base is for.
     pub empty_platform: Platform,
-    /// Compression of layers that come as plain tars.
+    /// How layers are compressed that come uncompressed.
     pub compression: Compression,
+    /// How hard.
+    pub level: Level,
+    /// Whether layers are compressed anew, with `compression`, that come in a compression which the base's family of
+    /// media types does not have (zstd in Docker's). Otherwise they are refused. What the family has is always kept.
+    pub recompress: bool,
+    /// What the history says about the layers.
+    pub history: History,
     /// Whether to write the base hints.
     pub base_annotations: bool,
     /// What becomes of a base index's entries about the images that are appended to.
     pub attestations: Attestations,
 }
 
-/// A layer to append: a tar, plain or compressed.
-pub struct LayerSource {
-    /// What to call it in history and errors.
-    pub name: String,
-    /// Its content.
-    pub content: LayerContent,
+/// What the history of an image says about new layers.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// What made them; `None`: `palan append NAME`.
+    pub created_by: Option<String>,
+    /// A remark.
+    pub comment: Option<String>,
+    /// When they were made, RFC 3339; the image counts as made then, too. `None`: that is not said, and the image keeps
+    /// its time.
+    pub created: Option<String>,
 }
 
-/// Where a layer's content comes from.
-pub enum LayerContent {
-    /// A file.
-    File(PathBuf),
-    /// A stream that can be read once.
-    Stream(Box<dyn Read + Send>),
-}
-
-/// A layer, packed.
-#[derive(Clone)]
-pub(crate) struct Packed {
-    name: String,
-    packed: palan_layer::Packed,
+impl Request {
+    /// Layers on top of `base`, gzip, with all else as it is by default.
+    pub fn new(base: Option<Location>, layers: Vec<LayerSource>, target: Location) -> Self {
+        Self {
+            base,
+            layers,
+            target,
+            platforms: Vec::new(),
+            empty_platform: Platform::default_choice(),
+            compression: Compression::Gzip,
+            level: Level::DEFAULT,
+            recompress: false,
+            history: History::default(),
+            base_annotations: false,
+            attestations: Attestations::default(),
+        }
+    }
 }
 
 /// Reads the layers and the base. Layers are read once: packed, hashed both ways and spooled to a temporary file, so that an
 /// upload can be repeated. Every platform of an index (or the chosen ones, inside it) gets the same layers.
 pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
-    let Request { base, layers, target, platforms, compression, attestations, .. } = request;
+    let Request { base, layers, target, platforms, attestations, history, .. } = request;
+    let how = How { compression: request.compression, level: request.level, recompress: request.recompress };
     let base = match base {
         None => None,
         Some(image) => Some((rewrite::opened(places, &image).await?, image)),
     };
     let family = base.as_ref().map_or(Family::Oci, |((_, root), _)| root.family());
-    let (packed, content) = pack_all(layers, family, compression).await?;
-    let mut work = Work { layers: &packed, hints: None };
+    let stack = pack_all(layers, family, how).await?;
+    let mut work = Work { stack: &stack, history, hints: None };
     let plan = match base {
-        None => Plan::fresh(target, work.empty(&request.empty_platform)?, Arc::clone(&content.source))?,
+        None => Plan::fresh(target, work.empty(&request.empty_platform)?, stack.spool())?,
         Some(((opened, root), image)) => {
             work.hints = request
                 .base_annotations
@@ -87,7 +102,7 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
             Plan::new(&subject, old, rewritten, source)?
         }
     };
-    Ok(plan.with(content))
+    Ok(plan.with(stack.into_content()))
 }
 
 /// Appends: [`plan`], then [`rewrite::apply`].
@@ -95,56 +110,10 @@ pub async fn append(places: &Places, request: Request, options: &Options) -> Res
     rewrite::apply(places, &plan(places, request).await?, options).await
 }
 
-/// Packs layers for the images of a family, into a temporary folder.
-pub(crate) async fn pack_all(
-    layers: Vec<LayerSource>,
-    family: Family,
-    compression: Compression,
-) -> Result<(Vec<Packed>, Content), Error> {
-    let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
-    let spool = Arc::new(Layout::create(folder.path())?);
-    let mut packed = Vec::new();
-    for layer in layers {
-        packed.push(pack(Arc::clone(&spool), layer, family, compression).await?);
-    }
-    let digests = packed.iter().map(|layer| layer.packed.digest).collect();
-    Ok((packed, Content { digests, source: spool, _folder: Some(folder) }))
-}
-
-async fn pack(
-    spool: Arc<Layout>,
-    layer: LayerSource,
-    family: Family,
-    compression: Compression,
-) -> Result<Packed, Error> {
-    let packing = Packing::for_family(family, compression).ok_or_else(|| {
-        Error::Unsupported(format!(
-            "{compression} layers in {family} images: the family has no media type for them"
-        ))
-    })?;
-    let LayerSource { name, content } = layer;
-    let work = move || {
-        let path = spool.path().to_owned();
-        let mut file = tempfile::NamedTempFile::new_in(&path).map_err(Error::io("write in", &path))?;
-        let unreadable = |source| Error::Append { name: name.clone(), source };
-        let packed = match content {
-            LayerContent::File(path) => {
-                let input = File::open(&path).map_err(Error::io("read", &path))?;
-                pack_layer(input, &packing, io::BufWriter::new(&mut file)).map_err(unreadable)?
-            }
-            LayerContent::Stream(input) => {
-                pack_layer(input, &packing, io::BufWriter::new(&mut file)).map_err(unreadable)?
-            }
-        };
-        spool.take(file, packed.digest)?;
-        Ok(Packed { name, packed })
-    };
-    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Cancelled)?
-}
-
 /// Packed layers, to be put on top of images.
 pub(crate) struct Work<'a> {
-    pub(crate) layers: &'a [Packed],
+    pub(crate) stack: &'a Stack,
+    pub(crate) history: History,
     /// Write base hints; the base's name, where it has one.
     pub(crate) hints: Option<Option<String>>,
 }
@@ -159,9 +128,12 @@ impl Work<'_> {
         config["config"] = json!({});
         config["rootfs"] = json!({"type": "layers", "diff_ids": []});
         config["history"] = json!([]);
-        let tops = self.tops("an empty image", Family::Oci)?;
+        let tops = self.tops(self.stack.plain(), "an empty image", Family::Oci)?;
         let config = Document::from_value(&config, MediaType::OCI_CONFIG)?;
-        let config = config.edit(|json| grow::edit_config(json, &tops, true))?;
+        let config = config.edit(|json| {
+            grow::edit_config(json, &tops, true);
+            self.touch_config(json);
+        })?;
         let config = config.with_media_type(MediaType::OCI_CONFIG);
         let layers: Vec<Value> = tops.into_iter().map(|top| top.descriptor).collect();
         let manifest = json!({
@@ -182,7 +154,7 @@ impl Work<'_> {
 
     /// Fails where the family has no media type for a layer: an OCI index may list Docker images, and layers are packed
     /// for the index's family.
-    fn tops(&self, image: &str, family: Family) -> Result<Vec<Top>, Error> {
+    fn tops(&self, layers: &[Packed], image: &str, family: Family) -> Result<Vec<Top>, Error> {
         let top = |layer: &Packed| {
             let Packed { packed, name } = layer;
             let described = packed.descriptor(family).ok_or_else(|| Error::Family {
@@ -193,17 +165,36 @@ impl Work<'_> {
                     .descriptor(Family::Oci)
                     .map_or_else(|| packed.compression.to_string(), |d| d.media_type.to_string()),
             })?;
-            let history = json!({"created_by": format!("palan append {name}")});
+            let history = self.entry(name);
             Ok(Top { descriptor: json!(described), diff_id: packed.diff_id, history })
         };
-        self.layers.iter().map(top).collect()
+        layers.iter().map(top).collect()
+    }
+
+    fn entry(&self, layer: &str) -> Value {
+        let mut entry = Map::new();
+        if let Some(created) = &self.history.created {
+            entry.insert("created".into(), json!(created));
+        }
+        let made_by = || format!("palan append {layer}");
+        entry.insert("created_by".into(), json!(self.history.created_by.clone().unwrap_or_else(made_by)));
+        if let Some(comment) = &self.history.comment {
+            entry.insert("comment".into(), json!(comment));
+        }
+        entry.into()
     }
 }
 
 #[async_trait]
 impl Layers for Work<'_> {
-    async fn on(&self, image: &Image, _platform: &Platform) -> Result<Vec<Top>, Error> {
-        self.tops(&image.name, image.manifest.family())
+    async fn on(&self, image: &Image, platform: &Platform) -> Result<Vec<Top>, Error> {
+        self.tops(self.stack.on(platform).await?, &image.name, image.manifest.family())
+    }
+
+    fn touch_config(&self, config: &mut Map<String, Value>) {
+        if let Some(created) = &self.history.created {
+            config.insert("created".into(), json!(created));
+        }
     }
 
     fn touch(&self, image: &Image, manifest: &mut Map<String, Value>) {

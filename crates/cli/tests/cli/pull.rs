@@ -1,0 +1,136 @@
+//! `palan pull`: formats, the cache, and what is left when it fails.
+
+use insta::assert_snapshot;
+use palan_server::RequestKind;
+use palan_testkit::fault::Reply;
+
+use crate::{TestContext, families, family};
+
+fn context() -> TestContext {
+    let context = TestContext::new();
+    context.name(context.push("app:1", &families().app.graph()), "APP");
+    context.name(context.push("single:1", &family("linux/arm64").app.graph()), "SINGLE");
+    context
+}
+
+fn digest(context: &TestContext, location: &str) -> String {
+    context.run(&["digest", location]).ok().text()
+}
+
+#[test]
+fn every_format_is_pushed_again() {
+    let context = context();
+    for (format, keeps) in [("tarball", true), ("legacy", false), ("oci", true), ("oci-archive", true)] {
+        let ran = context.run(&["pull", "@@single:1", format, "--format", format]).ok();
+        assert!(ran.stdout.is_empty(), "{ran}");
+        let target = format!("@@back:{format}");
+        context.run(&["push", format, &target]).ok();
+        context.run(&["validate", "--remote", &target]).ok();
+        assert_eq!(digest(&context, &target) == digest(&context, "@@single:1"), keeps, "{format}");
+        assert_eq!(
+            context.run(&["config", &target]).ok().stdout,
+            context.run(&["config", "@@single:1"]).ok().stdout,
+            "{format}"
+        );
+    }
+}
+
+#[test]
+fn stdout_has_the_archive_and_nothing_else() {
+    let context = context();
+    for format in ["tarball", "legacy", "oci-archive"] {
+        let ran = context.run(&["pull", "--format", format, "@@single:1", "-"]).ok();
+        context.run(&["pull", "--format", format, "@@single:1", "x.tar"]).ok();
+        assert!(ran.stdout == std::fs::read(context.path("x.tar")).unwrap(), "{format}");
+    }
+}
+
+#[test]
+fn an_unknown_format_is_noticed_before_anything_is_asked() {
+    let context = context();
+    let before = context.requests().len();
+    let ran = context.run(&["pull", "--format", "zip", "@@app:1", "x"]);
+    assert_eq!(ran.code, Some(2), "{ran}");
+    assert_eq!(context.requests().len(), before);
+}
+
+/// crane-cli.md bug 13.
+#[test]
+fn the_same_reference_twice_is_one_entry() {
+    let context = context();
+    for flags in [&["--annotate-ref"][..], &[]] {
+        for _ in 0..2 {
+            let words = [&["pull", "--format", "oci", "@@app:1", "layout"][..], flags].concat();
+            context.run(&words).ok();
+        }
+    }
+    let index: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(context.path("layout/index.json")).unwrap()).unwrap();
+    assert_eq!(index["manifests"].as_array().unwrap().len(), 1);
+    assert_eq!(context.run(&["ls", "oci:layout"]).ok().text(), format!("{}/app:1", context.host()));
+}
+
+/// crane-cli.md bug 8.
+#[test]
+fn a_download_that_is_cut_leaves_no_file() {
+    let context = context();
+    let app = family("linux/amd64").app;
+    let (manifest, graph) = (app.manifest.clone(), app.graph());
+    let registry = context.faulty(move |request| {
+        if request.path().contains("/manifests/") {
+            return Reply::ok(manifest.bytes().clone())
+                .header("content-type", manifest.media_type().as_str());
+        }
+        match graph.blobs.iter().find(|(d, _)| request.path().ends_with(&d.digest.to_string())) {
+            // Every attempt ends early, and a part is never answered.
+            Some((d, content)) if d.size > 10 => Reply::ok(content.clone()).cut_after(5),
+            Some((_, content)) => Reply::ok(content.clone()),
+            None => Reply::error(404, "BLOB_UNKNOWN"),
+        }
+    });
+    let image = format!("{}/app:1", registry.host());
+    context.write("old.tar", "old");
+    for format in ["tarball", "legacy", "oci-archive"] {
+        let ran = context.run(&["pull", "--format", format, &image, "old.tar", "-c", "cache"]);
+        assert_eq!(ran.code, Some(9), "{ran}");
+        assert_eq!(std::fs::read(context.path("old.tar")).unwrap(), b"old");
+        let ran = context.run(&["pull", "--format", format, &image, "new.tar"]);
+        assert!(ran.code == Some(9) && ran.stdout.is_empty(), "{ran}");
+        let ran = context.run(&["pull", "--format", format, &image, "-"]);
+        assert!(ran.code == Some(9) && ran.stdout.is_empty(), "{ran}");
+    }
+    assert_eq!(context.left(), ["cache", "old.tar"]);
+}
+
+/// crane-cli.md bug 12.
+#[test]
+fn a_warm_cache_asks_for_no_layer() {
+    let context = context();
+    context.run(&["pull", "@@single:1", "one.tar", "--cache_path", "cache"]).ok();
+    for (format, path) in [("tarball", "two.tar"), ("oci", "layout"), ("legacy", "three.tar")] {
+        let before = context.registry().stats();
+        context.run(&["pull", "@@single:1", path, "-c", "cache", "--format", format]).ok();
+        let asked = context.registry().stats().since(&before);
+        assert_eq!(asked.of(RequestKind::BlobGet), 0, "{format}");
+        let location = if format == "oci" { "oci:layout" } else { &format!("docker-archive:{path}") };
+        context.run(&["validate", location]).ok();
+    }
+}
+
+#[test]
+fn several_images_have_their_names() {
+    let context = context();
+    context.run(&["pull", "--platform", "linux/arm64", "@@app:1", "@@single:1", "two.tar"]).ok();
+    assert_snapshot!(context.run(&["ls", "docker-archive:two.tar"]), @"
+    exit: 0
+    --- stdout
+    [HOST]/app:1
+    [HOST]/single:1
+
+    --- stderr
+    ");
+    context
+        .run(&["pull", "--platform", "linux/arm64", "@@app:1", "@@single:1", "--format=legacy", "two.tar"])
+        .ok();
+    assert_eq!(context.run(&["ls", "docker-archive:two.tar"]).ok().text().lines().count(), 2);
+}

@@ -1,0 +1,205 @@
+//! Layers on their way in: read once, packed, hashed both ways and spooled.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use palan_core::{Compression, Family, MediaType, Platform};
+use palan_layer::{Level, Packing, codec, pack_layer};
+
+use tokio::sync::OnceCell;
+
+use crate::{
+    Error,
+    place::{Layout, Source},
+    rewrite::Content,
+};
+
+/// A layer to append.
+pub struct LayerSource {
+    /// What to call it in history and errors.
+    pub name: String,
+    /// Its content.
+    pub content: LayerContent,
+}
+
+/// Where a layer's content comes from.
+pub enum LayerContent {
+    /// A file: a tar, plain or compressed.
+    File(PathBuf),
+    /// A stream that can be read once: a tar, plain or compressed.
+    Stream(Box<dyn Read + Send>),
+    /// A directory or file to pack, [`palan_layer::tar::pack_path`].
+    #[cfg(unix)]
+    Tree {
+        /// The directory or file.
+        path: PathBuf,
+        /// How, and under which path of the image.
+        options: palan_layer::tar::DirOptions,
+    },
+}
+
+/// A layer, packed.
+#[derive(Clone)]
+pub(super) struct Packed {
+    pub(super) name: String,
+    pub(super) packed: palan_layer::Packed,
+}
+
+/// How layers are packed, as in [`Request`](super::Request).
+#[derive(Clone, Copy)]
+pub(crate) struct How {
+    pub(crate) compression: Compression,
+    pub(crate) level: Level,
+    pub(crate) recompress: bool,
+}
+
+/// Packed layers and the temporary folder that they are in.
+pub(crate) struct Stack {
+    layers: Vec<Packed>,
+    /// The layers as Windows needs them, made when the first image for Windows is met.
+    windows: OnceCell<Vec<Packed>>,
+    how: How,
+    spool: Arc<Layout>,
+    folder: tempfile::TempDir,
+}
+
+impl Stack {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.layers.is_empty()
+    }
+
+    pub(super) fn plain(&self) -> &[Packed] {
+        &self.layers
+    }
+
+    /// The layers in the form that a platform needs.
+    pub(super) async fn on(&self, platform: &Platform) -> Result<&[Packed], Error> {
+        if platform.os != "windows" {
+            return Ok(&self.layers);
+        }
+        let make = || async {
+            let mut out = Vec::new();
+            for layer in &self.layers {
+                out.push(super::windows::repack(Arc::clone(&self.spool), layer.clone(), self.how).await?);
+            }
+            Ok::<_, Error>(out)
+        };
+        Ok(self.windows.get_or_try_init(make).await?)
+    }
+
+    /// Where the layers are.
+    pub(crate) fn spool(&self) -> Arc<dyn Source> {
+        self.spool.clone()
+    }
+
+    /// All that was packed, for a plan to keep.
+    pub(crate) fn into_content(self) -> Content {
+        let all = self.layers.iter().chain(self.windows.get().into_iter().flatten());
+        let digests = all.map(|layer| layer.packed.digest).collect();
+        Content { digests, source: self.spool, _folder: Some(self.folder) }
+    }
+}
+
+/// Packs layers for the images of a family, into a temporary folder.
+pub(crate) async fn pack_all(layers: Vec<LayerSource>, family: Family, how: How) -> Result<Stack, Error> {
+    let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
+    let spool = Arc::new(Layout::create(folder.path())?);
+    let mut packed = Vec::new();
+    for layer in layers {
+        packed.push(pack(Arc::clone(&spool), layer, family, how).await?);
+    }
+    Ok(Stack { layers: packed, windows: OnceCell::new(), how, spool, folder })
+}
+
+impl How {
+    pub(super) fn packing(self, family: Family, layer: &str) -> Result<Packing, Error> {
+        let mut packing = Packing::for_family(family, self.compression)
+            .ok_or_else(|| no_media_type(layer, self.compression, family))?;
+        packing.level = self.level;
+        Ok(packing)
+    }
+}
+
+fn no_media_type(layer: &str, compression: Compression, family: Family) -> Error {
+    Error::NoMediaType { layer: layer.to_owned(), compression, family }
+}
+
+/// Packs a layer into the spool.
+async fn pack(spool: Arc<Layout>, layer: LayerSource, family: Family, how: How) -> Result<Packed, Error> {
+    let packing = how.packing(family, &layer.name)?;
+    let LayerSource { name, content } = layer;
+    let work = move || {
+        let packed = into_spool(&spool, |out| match content {
+            LayerContent::File(path) => {
+                let input = File::open(&path).map_err(Error::io("read", &path))?;
+                pack_stream(&name, input, &packing, family, how, out)
+            }
+            LayerContent::Stream(input) => pack_stream(&name, input, &packing, family, how, out),
+            #[cfg(unix)]
+            LayerContent::Tree { path, options } => pack_made(&name, &packing, out, |out| {
+                let mut tar = palan_layer::tar::Writer::new(out);
+                palan_layer::tar::pack_path(&path, &options, &mut tar)?;
+                tar.finish()?.flush().map_err(palan_layer::Error::from)
+            }),
+        })?;
+        Ok(Packed { name, packed })
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Cancelled)?
+}
+
+/// Puts what `pack` writes into the spool, as the blob that it is.
+pub(super) fn into_spool(
+    spool: &Layout,
+    pack: impl FnOnce(&mut dyn Write) -> Result<palan_layer::Packed, Error>,
+) -> Result<palan_layer::Packed, Error> {
+    let path = spool.path();
+    let mut file = tempfile::NamedTempFile::new_in(path).map_err(Error::io("write in", path))?;
+    let mut out = io::BufWriter::with_capacity(128 * 1024, &mut file);
+    let packed = pack(&mut out)?;
+    out.flush().map_err(Error::io("write in", path))?;
+    drop(out);
+    spool.take(file, packed.digest)?;
+    Ok(packed)
+}
+
+fn pack_stream(
+    name: &str,
+    input: impl Read,
+    packing: &Packing,
+    family: Family,
+    how: How,
+    out: &mut dyn Write,
+) -> Result<palan_layer::Packed, Error> {
+    let unusable = |source| Error::Append { name: name.to_owned(), source };
+    let (found, input) = codec::sniff(input).map_err(unusable)?;
+    if !how.recompress && MediaType::layer(family, found).is_none() {
+        return Err(no_media_type(name, found, family));
+    }
+    pack_layer(input, packing, out).map_err(unusable)
+}
+
+/// Packs an archive that is made at the same time, by `make` on a thread of its own.
+pub(super) fn pack_made(
+    name: &str,
+    packing: &Packing,
+    out: &mut dyn Write,
+    make: impl FnOnce(io::BufWriter<io::PipeWriter>) -> palan_layer::Result<()> + Send,
+) -> Result<palan_layer::Packed, Error> {
+    let unusable = |source| Error::Append { name: name.to_owned(), source };
+    let (reader, writer) = io::pipe().map_err(|e| unusable(e.into()))?;
+    std::thread::scope(|scope| {
+        let maker = scope.spawn(move || make(io::BufWriter::with_capacity(128 * 1024, writer)));
+        let packed = pack_layer(reader, packing, out);
+        match maker.join() {
+            // Who packs has gone away, and says why.
+            Ok(Err(palan_layer::Error::Io(e))) if e.kind() == io::ErrorKind::BrokenPipe => {}
+            Ok(made) => made.map_err(unusable)?,
+            Err(_) => return Err(Error::Cancelled),
+        }
+        packed.map_err(unusable)
+    })
+}
