@@ -23,7 +23,8 @@ use palan::{
     validate::{Options, Report, Severity, validate},
 };
 use palan_core::{
-    Bytes, Compression, Descriptor, Digest, Document, Family, MediaType, PlatformPattern, Selector,
+    Bytes, Compression, Descriptor, Digest, Document, Family, MediaType, Platform, PlatformPattern, Selector,
+    annotation,
 };
 use palan_testkit::{
     conformance::place::{Fault, Feed},
@@ -118,6 +119,11 @@ async fn every_fault_is_found() {
     let docker_config = Descriptor { media_type: MediaType::DOCKER_CONFIG, ..good.config.descriptor() };
     let mixed_config = spec().manifest_field("/config", json!(docker_config));
     let history = spec().config_field("/history", json!([{"created_by": "x"}]));
+    let twice = LayerSpec::new().dir("a").dir("a").file("a/b", "1").file("./a/b", "2").build();
+    let hinted = |which: &str| match which {
+        "name" => spec().annotation(annotation::BASE_NAME, "No Name").build().digest(),
+        _ => spec().annotation(annotation::BASE_DIGEST, "none").build().digest(),
+    };
 
     let cases: Vec<(&str, ImageSpec, Severity, Digest, &str)> = vec![
         ("size too big", resized(1), Error, two.digest, "bytes, its descriptor states"),
@@ -153,6 +159,21 @@ async fn every_fault_is_found() {
             "layers that the history describes: 1, layers: 2",
         ),
         ("foreign", with(&foreign), Warning, two.digest, "non-distributable layer that is not here"),
+        ("two entries", with(&twice), Warning, twice.digest, "has two entries for \"a/b\""),
+        (
+            "base name",
+            spec().annotation(annotation::BASE_NAME, "No Name"),
+            Warning,
+            hinted("name"),
+            "which is no reference",
+        ),
+        (
+            "base digest",
+            spec().annotation(annotation::BASE_DIGEST, "none"),
+            Warning,
+            hinted("digest"),
+            "which is none",
+        ),
     ];
     for (name, spec, severity, digest, text) in cases {
         let mut graph = spec.build().graph();
@@ -208,7 +229,25 @@ async fn faults_of_indexes_are_found() {
     let gone = serde_json::to_value(image("linux/arm/v7").descriptor()).unwrap();
     let other = Document::from_value(&json!({"a": 1}), MediaType::new("application/json")).unwrap();
 
+    let arm = image("linux/arm/v7");
+    let variant = Descriptor { platform: image("linux/arm/v6").descriptor().platform, ..arm.descriptor() };
+    let windows = ImageSpec::new("windows/amd64").layer(os()).config_field("/os.version", "10.0.2").build();
+    let version = Platform { os_version: Some("10.0.1".into()), ..Platform::new("windows", "amd64") };
+    let version = Descriptor { platform: Some(version), ..windows.descriptor() };
+
     let cases: Vec<(&str, IndexSpec, Digest, &str)> = vec![
+        (
+            "variant",
+            IndexSpec::new().image_as(arm.clone(), variant),
+            arm.digest(),
+            "is for linux/arm/v7, the index states linux/arm/v6",
+        ),
+        (
+            "version",
+            IndexSpec::new().image_as(windows.clone(), version),
+            windows.digest(),
+            "is for version 10.0.2 of its system, the index states 10.0.1",
+        ),
         (
             "platform",
             IndexSpec::new().image_as(amd64.clone(), mistaken),

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use palan::{
     place::{Format, Location, Places},
-    validate::{self, Options, Report, Severity},
+    validate::{self, Fault, Options, Report, Severity},
 };
 
 use crate::{
@@ -13,7 +13,8 @@ use crate::{
 
 /// Check images: every document and every byte of every layer
 ///
-/// Each layer is read once. Prints PASS or FAIL per image, one line per fault.
+/// Each layer is read once. Prints PASS or FAIL per image, one line per fault; an image that cannot be read is a fault,
+/// and the others are checked all the same.
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("target").required(true).multiple(true))]
 pub(crate) struct Args {
@@ -40,10 +41,18 @@ pub(crate) struct Args {
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let targets = targets(args)?;
+    session.global.one_platform()?;
     let places = session.places()?;
     let (mut reports, mut worst) = (Vec::new(), None);
     for (name, location) in targets {
-        let (report, code) = one(name, &location, &places, args, session).await?;
+        let (report, code) = match one(name.clone(), &location, &places, args, session).await {
+            Ok(done) => done,
+            // Nobody waits for more when it was interrupted.
+            Err(failure) if matches!(failure.code, Code::Interrupted | Code::BrokenPipe) => {
+                return Err(failure);
+            }
+            Err(failure) => (unread(name, &failure), Some(failure.code)),
+        };
         worst = worst.or(code);
         if args.format == ReportFormat::Text {
             print(&report, session)?;
@@ -93,6 +102,12 @@ async fn one(
     let absent = report.digest.is_none()
         && source.place.resolve(source.chosen()?).await.is_err_and(|error| error.is_not_found());
     Ok((report, Some(if absent { Code::NotFound } else { Code::Damaged })))
+}
+
+/// The report of an image that could not be read at all.
+fn unread(name: String, failure: &Failure) -> Report {
+    let fault = Fault { severity: Severity::Error, digest: None, text: failure.chain().join(": ") };
+    Report { name, digest: None, documents: 0, blobs: 0, faults: vec![fault] }
 }
 
 fn print(report: &Report, session: &Session) -> Result {

@@ -3,6 +3,8 @@
 // Helpers are not tests to clippy, and a test fails by panicking.
 #![allow(clippy::unwrap_used)]
 
+#[cfg(unix)]
+mod append;
 mod auth;
 mod auth_registries;
 mod auth_token;
@@ -28,6 +30,7 @@ mod rebase;
 mod requests;
 mod serve;
 mod usage;
+mod validate;
 
 use context::TestContext;
 use fixture::{families, family};

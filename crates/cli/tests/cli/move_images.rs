@@ -371,7 +371,7 @@ fn append_needs_its_words() {
     error: the following required arguments were not provided:
       --new-tag <IMAGE>
 
-    Usage: palan append --new-layer <FILE> --new-tag <IMAGE>
+    Usage: palan append --new-layer <LAYER> --new-tag <IMAGE>
 
     For more information, try '--help'.
     ");
@@ -381,9 +381,9 @@ fn append_needs_its_words() {
 
     --- stderr
     error: the following required arguments were not provided:
-      --new-layer <FILE>
+      --new-layer <LAYER>
 
-    Usage: palan append --new-layer <FILE> --new-tag <IMAGE>
+    Usage: palan append --new-layer <LAYER> --new-tag <IMAGE>
 
     For more information, try '--help'.
     ");
@@ -402,7 +402,7 @@ fn append_needs_its_words() {
     --- stderr
     error: the argument '--base <IMAGE>' cannot be used with '--oci-empty-base'
 
-    Usage: palan append --new-layer <FILE> --base <IMAGE> --new-tag <IMAGE>
+    Usage: palan append --new-layer <LAYER> --base <IMAGE> --new-tag <IMAGE>
 
     For more information, try '--help'.
     ");
@@ -413,6 +413,6 @@ fn append_needs_its_words() {
 
     --- stderr
     error: the layer bad.tar cannot be appended
-      caused by: the tar archive is cut off at byte 17
+      caused by: it is no tar archive
     ");
 }

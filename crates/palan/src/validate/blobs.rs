@@ -114,5 +114,7 @@ fn judge(blob: &Blob, scanned: palan_layer::Result<Scan>) -> Found {
     let diff_ids = blob.diff_ids.iter().filter(|stated| **stated != scan.diff_id).map(|stated| {
         format!("its uncompressed content has digest {}, the config states {stated}", scan.diff_id)
     });
-    compression.chain(diff_ids).map(|text| (Severity::Error, text)).collect()
+    let duplicate =
+        scan.duplicate.iter().map(|path| (Severity::Warning, format!("has two entries for {path}")));
+    compression.chain(diff_ids).map(|text| (Severity::Error, text)).chain(duplicate).collect()
 }

@@ -12,7 +12,10 @@ use futures_util::{
     future::BoxFuture,
     stream::{self, BoxStream},
 };
-use palan_core::{Descriptor, Digest, Document, Kind, PlatformPattern, Role, Selector, annotation, view};
+use palan_core::{
+    Descriptor, Digest, Document, Kind, Platform, PlatformPattern, Reference, Role, Selector, annotation,
+    view,
+};
 use serde::Serialize;
 
 use self::blobs::Blobs;
@@ -249,6 +252,7 @@ impl<'a> Run<'a> {
         entry: Option<Descriptor>,
     ) -> Result<(), Error> {
         self.families(document, &manifest);
+        self.hints(document.digest(), &manifest);
         if !manifest.is_image() {
             for descriptor in std::iter::once(manifest.config).chain(manifest.layers) {
                 self.add_blob(descriptor, None);
@@ -288,6 +292,32 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// What the annotations say about the base must at least be a name and a digest.
+    fn hints(&mut self, digest: Digest, manifest: &view::Manifest) {
+        let annotation = |key: &str| manifest.annotations.get(key).cloned();
+        if let Some(name) = annotation(annotation::BASE_NAME).filter(|n| n.parse::<Reference>().is_err()) {
+            let text = format!("states \"{name}\" as the name of its base, which is no reference");
+            self.fault(Severity::Warning, Some(digest), text);
+        }
+        if let Some(base) = annotation(annotation::BASE_DIGEST).filter(|d| d.parse::<Digest>().is_err()) {
+            let text = format!("states \"{base}\" as the digest of its base, which is none");
+            self.fault(Severity::Warning, Some(digest), text);
+        }
+    }
+
+    /// What an index says about an image against what its config says.
+    fn platform(&mut self, digest: Digest, stated: &Platform, own: &Platform) {
+        if !stated.same_machine(own) {
+            return self.error(digest, format!("is for {own}, the index states {stated}"));
+        }
+        let version = |p: &Platform| p.os_version.clone().filter(|version| !version.is_empty());
+        if let (Some(a), Some(b)) = (version(stated), version(own))
+            && a != b
+        {
+            self.error(digest, format!("is for version {b} of its system, the index states {a}"));
+        }
+    }
+
     fn image(
         &mut self,
         digest: Digest,
@@ -296,11 +326,8 @@ impl<'a> Run<'a> {
         entry: Option<Descriptor>,
     ) {
         let config_digest = manifest.config.digest;
-        if let Some(platform) = entry.filter(|e| !e.is_attestation()).and_then(|e| e.platform)
-            && !platform.same_machine(&config.platform())
-        {
-            let text = format!("is for {}, the index states {platform}", config.platform());
-            self.error(digest, text);
+        if let Some(stated) = entry.filter(|e| !e.is_attestation()).and_then(|e| e.platform) {
+            self.platform(digest, &stated, &config.platform());
         }
         if config.rootfs.kind != "layers" {
             self.error(
