@@ -8,22 +8,20 @@ use std::{
     sync::Arc,
 };
 
-use async_trait::async_trait;
 use futures_util::StreamExt as _;
-use palan_core::{Algorithm, Compression, Digest, Platform};
+use palan_core::{Algorithm, Compression, Digest};
 use palan_layer::{
-    Decoder, HashingWriter, Limits, Listing,
+    Decoder, HashingWriter, Level, Limits, Listing,
     listing::Change as Listed,
     tar::{self, Meta, WHITEOUT, Writer},
     tree::{Node, NodeKind, Tree, normalize},
 };
-use serde_json::json;
 
 use super::replaced;
 use crate::{
     Error,
-    append::{self, LayerContent, LayerSource, Packed},
-    grow::{Grow, Layers, Top},
+    append::{self, History, How, LayerContent, LayerSource, Work},
+    grow::Grow,
     image::Image,
     listings::Listings,
     place::{Places, Source, with_reader},
@@ -222,14 +220,20 @@ pub async fn file(
         false => Vec::new(),
     };
     let family = image.manifest.family();
-    let (packed, content) = append::pack_all(layers, family, Compression::Gzip).await?;
-    let created = file.time.and_then(|time| jiff::Timestamp::from_second(time).ok());
-    let work = OneFile { packed: &packed, name, created: created.map(|time| time.to_string()) };
+    let how = How { compression: Compression::Gzip, level: Level::DEFAULT, recompress: false };
+    let stack = append::pack_all(layers, image.manifest.family(), how).await?;
+    let created = file.time.filter(|_| is_new).and_then(|time| jiff::Timestamp::from_second(time).ok());
+    let history = History {
+        created_by: Some(format!("palan edit fs {name}")),
+        created: created.map(|time| time.to_string()),
+        comment: None,
+    };
+    let work = Work { stack: &stack, history, hints: None };
     let mut plan = replaced(places, subject, image.manifest.digest(), &Grow(&work)).await?;
     if is_new {
         plan.rewritten.notes.extend(found.notes.iter().cloned());
     }
-    Ok(plan.with(content))
+    Ok(plan.with(stack.into_content()))
 }
 
 /// An archive of one file, spooled.
@@ -242,24 +246,4 @@ fn archive(path: &[u8], meta: &Meta, size: u64, content: fs::File) -> Result<Lay
     tar.finish().map_err(failed)?.flush().map_err(unwritten())?;
     spool.rewind().map_err(unwritten())?;
     Ok(LayerContent::Stream(Box::new(spool)))
-}
-
-struct OneFile<'a> {
-    packed: &'a [Packed],
-    name: String,
-    created: Option<String>,
-}
-
-#[async_trait]
-impl Layers for OneFile<'_> {
-    async fn on(&self, image: &Image, platform: &Platform) -> Result<Vec<Top>, Error> {
-        let mut tops = append::Work { layers: self.packed, hints: None }.on(image, platform).await?;
-        for top in &mut tops {
-            top.history = json!({"created_by": format!("palan edit fs {}", self.name)});
-            if let Some(created) = &self.created {
-                top.history = json!({"created": created, "created_by": top.history["created_by"]});
-            }
-        }
-        Ok(tops)
-    }
 }
