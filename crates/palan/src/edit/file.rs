@@ -219,7 +219,6 @@ pub async fn file(
         }
         false => Vec::new(),
     };
-    let family = image.manifest.family();
     let how = How { compression: Compression::Gzip, level: Level::DEFAULT, recompress: false };
     let stack = append::pack_all(layers, image.manifest.family(), how).await?;
     let created = file.time.filter(|_| is_new).and_then(|time| jiff::Timestamp::from_second(time).ok());
