@@ -98,7 +98,11 @@ async fn a_config_is_replaced_inside_its_index() {
             let new = layout.document(&plan.images()[0].1.into()).await.unwrap();
             let new = Image::load(&layout, new).await.unwrap();
             assert_eq!(new.config.bytes(), json.to_string().as_bytes(), "{id}");
+            json["architecture"] = json!("s390x");
             let image = publish(folder.path(), &id, &graph).await;
+            let plan = config(&image, &images[1], edited(&json.to_string())).await.unwrap();
+            let note = "the config is for linux/s390x now, the index still lists it for linux/arm64";
+            assert_eq!(plan.notes().contains(&note.to_owned()), name != "single", "{id}");
             let same = serde_json::to_string_pretty(&value(&images[1].config)).unwrap();
             assert!(config(&image, &images[1], edited(&same)).await.unwrap().is_noop(), "{id}");
         }
@@ -114,7 +118,7 @@ async fn texts_that_are_no_config_are_refused() {
     fewer["rootfs"]["diff_ids"] = json!([]);
     let cases = [
         ("{}", "rootfs"),
-        ("", "the new config in the input is not usable"),
+        ("", "the new config is not usable: not valid"),
         ("[]", "a JSON object is expected"),
         (r#"{"a":1,"a":2}"#, "duplicate"),
         (&fewer.to_string(), "the image has 1 layers, the new config 0 diff IDs"),
@@ -155,6 +159,10 @@ async fn manifests_are_stored_as_given_if_they_can_be() {
     assert_eq!(plan.root().kind(), Kind::Index);
     assert_eq!(plan.images(), [(one.digest(), Digest::sha256(json.to_string().as_bytes()))]);
     applied(&plan, &image).await;
+
+    json["mediaType"] = json!(MediaType::DOCKER_MANIFEST);
+    let error = chain(&run(one.digest(), None, &json.to_string()).await.err().unwrap());
+    assert!(error.contains("inside an index, a manifest keeps its media type"), "{error}");
 
     // What it names must be there.
     let image = publish(folder.path(), "single", &one.graph()).await;
@@ -278,8 +286,8 @@ async fn new_files_and_links() {
     let cases = [
         ("etc/new", "etc/new", Some(5), 5),
         ("/conf/deep/er/new", "etc/deep/er/new", None, 0),
-        ("etc/link", "srv/real", None, 0),
-        ("etc/../etc/./link", "srv/real", None, 0),
+        ("etc/link", "srv/real", None, 1_735_689_600),
+        ("etc/../etc/./link", "srv/real", None, 1_735_689_600),
         ("gone", "gone", None, 0),
         ("//srv//real2", "srv/real2", None, 0),
     ];

@@ -19,15 +19,53 @@ fn a_config_comes_from_standard_input() {
     config["config"]["User"] = json!("me");
     let text = config.to_string();
     let ran = context.run_input(&[&["edit", "config", "@@app:1"], arm.as_slice()].concat(), text.as_bytes());
-    assert_snapshot!(ran, @"");
+    assert_snapshot!(ran, @"
+    exit: 0
+    --- stdout
+    [HOST]/app@sha256:…
+
+    --- stderr
+    edited the config of [HOST]/app:1: 1 blob moved (903 B), 3 blobs already there
+    ");
     assert_eq!(context.run(&["digest", "--full-ref", "@@app:1"]).ok().text(), ran.text());
     assert_eq!(context.run(&[&["config", "@@app:1"], arm.as_slice()].concat()).ok().text(), text);
     let ran = context.run_input(&[&["edit", "config", "@@app:1"], arm.as_slice()].concat(), text.as_bytes());
-    assert_snapshot!(ran, @"");
+    assert_snapshot!(ran, @"
+    exit: 0
+    --- stdout
+    [HOST]/app@sha256:…
+
+    --- stderr
+    nothing changed: [HOST]/app:1
+    ");
     // Without a choice it is said which image is meant.
-    assert_snapshot!(context.run_input(&["edit", "config", "@@app:1"], b"{}"), @"");
-    assert_snapshot!(context.run(&["edit", "config", "@@app:1"]), @"");
-    assert_snapshot!(context.run_input(&["edit", "config", "@@app:1", "-t", "@@app:2"], text.as_bytes()), @"");
+    assert_snapshot!(context.run_input(&["edit", "config", "@@app:1"], b"{}"), @"
+    exit: 7
+    --- stdout
+
+    --- stderr
+    note: chose linux/amd64 of 2 platforms
+    error: the new config in the input is not usable
+      caused by: not valid: missing field `rootfs` at line 1 column 2
+    ");
+    assert_snapshot!(context.run(&["edit", "config", "@@app:1"]), @"
+    exit: 2
+    --- stdout
+
+    --- stderr
+    note: chose linux/amd64 of 2 platforms
+    error: nothing came from standard input
+    ");
+    assert_snapshot!(context.run_input(&["edit", "config", "@@app:1", "-t", "@@app:2"], text.as_bytes()), @"
+    exit: 0
+    --- stdout
+    [HOST]/app@sha256:…
+
+    --- stderr
+    note: chose linux/amd64 of 2 platforms
+    note: the config is for linux/arm64 now, the index still lists it for linux/amd64
+    edited the config of [HOST]/app:2: 1 blob moved (903 B), 3 blobs already there
+    ");
 }
 
 #[test]
@@ -39,15 +77,35 @@ fn a_manifest_comes_from_standard_input() {
     manifest["annotations"] = json!({"a": "b"});
     let text = serde_json::to_string_pretty(&manifest).unwrap();
     let ran = context.run_input(&["edit", "manifest", "@@app:1", "-t", "@@app:2"], text.as_bytes());
-    assert_snapshot!(ran, @"");
+    assert_snapshot!(ran, @"
+    exit: 0
+    --- stdout
+    [HOST]/app@sha256:…
+
+    --- stderr
+    edited the manifest of [HOST]/app:2: 4 blobs already there
+    ");
     assert_eq!(context.run(&["manifest", "@@app:2"]).ok().text(), text, "as it was given");
     context.run(&["validate", "@@app:2"]).ok();
     manifest["layers"][0]["digest"] = json!(palan_core::Digest::sha256(b"nowhere"));
     let ran = context.run_input(&["edit", "manifest", "@@app:1"], manifest.to_string().as_bytes());
-    assert_snapshot!(ran, @"");
+    assert_snapshot!(ran, @"
+    exit: 3
+    --- stdout
+
+    --- stderr
+    error: sha256:… (application/vnd.oci.image.layer.v1.tar+gzip), which the new manifest names, was not found in [HOST]/app
+    ");
     let docker =
         ["edit", "manifest", "@@app:1", "-m", "application/vnd.docker.distribution.manifest.v2+json"];
-    assert_snapshot!(context.run_input(&docker, text.as_bytes()), @"");
+    assert_snapshot!(context.run_input(&docker, text.as_bytes()), @"
+    exit: 7
+    --- stdout
+
+    --- stderr
+    error: the new manifest in the input is not usable
+      caused by: declared as application/vnd.docker.distribution.manifest.v2+json, but its own mediaType is application/vnd.oci.image.manifest.v1+json
+    ");
     assert_eq!(context.run(&["digest", "@@app:1"]).ok().text(), app.digest().to_string());
 }
 
@@ -60,9 +118,23 @@ fn a_file_comes_from_standard_input() {
     context.push("app:1", &ImageSpec::new("linux/amd64").layer(spec.build()).build().graph());
     let edit =
         |path: &str, content: &[u8]| context.run_input(&["edit", "fs", "@@app:1", "-f", path], content);
-    assert_snapshot!(edit("/conf/motd", b"hello"), @"");
+    assert_snapshot!(edit("/conf/motd", b"hello"), @"
+    exit: 0
+    --- stdout
+    [HOST]/app@sha256:…
+
+    --- stderr
+    nothing changed: [HOST]/app:1
+    ");
     let ran = edit("/conf/motd", b"good bye");
-    assert_snapshot!(ran, @"");
+    assert_snapshot!(ran, @"
+    exit: 0
+    --- stdout
+    [HOST]/app@sha256:…
+
+    --- stderr
+    edited a file of [HOST]/app:1: 2 blobs moved (657 B), 1 blob already there
+    ");
     assert_eq!(context.run(&["digest", "--full-ref", "@@app:1"]).ok().text(), ran.text());
     context.run(&["validate", "@@app:1"]).ok();
     let config = json_of(&context, &["config", "@@app:1"]);
@@ -80,8 +152,25 @@ fn a_file_comes_from_standard_input() {
         (b"etc/motd".as_slice(), 0o600, 7, 8, 99)
     );
     assert!(archive.next_entry().unwrap().is_none());
-    assert_snapshot!(edit("/etc", b""), @"");
-    assert_snapshot!(context.run_input(&["edit", "fs", "@@app:1"], b""), @"");
+    assert_snapshot!(edit("/etc", b""), @"
+    exit: 1
+    --- stdout
+
+    --- stderr
+    error: [HOST]/app@sha256:… cannot be changed so: /etc is no regular file
+    ");
+    assert_snapshot!(context.run_input(&["edit", "fs", "@@app:1"], b""), @"
+    exit: 2
+    --- stdout
+
+    --- stderr
+    error: the following required arguments were not provided:
+      --filename <PATH>
+
+    Usage: palan edit fs --filename <PATH> <IMAGE>
+
+    For more information, try '--help'.
+    ");
 }
 
 #[test]
@@ -89,7 +178,15 @@ fn one_image_of_an_index_gets_the_file() {
     let context = TestContext::new();
     context.name(context.push("app:1", &families().app.graph()), "APP");
     let ran = context.run_input(&["edit", "fs", "@@app:1", "-f", "etc/new", "-t", "@@app:2"], b"new");
-    assert_snapshot!(ran, @"");
+    assert_snapshot!(ran, @"
+    exit: 0
+    --- stdout
+    [HOST]/app@sha256:…
+
+    --- stderr
+    note: chose linux/amd64 of 2 platforms
+    edited a file of [HOST]/app:2: 2 blobs moved (1.07 KiB), 3 blobs already there
+    ");
     let digest =
         |name: &str, platform: &str| context.run(&["digest", name, "--platform", platform]).ok().text();
     assert_eq!(digest("@@app:2", "linux/arm64"), digest("@@app:1", "linux/arm64"));

@@ -32,8 +32,41 @@ fn flags_of_crane_mean_what_they_mean_there() {
         "--set-platform", "linux/arm64/v8", "-t", "@@app:2",
     ];
     let ran = context.run(&words).ok();
-    assert_snapshot!(ran, @"");
-    assert_snapshot!(serde_json::to_string_pretty(&config(&context, "@@app:2")["config"]).unwrap(), @"");
+    assert_snapshot!(ran, @"
+    exit: 0
+    --- stdout
+    [HOST]/app@sha256:…
+
+    --- stderr
+    mutated [HOST]/app:2: 3 blobs moved (1.39 KiB), 3 blobs already there
+    ");
+    assert_snapshot!(serde_json::to_string_pretty(&config(&context, "@@app:2")["config"]).unwrap(), @r#"
+    {
+      "Env": [
+        "PATH=/x",
+        "NEW=1"
+      ],
+      "Cmd": [
+        "a,b",
+        "c"
+      ],
+      "WorkingDir": "/srv",
+      "Labels": {
+        "team": "blue",
+        "a": "1",
+        "b": "2"
+      },
+      "Entrypoint": [
+        "/run",
+        "-v"
+      ],
+      "User": "me",
+      "ExposedPorts": {
+        "80": {},
+        "53/udp": {}
+      }
+    }
+    "#);
     let manifest = context.run(&["manifest", "@@app:2"]).ok();
     let manifest: Value = serde_json::from_slice(&manifest.stdout).unwrap();
     assert_eq!(manifest["annotations"]["note"], "a,b");
@@ -49,10 +82,24 @@ fn an_index_stays_an_index() {
     let context = TestContext::new();
     let app = families().app;
     context.name(context.push("app:1", &app.graph()), "APP");
-    assert_snapshot!(context.run(&["mutate", "@@app:1", "-l", "a=", "--platform", "linux/amd64", "-t", "@@app:2"]), @"");
+    assert_snapshot!(context.run(&["mutate", "@@app:1", "-l", "a=", "--platform", "linux/amd64", "-t", "@@app:2"]), @"
+    exit: 0
+    --- stdout
+    [HOST]/app@sha256:…
+
+    --- stderr
+    mutated [HOST]/app:2: 1 blob moved (898 B), 3 blobs already there
+    ");
     let arm = |name: &str| context.run(&["digest", name, "--platform", "linux/arm64"]).ok().text();
     assert_eq!(arm("@@app:2"), arm("@@app:1"), "not asked for");
-    assert_snapshot!(context.run(&["mutate", "@@app:1", "-l", "a=", "--platform", "linux/arm/v7"]), @"");
+    assert_snapshot!(context.run(&["mutate", "@@app:1", "-l", "a=", "--platform", "linux/arm/v7"]), @"
+    exit: 3
+    --- stdout
+
+    --- stderr
+    error: [HOST]/app@[APP] has no image for linux/arm/v7 (it has linux/amd64, linux/arm64)
+    hint: choose one of them, for example --platform linux/amd64
+    ");
     context
         .run(&[
             "mutate",
@@ -79,10 +126,26 @@ fn what_changes_nothing_pushes_nothing() {
     let context = TestContext::new();
     image(&context);
     let before = context.requests().len();
-    assert_snapshot!(context.run(&["mutate", "@@app:1", "-l", "team=blue", "--remove-label", "none", "--remove-env", "NONE"]), @"");
+    assert_snapshot!(context.run(&["mutate", "@@app:1", "-l", "team=blue", "--remove-label", "none", "--remove-env", "NONE"]), @"
+    exit: 0
+    --- stdout
+    [HOST]/app@[APP]
+
+    --- stderr
+    note: there is no environment variable NONE
+    note: there is no label none
+    nothing changed: [HOST]/app:1
+    ");
     let asked = context.requests().split_off(before);
     assert!(asked.iter().all(|line| line.starts_with("GET ") || line.starts_with("HEAD ")), "{asked:?}");
-    assert_snapshot!(context.run(&["mutate", "@@app:1", "-l", "team=red", "--dry-run"]), @"");
+    assert_snapshot!(context.run(&["mutate", "@@app:1", "-l", "team=red", "--dry-run"]), @"
+    exit: 0
+    --- stdout
+    [HOST]/app@sha256:…
+
+    --- stderr
+    dry run: nothing was written: [HOST]/app:1
+    ");
     assert_eq!(config(&context, "@@app:1")["config"]["Labels"]["team"], "blue");
 }
 
@@ -91,15 +154,45 @@ fn results_go_to_a_repository_by_digest_or_to_a_file() {
     let context = TestContext::new();
     image(&context);
     let ran = context.run(&["mutate", "@@app:1", "-u", "me", "--repo", "@@other/place"]).ok();
-    assert_snapshot!(ran, @"");
+    assert_snapshot!(ran, @"
+    exit: 0
+    --- stdout
+    [HOST]/other/place@sha256:…
+
+    --- stderr
+    mutated [HOST]/other/place@sha256:…: 1 blob moved (903 B), 3 blobs mounted or linked
+    ");
     context.run(&["validate", &ran.text()]).ok();
     assert_eq!(context.run(&["ls", "@@other/place"]).text(), "");
     let both = context.run(&["mutate", "@@app:1", "-u", "me", "--repo", "@@other/place", "-t", "@@app:2"]);
-    assert_snapshot!(both, @"");
-    assert_snapshot!(context.run(&["mutate", "@@app:1", "-u", "me", "-o", "out.tar"]), @"");
+    assert_snapshot!(both, @"
+    exit: 2
+    --- stdout
+
+    --- stderr
+    error: the argument '--repo <REPOSITORY>' cannot be used with '--tag <IMAGE>'
+
+    Usage: palan mutate --user <USER> --repo <REPOSITORY> <IMAGE>
+
+    For more information, try '--help'.
+    ");
+    assert_snapshot!(context.run(&["mutate", "@@app:1", "-u", "me", "-o", "out.tar"]), @"
+    exit: 0
+    --- stdout
+
+    --- stderr
+    mutated docker-archive:out.tar:[HOST]/app:1: 4 blobs moved (1.21 KiB)
+    ");
     let mutated = context.run(&["config", "docker-archive:out.tar"]).ok();
     assert!(mutated.text().contains(r#""User":"me""#), "{mutated}");
-    assert_snapshot!(context.run(&["mutate", "@@app:1", "-u", "me", "-t", "@@app:2", "-o", "oci:out"]), @"");
+    assert_snapshot!(context.run(&["mutate", "@@app:1", "-u", "me", "-t", "@@app:2", "-o", "oci:out"]), @"
+    exit: 0
+    --- stdout
+    oci:out@sha256:…
+
+    --- stderr
+    mutated oci:out: 4 blobs moved (1.21 KiB)
+    ");
     // By digest: the tag stays.
     let digest = context.run(&["digest", "--full-ref", "@@app:1"]).ok().text();
     let by_digest = context.run(&["mutate", &digest, "-u", "me"]).ok();
@@ -127,12 +220,12 @@ fn health_checks_times_and_removals() {
         "--healthcheck-retries",
         "3",
     ]);
-    assert_snapshot!(check["config"]["Healthcheck"], @"");
+    assert_snapshot!(check["config"]["Healthcheck"], @r#"{"Test":["CMD-SHELL","curl -f localhost"],"StartInterval":1,"Interval":90000000000,"Retries":3}"#);
     assert_eq!(run(&["--remove-healthcheck"])["config"].get("Healthcheck"), None);
     assert_eq!(run(&["--remove-label", "l"])["config"].get("Labels"), None);
     assert_eq!(run(&["--created", "epoch"])["created"], "1970-01-02T00:00:00Z");
     assert_eq!(run(&["--created", "0"])["created"], "1970-01-01T00:00:00Z");
-    assert_eq!(run(&["--created", "base"])["created"], "2024-01-02T03:04:05Z");
+    assert_eq!(run(&["--created", "base"])["created"], "2025-01-01T00:00:00Z");
     assert_eq!(run(&["--entrypoint", ""])["config"].get("Cmd"), None);
     assert_eq!(run(&["--entrypoint", "/x", "--keep-cmd"])["config"]["Cmd"][0], "/bin/sh");
     assert_eq!(run(&["--volume", "/v", "--stop-signal", "SIGINT"])["config"]["StopSignal"], "SIGINT");
@@ -152,13 +245,75 @@ fn what_cannot_be_is_explained() {
         "attested:1",
         &IndexSpec::new().images(families().app.images).attest(Attestation::Legacy).build().graph(),
     );
-    assert_snapshot!(context.run(&["mutate", "@@app:1", "-l", "a"]), @"");
-    assert_snapshot!(context.run(&["mutate", "@@app:1", "--index-annotation", "a=b"]), @"");
-    assert_snapshot!(context.run(&["mutate", "@@list:1", "--index-annotation", "a=b"]), @"");
-    assert_snapshot!(context.run(&["mutate", "@@docker:1", "-a", "a=b"]), @"");
-    assert_snapshot!(context.run(&["mutate", "@@both:1", "--set-platform", "linux/s390x"]), @"");
-    assert_snapshot!(context.run(&["mutate", "@@both:1", "--set-platform", "linux"]), @"");
-    assert_snapshot!(context.run(&["mutate", "@@app:1", "--append", "none.tar"]), @"");
-    assert_snapshot!(context.run(&["mutate", "@@attested:1", "-l", "a=b", "--attestations", "drop"]), @"");
-    assert_snapshot!(context.run(&["mutate", "@@app:1", "--exposed-ports", "http"]), @"");
+    assert_snapshot!(context.run(&["mutate", "@@app:1", "-l", "a"]), @r#"
+    exit: 2
+    --- stdout
+
+    --- stderr
+    error: "a" is not KEY=VALUE (KEY= sets it to nothing, --remove-… removes it)
+    "#);
+    assert_snapshot!(context.run(&["mutate", "@@app:1", "--index-annotation", "a=b"]), @"
+    exit: 1
+    --- stdout
+
+    --- stderr
+    error: [HOST]/app:1 cannot be changed so: it is no index, only indexes and their entries have such annotations
+    ");
+    assert_snapshot!(context.run(&["mutate", "@@list:1", "--index-annotation", "a=b"]), @"
+    exit: 1
+    --- stdout
+
+    --- stderr
+    error: [HOST]/list:1 cannot be changed so: it is a Docker manifest list, which has no annotations
+    ");
+    assert_snapshot!(context.run(&["mutate", "@@docker:1", "-a", "a=b"]), @"
+    exit: 0
+    --- stdout
+    [HOST]/docker@sha256:…
+
+    --- stderr
+    note: annotations of Docker manifests are not specified, many tools ignore them
+    mutated [HOST]/docker:1: 2 blobs already there
+    ");
+    assert_snapshot!(context.run(&["mutate", "@@both:1", "--set-platform", "linux/s390x"]), @"
+    exit: 1
+    --- stdout
+
+    --- stderr
+    error: [HOST]/both:1 cannot be changed so: 2 images of it would be for one platform, choose one of them
+    ");
+    assert_snapshot!(context.run(&["mutate", "@@both:1", "--set-platform", "linux"]), @"
+    exit: 2
+    --- stdout
+
+    --- stderr
+    error: invalid value 'linux' for '--set-platform <PLATFORM>': an architecture is missing: os/arch[/variant][:osversion] is expected
+
+    For more information, try '--help'.
+    ");
+    assert_snapshot!(context.run(&["mutate", "@@app:1", "--append", "none.tar"]), @"
+    exit: 3
+    --- stdout
+
+    --- stderr
+    error: cannot read none.tar
+      caused by: No such file or directory (os error 2)
+    ");
+    assert_snapshot!(context.run(&["mutate", "@@attested:1", "-l", "a=b", "--attestations", "drop"]), @"
+    exit: 0
+    --- stdout
+    [HOST]/attested@sha256:…
+
+    --- stderr
+    note: the attestation sha256:… is about [APP], which is replaced: left out of the new index (the old index still lists it)
+    note: the attestation sha256:… is about sha256:…, which is replaced: left out of the new index (the old index still lists it)
+    mutated [HOST]/attested:1: 2 blobs moved (1.76 KiB), 4 blobs already there
+    ");
+    assert_snapshot!(context.run(&["mutate", "@@app:1", "--exposed-ports", "http"]), @r#"
+    exit: 1
+    --- stdout
+
+    --- stderr
+    error: [HOST]/app:1 cannot be changed so: "http" is no port: PORT[-PORT][/tcp|/udp|/sctp] is expected
+    "#);
 }

@@ -4,6 +4,8 @@
 
 mod file;
 
+use std::sync::{Mutex, PoisonError};
+
 use async_trait::async_trait;
 use palan_core::{Descriptor, Digest, Document, DocumentError, Kind, MediaType, Platform, Role, view};
 
@@ -51,7 +53,13 @@ pub async fn config(
     image: Digest,
     text: Text<'_>,
 ) -> Result<Plan, Error> {
-    replaced(places, subject, image, &Config { text }).await
+    let work = Config { text, becomes: Mutex::default() };
+    let mut plan = replaced(places, subject, image, &work).await?;
+    let becomes = work.becomes.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let (Some((old, new)), Kind::Index) = (becomes, plan.root().kind()) {
+        plan.rewritten.notes.push(format!("the config is for {new} now, the index still lists it for {old}"));
+    }
+    Ok(plan)
 }
 
 /// Puts another document in the place of a manifest or index, which is given by its digest: the subject's root, or
@@ -115,20 +123,27 @@ impl Change for Only<'_> {
 
 struct Config<'a> {
     text: Text<'a>,
+    /// The platform that the image is listed for and the one that it is for now, where they differ.
+    becomes: Mutex<Option<(Platform, Platform)>>,
 }
 
 #[async_trait]
 impl Change for Config<'_> {
-    async fn image(&self, image: &Image, _platform: &Platform) -> Result<New, Error> {
+    async fn image(&self, image: &Image, platform: &Platform) -> Result<New, Error> {
         let media_type = image.config.media_type().clone();
         let config =
             self.text.instead_of(&image.config, MediaType::OCI_CONFIG).map_err(unusable("config"))?;
         let config = config.with_media_type(media_type);
-        let view: view::Config = config.view().map_err(unusable("config"))?;
+        let view: view::Config = config.view().map_err(unusable)?;
         let (layers, diff_ids) = (image.manifest_view.layers.len(), view.rootfs.diff_ids.len());
         if layers != diff_ids {
             let reason = format!("the image has {layers} layers, the new config {diff_ids} diff IDs");
             return Err(Error::Inapplicable { image: image.name.clone(), reason });
+        }
+        let new = view.platform();
+        if !new.same_machine(platform) {
+            let becomes = Some((platform.clone(), new));
+            *self.becomes.lock().unwrap_or_else(PoisonError::into_inner) = becomes;
         }
         let manifest = image.manifest.edit(|json| image::point_to_config(json, &config))?;
         let is_new = config.digest() != image.config.digest();
@@ -136,9 +151,8 @@ impl Change for Config<'_> {
     }
 }
 
-fn unusable(what: &str) -> impl FnOnce(DocumentError) -> Error {
-    let name = format!("the new {what}");
-    move |source| Error::Document { name, place: "the input".to_owned(), source }
+fn unusable(image: &str, what: &str, error: &DocumentError) -> Error {
+    Error::Inapplicable { image: image.to_owned(), reason: format!("the new {what} is not usable: {error}") }
 }
 
 struct Manifest<'a> {
@@ -153,8 +167,8 @@ struct Manifest<'a> {
 impl Change for Manifest<'_> {
     async fn image(&self, image: &Image, _platform: &Platform) -> Result<New, Error> {
         let manifest = self.of(&image.manifest).await?;
-        if manifest.kind() != Kind::Manifest {
-            let reason = "an image inside an index can only become another image".to_owned();
+        if manifest.media_type() != image.manifest.media_type() {
+            let reason = "inside an index, a manifest keeps its media type".to_owned();
             return Err(Error::Inapplicable { image: image.name.clone(), reason });
         }
         Ok(New { manifest, configs: Vec::new() })
@@ -163,13 +177,14 @@ impl Change for Manifest<'_> {
 
 impl Manifest<'_> {
     async fn of(&self, old: &Document) -> Result<Document, Error> {
-        let unusable = || unusable("manifest");
+        let name = self.subject.image.to_string();
+        let unusable = |error| unusable(&name, "manifest", &error);
         let own = serde_json::from_slice::<serde_json::Value>(self.text.bytes).ok();
         let own = own.and_then(|json| Some(MediaType::new(json.get("mediaType")?.as_str()?)));
         let media_type = self.media_type.clone().or(own).unwrap_or_else(|| old.media_type().clone());
-        let new = self.text.instead_of(old, media_type).map_err(unusable())?;
+        let new = self.text.instead_of(old, media_type).map_err(unusable)?;
         let known = named(old).unwrap_or_default();
-        for descriptor in named(&new).map_err(unusable())? {
+        for descriptor in named(&new).map_err(unusable)? {
             if !known.iter().any(|old| old.digest == descriptor.digest) {
                 self.check(&descriptor).await?;
             }

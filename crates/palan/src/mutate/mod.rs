@@ -7,7 +7,10 @@ mod config;
 mod edits;
 mod maps;
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+};
 
 use async_trait::async_trait;
 use palan_core::{Compression, Digest, Document, Family, Kind, Platform, view};
@@ -61,7 +64,7 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
     let work = Work { root: old, is_index, edits: &edits, layers: &stack, notes: Mutex::default() };
     let mut rewritten =
         rewrite(source.as_ref(), root, &subject.platforms, subject.attestations, &work).await?;
-    let changed: std::collections::HashSet<Digest> = rewritten.images.iter().map(|(old, _)| *old).collect();
+    let changed: HashSet<Digest> = rewritten.images.iter().map(|(old, _)| *old).collect();
     if edits.platform.is_some() && changed.len() > 1 {
         let reason = format!("{} images of it would be for one platform, choose one of them", changed.len());
         return Err(inapplicable(subject.image.to_string(), reason));
