@@ -85,7 +85,7 @@ async fn what_is_about_something_stays_with_it() {
     let signature = about(&subject.manifest, "signature");
     let of_signature = about(&signature.manifest, "of signature");
     let stray = about(&image("linux/amd64", "nowhere").build().manifest, "stray");
-    let unlisted = [&signature, &of_signature, &stray].map(|image| image.graph());
+    let unlisted = [&signature, &of_signature, &stray].map(palan_testkit::image::Image::graph);
     let layout = layout(folder.path(), &[&subject.graph()], &unlisted.each_ref()).await;
     let garbage = layout.collect_garbage(false).unwrap();
     assert_eq!(

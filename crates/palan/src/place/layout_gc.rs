@@ -73,7 +73,7 @@ impl Layout {
     }
 
     /// All blobs, and abandoned temporary files, with their sizes.
-    fn files(&self) -> Result<(BTreeMap<Digest, u64>, BTreeMap<PathBuf, u64>), Error> {
+    fn files(&self) -> Result<(Sizes<Digest>, Sizes<PathBuf>), Error> {
         let (mut blobs, mut temporary) = (BTreeMap::new(), BTreeMap::new());
         let folders = Algorithm::ALL.map(|a| (Some(a), self.path().join("blobs").join(a.as_str())));
         for (algorithm, folder) in folders.into_iter().chain([(None, self.path().to_owned())]) {
@@ -121,6 +121,9 @@ fn remove(path: &Path, dry_run: bool) -> Result<(), Error> {
         _ => Ok(()),
     }
 }
+
+/// What has which size, in bytes.
+type Sizes<K> = BTreeMap<K, u64>;
 
 type Named = Vec<(Digest, MediaType)>;
 
