@@ -69,17 +69,8 @@ pub async fn shape(source: &dyn Source, root: Document, shape: &Shape) -> Result
     match shape.platforms.as_slice() {
         _ if whole => {}
         [] if !is_index => {}
-        [one] if !is_index || shape.attestations != Attestations::Referrers => {
-            walk.out.root = image::choose_from(source, root, Some(one)).await?;
-        }
-        [one] => {
-            let chosen = image::choose_from(source, root.clone(), Some(one)).await?;
-            // For what it says about the image.
-            walk.index(root, 0).await?;
-            walk.out.forget_indexes();
-            walk.out.referrers.retain(|r| attestation::subject(r) == Some(chosen.digest()));
-            walk.out.root = chosen;
-        }
+        [one] if !is_index => walk.out.root = image::choose_from(source, root, Some(one)).await?,
+        [one] => walk.out.root = walk.single(root, one).await?,
         several if !is_index => check_image(source, &root, several).await?,
         _ => {
             let new = walk.index(root.clone(), 0).await?;
@@ -153,12 +144,42 @@ struct Walk<'a> {
     gone: HashSet<Digest>,
     /// Platforms that were found, chosen or not.
     found: Vec<Platform>,
+    /// The images for platforms that were asked for.
+    chosen: Vec<Digest>,
 }
 
 impl<'a> Walk<'a> {
     fn new(source: &'a dyn Source, shape: &'a Shape, root: Document) -> Self {
         let out = Shaped::whole(root);
-        Self { source, shape, out, kept: HashMap::new(), gone: HashSet::new(), found: Vec::new() }
+        let (kept, gone) = (HashMap::new(), HashSet::new());
+        Self { source, shape, out, kept, gone, found: Vec::new(), chosen: Vec::new() }
+    }
+
+    /// The one image of an index, at any depth, for a platform, and what its attestations become.
+    async fn single(&mut self, root: Document, wanted: &PlatformPattern) -> Result<Document, Error> {
+        let chosen = match image::choose_from(self.source, root.clone(), Some(wanted)).await {
+            Ok(chosen) => Some(chosen),
+            // It may be in an index inside.
+            Err(Error::NoPlatform { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        if let (Some(chosen), true) = (&chosen, self.shape.attestations != Attestations::Referrers) {
+            return Ok(chosen.clone());
+        }
+        self.index(root.clone(), 0).await?;
+        self.check(&root)?;
+        let chosen = match (chosen, self.chosen.as_slice()) {
+            (Some(chosen), _) => chosen,
+            (None, [one]) => self.source.document(&(*one).into()).await?,
+            (None, several) => {
+                let place = format!("{}@{}", self.source.name(), root.digest());
+                let choices = several.iter().map(ToString::to_string).collect();
+                return Err(Error::ChooseOne { place, choices });
+            }
+        };
+        self.out.forget_indexes();
+        self.out.referrers.retain(|r| attestation::subject(r) == Some(chosen.digest()));
+        Ok(chosen)
     }
 
     /// What an index becomes; `None`: nothing of it was chosen.
@@ -209,7 +230,9 @@ impl<'a> Walk<'a> {
         if let Some(platform) = platform {
             let chosen = self.shape.platforms.iter().any(|p| p.matches(&platform));
             self.found.push(platform);
-            if !chosen {
+            if chosen {
+                self.chosen.extend((!self.chosen.contains(&entry.digest)).then_some(entry.digest));
+            } else {
                 self.gone.insert(entry.digest);
                 return Ok(Fate::Leave);
             }
