@@ -12,6 +12,8 @@ mod bad_input;
 mod base;
 mod context;
 mod convert;
+mod copy;
+mod delete;
 mod demo;
 mod edit;
 mod faults;

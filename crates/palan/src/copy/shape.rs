@@ -76,7 +76,7 @@ pub async fn shape(source: &dyn Source, root: Document, shape: &Shape) -> Result
             let new = walk.index(root.clone(), 0).await?;
             walk.check(&root)?;
             walk.out.root = new.ok_or_else(|| walk.nothing_left(&root))?;
-            walk.out.say_rewritten(&root);
+            walk.say_rewritten(&root);
         }
     }
     Ok(walk.out)
@@ -119,13 +119,16 @@ impl Shaped {
         self.rewritten.clear();
         self.notes.clear();
     }
+}
 
-    fn say_rewritten(&mut self, old: &Document) {
-        if self.root.digest() != old.digest() {
-            let text = format!("the index was rewritten: {} became {}", old.digest(), self.root.digest());
-            self.notes.push(text);
-        }
-    }
+/// What became of an attestation, where that is said.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Became {
+    LeftOut,
+    Missing,
+    Kept,
+    Legacy,
+    Referrer,
 }
 
 /// What becomes of an entry of an index.
@@ -246,7 +249,7 @@ impl<'a> Walk<'a> {
         &mut self,
         entry: &Descriptor,
         about: Option<Digest>,
-        counts: &mut BTreeMap<&'static str, usize>,
+        counts: &mut BTreeMap<Became, usize>,
     ) -> Result<Fate, Error> {
         let mut count = |what| *counts.entry(what).or_default() += 1;
         if about.is_some_and(|about| self.gone.contains(&about) && !self.kept.contains_key(&about)) {
@@ -255,20 +258,20 @@ impl<'a> Walk<'a> {
         let form = match self.shape.attestations {
             Attestations::Keep => return Ok(Fate::Stay),
             Attestations::Strip => {
-                count("left out of the index");
+                count(Became::LeftOut);
                 return Ok(Fate::Leave);
             }
             Attestations::Legacy => Form::Legacy,
             Attestations::Referrers => Form::Artifact,
         };
         let Some(subject) = about.and_then(|about| self.kept.get(&about)) else {
-            count("kept as it is, for the index does not list what it is about");
+            count(Became::Kept);
             return Ok(Fate::Stay);
         };
         let manifest = match self.source.document(&entry.digest.into()).await {
             // There are mirrors that leave out what nothing can run.
             Err(error) if error.is_not_found() => {
-                count("left out of the index, for the source does not have it");
+                count(Became::Missing);
                 return Ok(Fate::Leave);
             }
             manifest => manifest?,
@@ -280,14 +283,25 @@ impl<'a> Walk<'a> {
             self.out.documents.push(new.clone());
         }
         if form == Form::Artifact {
-            count("made a referrer of its image");
+            count(Became::Referrer);
             self.out.referrers.push(new);
             return Ok(Fate::Leave);
         }
         if is_new {
-            count("rewritten to the legacy form");
+            count(Became::Legacy);
         }
         Ok(if is_new { Fate::Become(new, Some(subject.digest)) } else { Fate::Stay })
+    }
+
+    fn say_rewritten(&mut self, old: &Document) {
+        let (old, new) = (old.digest(), self.out.root.digest());
+        let of = match self.shape.platforms.is_empty() {
+            true => String::new(),
+            false => format!(", with {} of {} images", self.chosen.len(), self.found.len()),
+        };
+        if new != old {
+            self.out.notes.push(format!("the index was rewritten{of}: {old} became {new}"));
+        }
     }
 
     /// Everything that was asked for must be there.
@@ -304,13 +318,18 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn counted(n: usize, what: &str) -> String {
-    match n {
-        1 => format!("1 attestation was {what}"),
-        n => format!(
-            "{n} attestations were {}",
-            what.replace("its image", "their images").replace(" it is", " they are")
-        ),
+fn counted(n: usize, what: Became) -> String {
+    let (subject, end) = match n {
+        1 => ("1 attestation was".to_owned(), ["a referrer of its image", "it", "it is"]),
+        n => (format!("{n} attestations were"), ["referrers of their images", "them", "they are"]),
+    };
+    let [referrer, object, about] = end;
+    match what {
+        Became::LeftOut => format!("{subject} left out of the index"),
+        Became::Missing => format!("{subject} left out of the index, for the source does not have {object}"),
+        Became::Kept => format!("{subject} kept in the index, which does not list what {about} about"),
+        Became::Legacy => format!("{subject} rewritten to the legacy form"),
+        Became::Referrer => format!("{subject} made {referrer}"),
     }
 }
 

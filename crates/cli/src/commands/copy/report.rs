@@ -66,7 +66,7 @@ impl Report {
         let mut done = super::super::write::summary(&self.summary);
         if self.summary.companions > 0 {
             let n = usize::try_from(self.summary.companions).unwrap_or(usize::MAX);
-            done = format!("{done}; {} or digest tags", text::count(n, "referrer"));
+            done = format!("{done}; {} about it", text::count(n, "manifest"));
         }
         let (what, to) = (&self.what, &self.to);
         if self.dry_run {
