@@ -36,6 +36,145 @@ pub(crate) fn markdown(mut root: Command) -> String {
     out
 }
 
+/// Where a script written for crane would notice a difference.
+const CRANE: &[(&str, &str, &str)] = &[
+    ("all", "any failure ends with exit code 1", "several codes, see below"),
+    (
+        "all",
+        "`--platform linux` matches nothing; on a single image the flag is ignored",
+        "parts left out match anything; a single image must match",
+    ),
+    ("all", "only sha256; a tag beside a digest is dropped", "sha512 too; the tag is kept as information"),
+    (
+        "`Retry-After` is ignored, and a transfer that stalls hangs for ever",
+        "it is waited for by all requests to that registry; `--timeout`, `--retries`",
+    ),
+    (
+        "a download that is cut fails and leaves a truncated file; an upload starts again from zero",
+        "both go on where they were; nothing half-written is left",
+    ),
+    ("all", "uploads in one piece, however large", "in pieces where that is refused; `--chunk-size`"),
+    (
+        "warnings of registries are shown on success; a malformed one is a crash",
+        "shown on failure, too; a malformed one is ignored",
+    ),
+    (
+        "`append`",
+        "without `--base`, a Docker image without platform",
+        "an OCI image for `--platform`, by default linux/amd64",
+    ),
+    (
+        "`append`, `rebase`",
+        "an index is refused, or its tag overwritten by one image",
+        "every platform of the index, or the chosen ones inside it",
+    ),
+    ("`auth login`", "does not ask the registry", "asks it; `--skip-check` does not"),
+    ("`copy --all-tags`", "ends at the first error", "goes on with the other tags and fails at the end"),
+    ("`copy --no-clobber`", "exit code 1 when the tag exists", "exit code 8"),
+    (
+        "`export`, `flatten`",
+        "hard links show new content or come before their file; a whiteout hides what its own layer adds; of equal names \
+         the first counts; names like `a:b` are errors, links out of the root vanish",
+        "the files that a container sees; odd names are kept and told",
+    ),
+    ("`export`", "a failure leaves a part of the file", "the file appears when it is whole"),
+    (
+        "`flatten`",
+        "media types of Docker in OCI manifests, created now, attestations dropped",
+        "the manifest's own media types, the same result each time, attestations kept and marked",
+        "`index append`",
+        "a second entry for a platform that the index has",
+        "the new image takes the old one's place, with what is about it; `--keep-existing` keeps both",
+    ),
+    (
+        "`index append`, `index filter`, `index list`",
+        "a layout or archive is named by its path only",
+        "also `oci:`, `oci-archive:` and `docker-archive:`; a path is taken for one with a note",
+    ),
+    (
+        "`index filter`",
+        "without `--platform`, and where nothing matches, the index is emptied; attestations and entries without a \
+         platform are lost; an index that cannot be read ends with exit code 0",
+        "a usage error, exit code 3; attestations go where their images go, other entries stay; exit code as for any error",
+    ),
+    (
+        "`layout gc`",
+        "fails on unknown media types; removes what another process is writing",
+        "keeps what they may lead to, and what is about what stays; refuses while palan writes to the layout",
+    ),
+    (
+        "`pull`",
+        "digests change on the way through a tarball",
+        "they do not: the archive also holds an OCI layout, as docker 25 writes it",
+    ),
+    (
+        "what was pulled by digest gets the tag `i-was-a-digest`",
+        "it has no name, docker loads it by its id",
+    ),
+    ("`pull`", "a failed pull leaves a part of the file", "a file appears when it is complete"),
+    (
+        "`pull --format oci`",
+        "the same reference twice is two entries",
+        "one; several platforms are an index of these",
+    ),
+    (
+        "`pull --cache_path`",
+        "what is cached is hashed and inflated at each use, and not checked when it comes",
+        "checked when it comes, then trusted by its name; another layout than crane's (`blobs/ALGORITHM/HEX`)",
+    ),
+    (
+        "`push`",
+        "one image in a docker archive, not compressed",
+        "also OCI archives, compressed ones, pipes, one of several images by name or all with `--all-tags`",
+    ),
+    (
+        "a zstd layer in a Docker image has an OCI media type",
+        "it is refused, or compressed anew where `--compression` is given",
+    ),
+    (
+        "the history has a time of 0001-01-01 and says nothing",
+        "it says what was appended; a time where `SOURCE_DATE_EPOCH` or the base has one",
+    ),
+    (
+        "`validate`",
+        "layers that are not gzip fail; a name twice in a layer fails; the first fault of an image is shown",
+        "they pass; it is a warning; all faults are shown, and every target is checked",
+    ),
+    (
+        "`rebase`",
+        "layers are counted by history; `--original` fails; words too many are ignored",
+        "layers are compared by diff ID; `--original` works; words too many are an error",
+    ),
+    ("`validate`", "without a target, nothing happens", "a usage error"),
+    (
+        "`mutate`, `edit`",
+        "of an index, linux/amd64 is taken and the tag overwritten by one image",
+        "`mutate`: every platform of the index, or the chosen ones inside it; `edit`: one image inside it, said which",
+    ),
+    (
+        "`mutate`",
+        "`Labels: {}` appears; unknown fields and indentation of the config are lost",
+        "what is not asked for stays, to the byte; edits that change nothing push nothing",
+    ),
+    (
+        "`mutate --label k=`, `--entrypoint ''`",
+        "an error; nothing happens",
+        "an empty value; no entrypoint (`--remove-label k` removes)",
+    ),
+    (
+        "`mutate --annotation`",
+        "an error for an index",
+        "goes to every image; `--index-annotation`, `--descriptor-annotation`",
+    ),
+    (
+        "`edit fs`",
+        "the file gets mode 0555 and belongs to root; links are not followed",
+        "mode, owner, extended attributes and time stay; links in the path are followed",
+    ),
+    ("`edit config`", "any text; unknown fields are lost", "checked, and stored as it is"),
+    ("`edit`", "prints the tag", "prints the full reference by digest"),
+];
+
 fn visible(command: &Command) -> impl Iterator<Item = &Command> {
     command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help")
 }

@@ -378,3 +378,43 @@ async fn base_hints_are_written_when_asked_for() {
     assert_eq!(manifest.layers[1].media_type, MediaType::OCI_LAYER_GZIP);
     server.stop().await;
 }
+
+/// Counts what is read through it.
+struct Counted {
+    content: std::io::Cursor<Vec<u8>>,
+    count: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl std::io::Read for Counted {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.content.read(buf)?;
+        self.count.fetch_add(n, std::sync::atomic::Ordering::SeqCst);
+        Ok(n)
+    }
+}
+
+/// crane reads a file three times and compresses it twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_are_read_once_however_many_images_get_them() {
+    let folder = tempfile::tempdir().unwrap();
+    for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+        let bytes = LayerSpec::new().noise("data", 1, 300_000).compression(compression).build().bytes;
+        let all = ["linux/amd64", "linux/arm64", "windows/amd64"].map(|p| base(p).build());
+        let index = IndexSpec::new().images(all).build();
+        let id = compression.to_string();
+        let base = publish(folder.path(), &format!("{id}-base"), &index.graph()).await;
+        let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let content = std::io::Cursor::new(bytes.to_vec());
+        let reader = Counted { content, count: Arc::clone(&count) };
+        let layer = LayerSource { name: "counted".into(), content: LayerContent::Stream(Box::new(reader)) };
+        let target = location(folder.path(), &format!("{id}-target"));
+        let outcome = run(request(Some(base), vec![layer], target)).await.unwrap();
+        assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), bytes.len(), "{id}");
+        let layout = Layout::open(folder.path().join(format!("{id}-target"))).unwrap();
+        let images = images(&layout, outcome.digest).await;
+        let tops: Vec<Digest> =
+            images.iter().map(|i| i.manifest_view.layers.last().unwrap().digest).collect();
+        assert_eq!(tops[0], tops[1], "{id}: one blob for both");
+        assert_ne!(tops[0], tops[2], "{id}: Windows has another form");
+    }
+}

@@ -7,10 +7,10 @@ use std::{
 
 use palan::{
     cache::Cache,
-    copy,
+    copy::{self, Copier, Shape, Shaped},
     place::{Format, LegacyWriter, Location, Opened, Places, PutAs, Source, Target},
 };
-use palan_core::{Document, Selector};
+use palan_core::Selector;
 
 use crate::{
     exit::{Failure, Result},
@@ -20,7 +20,8 @@ use crate::{
 /// Pull images into a file or a directory
 ///
 /// Bytes and digests are kept in all formats but legacy. Several images may go into one file or layout; pulling again
-/// replaces. PATH is the file, or for oci the directory; "-" is stdout. A file appears when it is complete.
+/// replaces. Of several platforms (--platform), oci and oci-archive get an index of these. PATH is the file, or for oci the
+/// directory; "-" is stdout. A file appears when it is complete.
 #[derive(clap::Args)]
 #[command(override_usage = "palan pull [OPTIONS] <IMAGE>... <PATH>")]
 pub(crate) struct Args {
@@ -118,7 +119,8 @@ async fn pull(args: &Args, images: &[Location], path: &Path, places: &Places, se
     let target = target(args.format, path, places)?;
     let options = session.copy_options(&progress);
     for (source, document, role) in found {
-        copy::copy(&source.place, &target, vec![(document, role)], &options).await?;
+        document.notes.iter().for_each(|note| session.ui.note(note));
+        Copier::new(&source.place, &target, &options).shaped(&document, &[], role).await?;
     }
     Ok(target.finish().await?)
 }
@@ -137,12 +139,14 @@ fn target(format: PullFormat, path: &Path, places: &Places) -> Result<Arc<dyn Ta
     })
 }
 
-/// A docker archive holds single images, a layout whatever there is.
-async fn document(args: &Args, source: &Opened<dyn Source>, session: &Session) -> Result<Document> {
-    match args.format.is_oci() {
-        true => super::read::document(source, session).await,
-        false => super::read::image(source, session).await,
-    }
+/// A docker archive holds single images, a layout whatever there is; of several platforms, an index of these.
+async fn document(args: &Args, source: &Opened<dyn Source>, session: &Session) -> Result<Shaped> {
+    let (root, platforms) = match args.format.is_oci() {
+        true => (source.place.document(source.chosen()?).await?, session.global.platforms()),
+        false => (super::read::image(source, session).await?, Vec::new()),
+    };
+    let shape = Shape { platforms, ..Shape::default() };
+    Ok(copy::shape(source.place.as_ref(), root, &shape).await?)
 }
 
 /// Under what name an image is kept. What was pulled by digest has none.

@@ -134,3 +134,22 @@ fn several_images_have_their_names() {
         .ok();
     assert_eq!(context.run(&["ls", "docker-archive:two.tar"]).ok().text().lines().count(), 2);
 }
+
+/// Issue 1399.
+#[test]
+fn several_platforms_are_an_index_of_these() {
+    let context = TestContext::new();
+    let image = |platform: &str| family(platform).app;
+    let all = ["linux/amd64", "linux/arm64", "linux/s390x"].map(image);
+    context.push("app:1", &palan_testkit::image::IndexSpec::new().images(all).build().graph());
+    let words = ["pull", "--format", "oci", "--platform", "linux/amd64,linux/arm64", "@@app:1", "layout"];
+    context.run(&words).ok();
+    let index: serde_json::Value =
+        serde_json::from_slice(&context.run(&["manifest", "oci:layout"]).ok().stdout).unwrap();
+    let platforms: Vec<_> =
+        index["manifests"].as_array().unwrap().iter().map(|m| &m["platform"]["architecture"]).collect();
+    assert_eq!(platforms, ["amd64", "arm64"]);
+    context.run(&["validate", "oci:layout"]).ok();
+    let words = ["pull", "--platform", "linux/amd64,linux/arm64", "@@app:1", "x.tar"];
+    assert_eq!(context.run(&words).code, Some(2), "a docker archive holds single images");
+}

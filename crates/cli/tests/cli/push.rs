@@ -9,7 +9,7 @@ use crate::{TestContext, families, family};
 fn context() -> TestContext {
     let context = TestContext::new();
     context.name(context.push("app:1", &families().app.graph()), "APP");
-    context.name(context.push("single:2", &family("linux/arm64").app.graph()), "SINGLE");
+    context.name(context.push("single:2", &family("linux/arm64").old.graph()), "SINGLE");
     context
 }
 
@@ -58,15 +58,11 @@ fn several_images_of_one_archive() {
     assert_eq!(digest(&context, "@@both:second"), digest(&context, "@@single:2"));
     let words = ["push", "--all-tags", "two.tar", "@@both", "--image-refs", "refs.txt"];
     let ran = context.run(&words).ok();
-    assert_snapshot!(ran, @"
-    exit: 0
-    --- stdout
-    [HOST]/both@sha256:…
-    [HOST]/both@[SINGLE]
-
-    --- stderr
-    pushed 2 images of two.tar to [HOST]/both: 4 blobs moved (1.22 KiB), 4 blobs already there
-    ");
+    let app = family("linux/arm64").app.digest();
+    let expected = [format!("both@{app}"), format!("both@{}", digest(&context, "@@single:2"))];
+    let expected = expected.map(|name| format!("{}/{name}", context.host()));
+    assert_eq!(ran.text().lines().collect::<Vec<_>>(), expected);
+    assert!(ran.stderr.starts_with("pushed 2 images of two.tar to [HOST]/both: "), "{ran}");
     assert_eq!(std::fs::read_to_string(context.path("refs.txt")).unwrap(), ran.text());
     assert_eq!(context.run(&["ls", "@@both"]).ok().text(), "1\n2\nsecond");
     assert_snapshot!(context.run(&["push", "--all-tags", "docker-archive:two.tar:1", "@@both"]), @"
@@ -91,7 +87,7 @@ fn several_images_of_one_archive() {
 #[test]
 fn names_that_share_a_tag_are_a_choice() {
     let context = context();
-    context.push("other:1", &family("linux/arm64").old.graph());
+    context.push("other:1", &family("linux/arm64").new.graph());
     context.run(&["pull", "--platform", "linux/arm64", "@@app:1", "@@other:1", "two.tar"]).ok();
     let before = context.requests().len();
     assert_snapshot!(context.run(&["push", "--all-tags", "two.tar", "@@both"]), @"

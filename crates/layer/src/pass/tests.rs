@@ -136,7 +136,10 @@ fn truncated_archives_are_not_packed() {
     for cut in (0..tar.len()).filter(|cut| cut % 512 < 2 || cut % 7 == 0) {
         let result = pack_layer(&tar[..cut], &Packing::new(Compression::None), std::io::sink());
         let error = result.expect_err(&format!("cut at {cut} of {}", tar.len()));
-        assert!(matches!(error, Error::TarCutOff { .. } | Error::EntryCutOff { .. }), "{cut}: {error:?}");
+        // Before its mark, a header cannot be told from anything else.
+        let unknown = cut < 262 && matches!(error, Error::NotTar);
+        let cut_off = matches!(error, Error::TarCutOff { .. } | Error::EntryCutOff { .. });
+        assert!(unknown || cut_off, "{cut}: {error:?}");
     }
 }
 
@@ -151,8 +154,8 @@ fn what_follows_the_end_is_part_of_the_diff_id_and_reported() {
 #[test]
 fn not_a_layer_at_all() {
     let cases = [
-        (&b"<!DOCTYPE html>"[..], "the tar archive is cut off at byte 15"),
-        (&[b'x'; 600], "bad tar header at byte 0"),
+        (&b"<!DOCTYPE html>"[..], "it is no tar archive"),
+        (&[b'x'; 600], "it is no tar archive"),
         (b"", ""),
     ];
     for (blob, message) in cases {

@@ -176,7 +176,10 @@ proptest! {
         let tar = write(&entries);
         let cut = at.index(tar.len());
         let error = read_with(&tar[..cut], &Limits::default().with_end_marker_required(true)).unwrap_err();
-        prop_assert!(matches!(error, Error::TarCutOff { .. } | Error::EntryCutOff { .. }), "{:?}", error);
+        // Before its mark, a header cannot be told from anything else.
+        let unknown = cut < 262 && matches!(error, Error::NotTar);
+        let cut_off = matches!(error, Error::TarCutOff { .. } | Error::EntryCutOff { .. });
+        prop_assert!(unknown || cut_off, "{:?}", error);
     }
 }
 
