@@ -1,6 +1,6 @@
 //! Reading from mirrors: manifests and blobs, whatever else is asked goes to the registry itself.
 //!
-//! A mirror that fails in any way is passed over; one that does not answer at all is not asked again.
+//! A mirror that fails in any way is passed over; one that is down or has had enough is not asked again.
 
 use std::sync::{PoisonError, atomic::Ordering::Relaxed};
 
@@ -12,6 +12,7 @@ use crate::{
     auth::Scopes,
     config::{Endpoint, Pulls},
     response::Response,
+    retry::is_transient,
     transport::{Call, Target},
 };
 
@@ -51,6 +52,9 @@ impl Repo {
         own.body_limit = call.body_limit;
         own.retry = false;
         let answer = self.transport().send(&own).await?;
+        if is_transient(answer.status()) {
+            return Err(answer.into_error().await);
+        }
         let good = matches!(answer.status(), StatusCode::OK | StatusCode::PARTIAL_CONTENT);
         if !good || answer.is_html() || !wanted.is(&answer) {
             tracing::debug!(
@@ -65,11 +69,10 @@ impl Repo {
 
     fn pass_over(&self, mirror: &Endpoint, error: &Error) {
         tracing::debug!(mirror = mirror.registry, %error, "the mirror failed");
-        if !matches!(error, Error::Transport { .. }) {
-            return;
-        }
+        let is_down = matches!(error, Error::Transport { .. }) || error.status().is_some_and(is_transient);
         let transport = self.transport();
-        if let Ok(registry) = transport.registry(&mirror.registry, mirror.insecure)
+        if is_down
+            && let Ok(registry) = transport.registry(&mirror.registry, mirror.insecure)
             && !registry.silent.swap(true, Relaxed)
         {
             let mut warnings = transport.warnings.lock().unwrap_or_else(PoisonError::into_inner);

@@ -79,6 +79,19 @@ async fn mirrors_are_asked_in_order_and_the_registry_at_last() {
     assert_eq!(client.warnings(), [""; 0]);
 }
 
+/// It may have asked to be left alone for long: nobody waits for that.
+#[tokio::test]
+async fn a_mirror_that_has_had_enough_is_left_alone() {
+    let primary = FaultRegistry::start(full).await;
+    let mirror = FaultRegistry::start(|_| Reply::status(429).header("retry-after", "3600")).await;
+    let client = client(mirrored(&primary, &[(&mirror.host(), "all")]));
+    for _ in 0..3 {
+        repo(&client, "app").manifest(&tag("x")).await.unwrap();
+    }
+    assert_eq!((mirror.requests().len(), primary.requests().len()), (1, 3));
+    assert!(client.warnings()[0].contains("429"), "{:?}", client.warnings());
+}
+
 /// Whatever a mirror does, what is read is right, and the registry itself answers where it does not.
 #[tokio::test]
 async fn a_mirror_that_fails_is_passed_over() {

@@ -60,7 +60,7 @@ pub struct Found {
 /// Fails with [`Error::NotFound`] when it is not there.
 pub async fn look(places: &Places, location: &Location, most: usize) -> Result<Found, Error> {
     let selector = selector(location)?;
-    let source = places.source(location)?.place;
+    let source = places.standing(location)?.place;
     let digest = source.resolve(&selector).await?.digest;
     let mut found = Found { digest, tags: Vec::new(), unseen: 0, referrers: 0 };
     if matches!(selector, Selector::Tag(_)) {
@@ -121,7 +121,7 @@ async fn registry(
     selector: &Selector,
     options: Options,
 ) -> Result<Deleted, Error> {
-    let repo = places.client().repository(reference.repository());
+    let repo = places.client().repository(reference.repository()).primary();
     let place = reference.repository().to_string();
     let error = match (repo.delete_manifest(selector).await, selector) {
         (Ok(()), Selector::Tag(_)) => return Ok(Deleted::Tag { emulated: false }),

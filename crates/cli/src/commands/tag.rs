@@ -26,7 +26,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         );
     }
     let places = session.places()?;
-    let document = super::read::document(&places.source(&args.image)?, session).await?;
+    let document = super::read::document(&places.standing(&args.image)?, session).await?;
     let target = places.target(&args.image)?.place;
     target.put_document(&document, &PutAs::Tag(args.tag.clone())).await?;
     session.ui.say(format!("tagged {} as {}", document.digest(), args.tag));

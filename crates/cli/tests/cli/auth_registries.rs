@@ -62,6 +62,28 @@ fn mirrors_are_not_written_to() {
     assert!(context.requests()[before..].iter().all(|r| !r.contains("/v2/cache/")));
 }
 
+/// A mirror may have an older image under a tag: what is changed in place is read where it stands.
+#[test]
+fn what_is_changed_in_place_is_not_read_from_a_mirror() {
+    let context = TestContext::new();
+    let images = family("linux/amd64");
+    context.push("cache/app:1", &images.old.graph());
+    let current = context.push("real/app:1", &images.app.graph());
+    let conf = format!(
+        "[[registry]]\nprefix = \"a.test\"\nlocation = \"{0}/real\"\n\
+         [[registry.mirror]]\nlocation = \"{0}/cache\"\n",
+        context.host()
+    );
+    user_conf(&context, "registries.conf", &conf);
+    let old = context.run(&["digest", "a.test/app:1"]).ok().text();
+    assert_ne!(old, current.to_string());
+    context.run(&["tag", "a.test/app:1", "2"]).ok();
+    assert_eq!(context.run(&["digest", "@@real/app:2"]).ok().text(), current.to_string());
+    context.run(&["mutate", "a.test/app:1", "--label", "x=y"]).ok();
+    let labels = context.run(&["config", "@@real/app:1"]).ok().text();
+    assert!(labels.contains(r#""x":"y""#), "{labels}");
+}
+
 #[test]
 fn what_is_blocked_is_refused_until_the_file_is_left_out() {
     let context = TestContext::new();

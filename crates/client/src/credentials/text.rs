@@ -39,14 +39,14 @@ fn indent_of(text: &str) -> Option<&str> {
 }
 
 fn members(old: Option<&Object>, new: &Map<String, Value>, depth: u32) -> Vec<(String, Item)> {
-    let before = |key: &str| old.and_then(|o| o.0.iter().find(|(k, _)| k == key)).map(|(_, raw)| raw);
+    let before = |key: &str| old.and_then(|o| o.0.iter().find(|(k, _)| k == key)).map(|(_, raw)| &**raw);
     new.iter().map(|(key, value)| (key.clone(), item(before(key), value, depth))).collect()
 }
 
-fn item(old: Option<&Box<RawValue>>, new: &Value, depth: u32) -> Item {
+fn item(old: Option<&RawValue>, new: &Value, depth: u32) -> Item {
     let Some(old) = old else { return Item::Value(new.clone()) };
     if serde_json::from_str::<Value>(old.get()).is_ok_and(|before| before == *new) {
-        return Item::Raw(old.clone());
+        return Item::Raw(old.to_owned());
     }
     match new {
         Value::Object(map) if depth > 1 => {

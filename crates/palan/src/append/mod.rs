@@ -85,7 +85,7 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
     let how = How { compression: request.compression, level: request.level, recompress: request.recompress };
     let base = match base {
         None => None,
-        Some(image) => Some((rewrite::opened(places, &image).await?, image)),
+        Some(image) => Some((rewrite::opened_to_change(places, &image, Some(&target)).await?, image)),
     };
     let family = base.as_ref().map_or(Family::Oci, |((_, root), _)| root.family());
     let stack = pack_all(layers, family, how).await?;

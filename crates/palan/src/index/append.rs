@@ -73,7 +73,7 @@ pub enum Existing {
 /// was to get annotations or an artifact type, which it has no place for.
 pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
     let base = match &request.base {
-        Some(image) => Some(open_base(places, image).await?),
+        Some(image) => Some(open_base(places, image, request.target.as_ref()).await?),
         None => None,
     };
     let empty = empty(request.family)?;
@@ -131,8 +131,12 @@ pub async fn into_layout(
     Ok(summary)
 }
 
-async fn open_base(places: &Places, image: &Location) -> Result<(Opened<dyn Source>, Document), Error> {
-    let (opened, root) = rewrite::opened(places, image).await?;
+async fn open_base(
+    places: &Places,
+    image: &Location,
+    target: Option<&Location>,
+) -> Result<(Opened<dyn Source>, Document), Error> {
+    let (opened, root) = rewrite::opened_to_change(places, image, target).await?;
     match root.kind() {
         Kind::Index => Ok((opened, root)),
         _ => Err(super::not_an_index(opened.place.as_ref(), &root)),

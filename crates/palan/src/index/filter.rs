@@ -45,7 +45,7 @@ pub enum Selection {
 /// Never makes an empty index: fails with [`Error::NoPlatform`] where no image would stay because none matches, with
 /// [`Error::NothingLeft`] where all were to be removed. What is to be removed must be there.
 pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
-    let (opened, root) = rewrite::opened(places, &request.index).await?;
+    let (opened, root) = rewrite::opened_to_change(places, &request.index, request.target.as_ref()).await?;
     let source = opened.place;
     if root.kind() != Kind::Index {
         return Err(super::not_an_index(source.as_ref(), &root));

@@ -55,7 +55,7 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
     if let Some(reason) = edits::fault(&edits) {
         return Err(inapplicable(subject.image.to_string(), reason));
     }
-    let (opened, root) = rewrite::opened(places, &subject.image).await?;
+    let (opened, root) = rewrite::opened_to_change(places, &subject.image, subject.target.as_ref()).await?;
     check_index(&subject, &edits, &root)?;
     let how = append::How { compression, level: palan_layer::Level::DEFAULT, recompress: false };
     let stack = append::pack_all(layers, root.family(), how).await?;

@@ -212,6 +212,18 @@ impl Places {
         })
     }
 
+    /// As [`Places::source`], for what is about to be changed or deleted: a registry's mirrors are not asked, which may
+    /// have an older image under the same tag.
+    pub fn standing(&self, location: &Location) -> Result<Opened<dyn Source>, Error> {
+        match location {
+            Location::Registry(reference) => {
+                let repo = self.client.repository(reference.repository()).primary();
+                Ok(Opened { place: Arc::new(Registry::new(repo)), selector: Some(reference.selector()) })
+            }
+            _ => self.source(location),
+        }
+    }
+
     /// Opens a location for writing: layouts are made, archives begun.
     pub fn target(&self, location: &Location) -> Result<Opened<dyn Target>, Error> {
         let selector = location.selector();

@@ -152,7 +152,8 @@ impl fmt::Debug for Plan {
 
 /// Reads the image and both bases and computes the result. Writes nothing.
 pub async fn plan(places: &Places, request: &Request) -> Result<Plan, Error> {
-    let opened = places.source(&request.image)?;
+    let in_place = request.target.as_ref().is_none_or(|target| *target == request.image);
+    let opened = if in_place { places.standing(&request.image)? } else { places.source(&request.image)? };
     let standing = async { Ok(standing(places, request).await) };
     let (tree, bases, standing) =
         tokio::try_join!(Tree::read(&opened, &request.platforms), Bases::given(places, request), standing,)?;
@@ -173,7 +174,7 @@ async fn standing(places: &Places, request: &Request) -> Option<Digest> {
     let selector @ Selector::Tag(_) = target.selector()? else { return None };
     match target {
         Location::Archive { .. } => None,
-        _ => Some(places.source(target).ok()?.place.resolve(&selector).await.ok()?.digest),
+        _ => Some(places.standing(target).ok()?.place.resolve(&selector).await.ok()?.digest),
     }
 }
 

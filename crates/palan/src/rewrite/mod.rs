@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use palan_core::{Document, Platform, PlatformPattern};
 use serde_json::{Map, Value};
 
-pub(crate) use plan::{Content, opened};
+pub(crate) use plan::{Content, opened, opened_to_change};
 pub use plan::{Outcome, Plan, apply};
 pub(crate) use tree::{Rewritten, rewrite};
 

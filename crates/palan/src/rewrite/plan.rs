@@ -45,12 +45,27 @@ pub struct Outcome {
     pub summary: Summary,
 }
 
-/// Opens the image of a subject, and reads its root.
+/// Opens an image, and reads its root.
 pub(crate) async fn opened(
     places: &Places,
     image: &Location,
 ) -> Result<(Opened<dyn Source>, Document), Error> {
-    let opened = places.source(image)?;
+    with_root(places.source(image)?).await
+}
+
+/// The same for what is to be changed; `target`: where the result goes, if not to the image's own place.
+pub(crate) async fn opened_to_change(
+    places: &Places,
+    image: &Location,
+    target: Option<&Location>,
+) -> Result<(Opened<dyn Source>, Document), Error> {
+    match target {
+        Some(target) if target != image => opened(places, image).await,
+        _ => with_root(places.standing(image)?).await,
+    }
+}
+
+async fn with_root(opened: Opened<dyn Source>) -> Result<(Opened<dyn Source>, Document), Error> {
     let root = opened.place.document(opened.chosen()?).await?;
     Ok((opened, root))
 }
