@@ -59,6 +59,21 @@ const CRANE: &[(&str, &str, &str)] = &[
         "shown on failure, too; a malformed one is ignored",
     ),
     (
+        "all",
+        "a docker config, even an empty one, hides podman's file; `DOCKER_AUTH_CONFIG` counts only beside a file",
+        "the first entry for a registry wins, wherever it stands",
+    ),
+    (
+        "all",
+        "no `certs.d`, no `registries.conf`",
+        "read as podman does, but for short names; `--registries-conf none` does without",
+    ),
+    (
+        "all",
+        "configured `HttpHeaders` go to wherever a registry redirects",
+        "to registries only",
+    ),
+    (
         "`append`",
         "without `--base`, a Docker image without platform",
         "an OCI image for `--platform`, by default linux/amd64",
@@ -69,6 +84,11 @@ const CRANE: &[(&str, &str, &str)] = &[
         "every platform of the index, or the chosen ones inside it",
     ),
     ("`auth login`", "does not ask the registry", "asks it; `--skip-check` does not"),
+    (
+        "`auth token`",
+        "global flags have no effect; the header is empty where the answer has only `access_token`",
+        "they have; `token` is always there",
+    ),
     ("`copy --all-tags`", "ends at the first error", "goes on with the other tags and fails at the end"),
     ("`copy --no-clobber`", "exit code 1 when the tag exists", "exit code 8"),
     (
