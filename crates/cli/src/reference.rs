@@ -68,11 +68,7 @@ const CRANE: &[(&str, &str, &str)] = &[
         "no `certs.d`, no `registries.conf`",
         "read as podman does, but for short names; `--registries-conf none` does without",
     ),
-    (
-        "all",
-        "configured `HttpHeaders` go to wherever a registry redirects",
-        "to registries only",
-    ),
+    ("all", "configured `HttpHeaders` go to wherever a registry redirects", "to registries only"),
     (
         "`append`",
         "without `--base`, a Docker image without platform",

@@ -7,6 +7,7 @@
 mod append;
 mod auth;
 mod auth_registries;
+mod auth_tls;
 mod auth_token;
 mod bad_input;
 mod base;
