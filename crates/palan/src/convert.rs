@@ -203,15 +203,24 @@ impl Convert {
                 json.shift_remove("data");
             }
         }
+        self.promote_labels(image, json);
         let name = format!("the image for {}", image.platform());
         let said = &mut *self.said();
-        let family = media_type.family().unwrap_or(Family::Oci);
+        let family = self.judged_as(&media_type);
         let mut members = Members { family, annotations: self.form.annotations, name: &name, said };
         members.document(json);
         json.get_mut("config").into_iter().for_each(|json| members.descriptor(json, "its config"));
         let listed = json.get_mut("layers").and_then(Value::as_array_mut).into_iter().flatten();
         listed.enumerate().for_each(|(i, json)| members.descriptor(json, &format!("layer {}", i + 1)));
-        self.promote_labels(image, json);
+    }
+
+    /// The family that a document must fit into: what is not asked for is not judged.
+    fn judged_as(&self, media_type: &MediaType) -> Family {
+        match (self.form.family, self.form.annotations) {
+            (Some(family), _) => family,
+            (None, Annotations::Promote) => media_type.family().unwrap_or(Family::Oci),
+            (None, _) => Family::Oci,
+        }
     }
 
     fn promote_labels(&self, image: &Image, json: &mut Map<String, Value>) {
@@ -233,7 +242,8 @@ impl Convert {
         }
         let said = &mut *self.said();
         let to_docker = self.form.family == Some(Family::Docker);
-        let mut members = Members { family, annotations: self.form.annotations, name: "the index", said };
+        let (annotations, name) = (self.form.annotations, "the index");
+        let mut members = Members { family: self.judged_as(&media_type), annotations, name, said };
         members.document(json);
         let listed = json.get_mut("manifests").and_then(Value::as_array_mut).into_iter().flatten();
         for (json, entry) in listed.zip(&view.manifests) {

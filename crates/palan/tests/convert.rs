@@ -352,6 +352,27 @@ async fn annotations_are_promoted_or_stripped() {
 }
 
 #[tokio::test]
+async fn what_a_docker_image_should_not_have_stays_unless_it_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let odd = ImageSpec::new("linux/amd64").family(Family::Docker).layer(layer(&[("a", b"a")]));
+    let odd = odd.annotation("k", "v").label("org.opencontainers.image.title", "x").build();
+    let source = publish(folder.path(), "source", &odd.graph()).await;
+    let target = location(folder.path(), "target");
+    let plain = Form { compression: Some(Compression::None), ..Form::default() };
+    let found = run(&source, &target, plain).await.unwrap();
+    assert_eq!(found[0].object().unwrap()["annotations"], json!({"k": "v"}));
+    for form in
+        [Form { family: Some(Family::Docker), ..plain }, Form { annotations: Annotations::Promote, ..plain }]
+    {
+        let Err(Error::Inexpressible { what, .. }) = plan(&source, &target, form).await else { panic!() };
+        assert_eq!(what, ["the image for linux/amd64 has annotations"]);
+    }
+    let oci = Form { family: Some(Family::Oci), annotations: Annotations::Promote, ..plain };
+    let found = run(&source, &target, oci).await.unwrap();
+    assert_eq!(images(&found)[0].annotations.len(), 2);
+}
+
+#[tokio::test]
 async fn a_layer_that_is_not_what_the_config_says_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let wrong = json!({"type": "layers", "diff_ids": [Digest::sha256(b"something else")]});

@@ -185,7 +185,7 @@ async fn entries_say_what_was_asked_for() {
     assert_eq!((&root["manifests"][0]["platform"], &root["artifactType"]), (&platform, &json!("text/x")));
     assert_eq!(root["manifests"][0]["annotations"], json!({"k": ""}));
     let error = run(with(&[&one, &other], Family::Oci)).await.unwrap_err();
-    assert_eq!(error.to_string(), "not supported yet: one platform for 2 images");
+    assert!(error.to_string().ends_with("is 2 images, one image for the one platform is needed"), "{error}");
     let Error::Inexpressible { what, .. } = run(with(&[&one], Family::Docker)).await.unwrap_err() else {
         panic!()
     };
@@ -282,6 +282,23 @@ async fn inner_indexes_are_filtered_too() {
     );
 }
 
+#[tokio::test]
+async fn what_is_about_an_inner_index_is_told_of_its_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = IndexSpec::new().images([image("linux/amd64", "a"), image("linux/arm64", "b")]).build();
+    let about = ImageSpec::new("linux/amd64").manifest_field("/config/mediaType", "application/x");
+    let about = about.manifest_field("/subject", json!(inner.document.descriptor())).build();
+    let outer =
+        IndexSpec::new().nested(&inner).entry(json!(about.manifest.descriptor()), &about.graph()).build();
+    let at = publish(folder.path(), "index", &outer.graph()).await;
+    let target = location(folder.path(), "target");
+    let (entries, notes) = select(&at, keep(&["linux/arm64"]), &target).await.unwrap();
+    assert_eq!(entries[1].digest, about.digest());
+    let (entry, subject) = (about.digest(), inner.digest());
+    assert_eq!(notes, [format!("the entry {entry} is about {subject}, which changes: kept")]);
+}
+
+/// crane index filter: the index is emptied, where nothing is chosen or nothing matches.
 #[tokio::test]
 async fn an_index_is_never_emptied() {
     let folder = tempfile::tempdir().unwrap();

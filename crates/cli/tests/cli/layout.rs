@@ -49,6 +49,19 @@ fn garbage_of_a_layout_is_collected() {
     context.run(&["validate", "oci:dir:v1"]).ok();
 }
 
+/// crane lists an image again each time that it is pulled.
+#[test]
+fn an_image_that_is_pulled_twice_is_listed_once() {
+    let context = TestContext::new();
+    let image = ImageSpec::new("linux/amd64").layer(layer(&[("app", b"1")])).build();
+    context.push("app:1", &image.graph());
+    for _ in 0..2 {
+        context.run(&["pull", "--format", "oci", "@@app:1", "dir"]).ok();
+    }
+    assert_eq!(context.run(&["index", "list", "oci:dir"]).ok().text().lines().count(), 2);
+    assert!(context.run(&["layout", "gc", "dir"]).ok().stderr.contains("0 files removed"));
+}
+
 #[test]
 fn only_layouts_have_garbage() {
     let context = TestContext::new();

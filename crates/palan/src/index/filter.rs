@@ -124,7 +124,7 @@ impl<'a> Walk<'a> {
                     self.removed.insert(entry.digest);
                 }
             }
-            self.follow(&others).await?;
+            self.follow(&others, &replaced).await?;
             let edited = document.edit(|json| {
                 let Some(entries) = json.get_mut("manifests").and_then(Value::as_array_mut) else { return };
                 let mut listed = index.manifests.iter();
@@ -154,7 +154,6 @@ impl<'a> Walk<'a> {
                 Some(new) if new.digest() != entry.digest => {
                     self.documents.push(new.clone());
                     replaced.insert(entry.digest, new);
-                    // What is about the inner index as it was is not about it any more, but still about what it lists.
                 }
                 Some(_) => {}
                 None => drop(self.removed.insert(entry.digest)),
@@ -171,7 +170,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Decides over entries that are not images: they follow what they are about.
-    async fn follow(&mut self, others: &[&Descriptor]) -> Result<(), Error> {
+    async fn follow(&mut self, others: &[&Descriptor], replaced: &Replaced) -> Result<(), Error> {
         let mut subjects = HashMap::new();
         for entry in others {
             if let Some(about) = about(self.source, entry).await? {
@@ -199,10 +198,17 @@ impl<'a> Walk<'a> {
                 self.removed.insert(digest);
             }
         }
-        let unclear =
-            others.iter().filter(|e| !self.removed.contains(&e.digest) && !subjects.contains_key(&e.digest));
-        for entry in unclear.filter(|_| matches!(self.selection, Selection::Keep(_))) {
-            self.notes.push(format!("the entry {} is for no platform: kept", entry.digest));
+        for entry in others.iter().filter(|entry| !self.removed.contains(&entry.digest)) {
+            match subjects.get(&entry.digest) {
+                Some(about) if replaced.contains_key(about) => {
+                    self.notes
+                        .push(format!("the entry {} is about {about}, which changes: kept", entry.digest));
+                }
+                None if matches!(self.selection, Selection::Keep(_)) => {
+                    self.notes.push(format!("the entry {} is for no platform: kept", entry.digest));
+                }
+                _ => {}
+            }
         }
         Ok(())
     }

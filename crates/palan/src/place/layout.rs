@@ -2,7 +2,8 @@
 //!
 //! Correct under concurrent writers: blobs are written to temporary files and renamed, `index.json` is changed under a
 //! lock (an advisory lock on the file `oci-layout`) and replaced by a rename, so that readers see the old or the new
-//! one and two writers never lose each other's entries.
+//! one and two writers never lose each other's entries. Garbage collection and writers keep each other out (an advisory
+//! lock on the directory).
 //!
 //! A blob that is there with the right size is taken for what its name says: hashing it again for every copy would
 //! read the whole layout each time. Reading it hashes it, and `validate` does so for everything.

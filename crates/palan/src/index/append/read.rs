@@ -43,7 +43,9 @@ pub(super) async fn all(
     let read = try_join_all(manifests.iter().map(|location| one(places, location, entries))).await?;
     let images = read.iter().flat_map(|addition| &addition.entries).filter(|e| e.platform.is_some()).count();
     if entries.platform.is_some() && images != 1 {
-        return Err(Error::Unsupported(format!("one platform for {images} images")));
+        let image = manifests.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let found = format!("{images} images");
+        return Err(Error::WrongKind { image, found, wanted: "one image for the one platform" });
     }
     Ok(read)
 }
