@@ -158,11 +158,10 @@ async fn manifests_are_stored_as_given_if_they_can_be() {
     let plan = run(one.digest(), None, &json.to_string()).await.unwrap();
     assert_eq!(plan.root().kind(), Kind::Index);
     assert_eq!(plan.images(), [(one.digest(), Digest::sha256(json.to_string().as_bytes()))]);
-    applied(&plan, &image).await;
-
     json["mediaType"] = json!(MediaType::DOCKER_MANIFEST);
     let error = chain(&run(one.digest(), None, &json.to_string()).await.err().unwrap());
     assert!(error.contains("inside an index, a manifest keeps its media type"), "{error}");
+    applied(&plan, &image).await;
 
     // What it names must be there.
     let image = publish(folder.path(), "single", &one.graph()).await;

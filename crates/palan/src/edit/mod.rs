@@ -131,8 +131,8 @@ struct Config<'a> {
 impl Change for Config<'_> {
     async fn image(&self, image: &Image, platform: &Platform) -> Result<New, Error> {
         let media_type = image.config.media_type().clone();
-        let config =
-            self.text.instead_of(&image.config, MediaType::OCI_CONFIG).map_err(unusable("config"))?;
+        let unusable = |error| unusable(&image.name, "config", &error);
+        let config = self.text.instead_of(&image.config, MediaType::OCI_CONFIG).map_err(unusable)?;
         let config = config.with_media_type(media_type);
         let view: view::Config = config.view().map_err(unusable)?;
         let (layers, diff_ids) = (image.manifest_view.layers.len(), view.rootfs.diff_ids.len());
