@@ -64,6 +64,16 @@ impl Rewriting {
     pub(super) async fn finish(&self, plan: Plan, done: &str, session: &Session) -> Result {
         self.writing.finish(plan, done, session).await
     }
+
+    /// As [`Writing::finish`], but prints the tag where the result goes to one: so does crane's `edit`.
+    pub(super) async fn finish_by_name(&self, plan: Plan, done: &str, session: &Session) -> Result {
+        let name = match plan.target().reference() {
+            Some(target) if target.digest().is_none() => target.to_string(),
+            _ => reference(plan.target(), plan.digest()),
+        };
+        self.writing.write(&plan, done, session).await?;
+        session.ui.line(name)
+    }
 }
 
 impl Writing {
@@ -79,7 +89,16 @@ impl Writing {
 
     /// Writes a plan, says so in one sentence, and prints the full reference of the result, by digest.
     pub(super) async fn finish(&self, plan: Plan, done: &str, session: &Session) -> Result {
-        let reference = reference(plan.target(), plan.digest());
+        self.write(&plan, done, session).await?;
+        match plan.target() {
+            // crane prints nothing for what it writes into a file.
+            Location::Archive { .. } => Ok(()),
+            target => session.ui.line(reference(target, plan.digest())),
+        }
+    }
+
+    /// Writes a plan, and says so in one sentence.
+    async fn write(&self, plan: &Plan, done: &str, session: &Session) -> Result {
         if self.dry_run {
             plan.notes().iter().for_each(|note| session.ui.note(note));
             let what = if plan.is_noop() { "nothing would change" } else { "dry run: nothing was written" };
@@ -87,7 +106,7 @@ impl Writing {
         } else {
             let places = session.places()?;
             let progress = session.ui.progress();
-            let outcome = rewrite::apply(&places, &plan, &session.copy_options(&progress)).await?;
+            let outcome = rewrite::apply(&places, plan, &session.copy_options(&progress)).await?;
             drop(progress);
             if !outcome.pushed {
                 plan.notes().iter().for_each(|note| session.ui.note(note));
@@ -97,11 +116,7 @@ impl Writing {
                 false => format!("nothing changed: {}", plan.target()),
             });
         }
-        match plan.target() {
-            // crane prints nothing for what it writes into a file.
-            Location::Archive { .. } => Ok(()),
-            _ => session.ui.line(reference),
-        }
+        Ok(())
     }
 }
 

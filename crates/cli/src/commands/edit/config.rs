@@ -27,5 +27,5 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let typed = editor::document(&image.config, "config.json", session).await?;
     let subject = args.rewriting.subject(args.image.clone(), None, session);
     let plan = edit::config(&places, &subject, image.manifest.digest(), typed.text()).await?;
-    args.rewriting.finish(plan, "edited the config of", session).await
+    args.rewriting.finish_by_name(plan, "edited the config of", session).await
 }

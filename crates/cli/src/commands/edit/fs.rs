@@ -47,5 +47,5 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let time = created.and_then(|text| text.parse::<jiff::Timestamp>().ok()).map(|time| time.as_second());
     let file = edit::File { content: typed.path(), time };
     let plan = edit::file(&places, &subject, &image, &found, file).await?;
-    args.rewriting.finish(plan, "edited a file of", session).await
+    args.rewriting.finish_by_name(plan, "edited a file of", session).await
 }

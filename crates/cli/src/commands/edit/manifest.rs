@@ -33,5 +33,5 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let subject = args.rewriting.subject(args.image.clone(), None, session);
     let media_type = args.media_type.clone().map(MediaType::new);
     let plan = edit::manifest(&places, &subject, manifest.digest(), media_type, typed.text()).await?;
-    args.rewriting.finish(plan, "edited the manifest of", session).await
+    args.rewriting.finish_by_name(plan, "edited the manifest of", session).await
 }
