@@ -116,6 +116,11 @@ fn every_command_of_the_guide_to_bases_does_what_the_page_says() {
     assert!(follow(include_str!("../../../docs/guide/bases.md")) > 10);
 }
 
+#[test]
+fn every_command_of_the_guide_from_crane_does_what_the_page_says() {
+    assert!(follow(include_str!("../../../docs/guide/from-crane.md")) > 30);
+}
+
 /// Does what a page says, and returns how many commands that were.
 fn follow(page: &str) -> usize {
     let folder = tempfile::tempdir().unwrap();

@@ -240,8 +240,22 @@ fn check(file: &'static str, text: &str) {
     assert!(wrong.is_empty(), "{} wrong\n\n{}", wrong.len(), wrong.join("\n\n"));
 }
 
+/// Where crane does something else, the guide says so, in the words of the case.
+#[test]
+fn the_guide_has_every_difference() {
+    let guide = include_str!("../../../../../docs/guide/from-crane.md");
+    let missing =
+        |case: &Case| case.differs.clone().filter(|reason| !guide.contains(&format!("| {reason} |")));
+    let all: Vec<Case> = FILES.iter().flat_map(|(file, text)| cases(file, text)).collect();
+    assert!(all.iter().filter(|case| case.differs.is_some()).count() > 20);
+    assert_eq!(all.iter().filter_map(missing).collect::<Vec<_>>(), [""; 0]);
+}
+
 macro_rules! files {
     ($($name:ident),*) => {
+        const FILES: &[(&str, &str)] =
+            &[$((concat!(stringify!($name), ".case"), include_str!(concat!(stringify!($name), ".case")))),*];
+
         $(
             #[test]
             fn $name() {
