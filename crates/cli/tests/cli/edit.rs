@@ -40,13 +40,12 @@ fn a_config_comes_from_standard_input() {
     ");
     // Without a choice it is said which image is meant.
     assert_snapshot!(context.run_input(&["edit", "config", "@@app:1"], b"{}"), @"
-    exit: 7
+    exit: 1
     --- stdout
 
     --- stderr
     note: chose linux/amd64 of 2 platforms
-    error: the new config in the input is not usable
-      caused by: not valid: missing field `rootfs` at line 1 column 2
+    error: [HOST]/app@sha256:… cannot be changed so: the new config is not usable: not valid: missing field `rootfs` at line 1 column 2
     ");
     assert_snapshot!(context.run(&["edit", "config", "@@app:1"]), @"
     exit: 2
@@ -99,12 +98,11 @@ fn a_manifest_comes_from_standard_input() {
     let docker =
         ["edit", "manifest", "@@app:1", "-m", "application/vnd.docker.distribution.manifest.v2+json"];
     assert_snapshot!(context.run_input(&docker, text.as_bytes()), @"
-    exit: 7
+    exit: 1
     --- stdout
 
     --- stderr
-    error: the new manifest in the input is not usable
-      caused by: declared as application/vnd.docker.distribution.manifest.v2+json, but its own mediaType is application/vnd.oci.image.manifest.v1+json
+    error: [HOST]/app:1 cannot be changed so: the new manifest is not usable: declared as application/vnd.docker.distribution.manifest.v2+json, but its own mediaType is application/vnd.oci.image.manifest.v1+json
     ");
     assert_eq!(context.run(&["digest", "@@app:1"]).ok().text(), app.digest().to_string());
 }

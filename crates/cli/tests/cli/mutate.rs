@@ -229,8 +229,20 @@ fn health_checks_times_and_removals() {
     assert_eq!(run(&["--entrypoint", ""])["config"].get("Cmd"), None);
     assert_eq!(run(&["--entrypoint", "/x", "--keep-cmd"])["config"]["Cmd"][0], "/bin/sh");
     assert_eq!(run(&["--volume", "/v", "--stop-signal", "SIGINT"])["config"]["StopSignal"], "SIGINT");
-    assert_snapshot!(context.run(&["mutate", "@@app:1", "--created", "epoch"]), @"");
-    assert_snapshot!(context.run(&["mutate", "@@app:1", "--created", "yesterday"]), @"");
+    assert_snapshot!(context.run(&["mutate", "@@app:1", "--created", "epoch"]), @"
+    exit: 2
+    --- stdout
+
+    --- stderr
+    error: --created epoch needs SOURCE_DATE_EPOCH, which is not set
+    ");
+    assert_snapshot!(context.run(&["mutate", "@@app:1", "--created", "yesterday"]), @r#"
+    exit: 2
+    --- stdout
+
+    --- stderr
+    error: --created yesterday: a time as RFC 3339 writes it, seconds since 1970, "epoch" or "base" is expected
+    "#);
 }
 
 #[test]

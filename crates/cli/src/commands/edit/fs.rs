@@ -44,7 +44,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         false => editor::spool().await?,
     };
     let subject = args.rewriting.subject(args.image.clone(), None, session);
-    let time = created.and_then(|text| text.parse::<jiff::Timestamp>().ok()).map(|time| time.as_second());
+    let time = created.and_then(|text| text.parse().ok()).map(jiff::Timestamp::as_second);
     let file = edit::File { content: typed.path(), time };
     let plan = edit::file(&places, &subject, &image, &found, file).await?;
     args.rewriting.finish_by_name(plan, "edited a file of", session).await
