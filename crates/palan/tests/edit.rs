@@ -183,6 +183,9 @@ async fn manifests_are_stored_as_given_if_they_can_be() {
         json!({"schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": [two.descriptor()]});
     assert!(run(None, &list.to_string()).await.err().unwrap().is_not_found());
 
+    let old = value(&one.manifest).to_string().replace("\"schemaVersion\":2", "\"schemaVersion\":1");
+    assert!(chain(&run(None, &old).await.err().unwrap()).contains("schemaVersion is not 2"));
+
     // Media type: flag, document, original.
     let mut json = value(&one.manifest);
     let docker = Some(MediaType::DOCKER_MANIFEST);

@@ -190,3 +190,43 @@ fn one_image_of_an_index_gets_the_file() {
     assert_eq!(digest("@@app:2", "linux/arm64"), digest("@@app:1", "linux/arm64"));
     assert_ne!(digest("@@app:2", "linux/amd64"), digest("@@app:1", "linux/amd64"));
 }
+
+/// `script` of util-linux gives a command a terminal.
+#[test]
+#[cfg(target_os = "linux")]
+fn on_a_terminal_there_is_an_editor() {
+    use std::process::{Command, Stdio};
+
+    let script = std::path::Path::new("/usr/bin/script");
+    if !script.exists() {
+        eprintln!("SKIPPED: {} is not installed", script.display());
+        return;
+    }
+    let context = TestContext::new();
+    let spec = LayerSpec::new().file("etc/motd", "old text").build();
+    let image = ImageSpec::new("linux/amd64").layer(spec).label("a", "old text").build();
+    let digest = context.push("app:1", &image.graph());
+    let edit = |editor: &str, words: &str| {
+        let line = format!("{} edit {words}", env!("CARGO_BIN_EXE_palan"))
+            .replace("@@", &format!("{}/", context.host()));
+        let mut command = Command::new(script);
+        command.args(["-qec", &line, "/dev/null"]).stdin(Stdio::null());
+        command.env("HOME", context.home("")).env("SHELL", "/bin/sh").env("EDITOR", editor);
+        command.current_dir(context.path("")).output().unwrap().status.code()
+    };
+    let now = || context.run(&["digest", "@@app:1"]).ok().text();
+    assert_eq!(edit("true", "config @@app:1"), Some(0));
+    assert_eq!(edit("true", "manifest @@app:1"), Some(0));
+    assert_eq!(edit("true", "fs @@app:1 -f etc/motd"), Some(0));
+    assert_eq!(edit("sed -i s/old/new/; false", "config @@app:1"), Some(1));
+    assert_eq!(edit("/nowhere/editor", "config @@app:1"), Some(1));
+    assert_eq!(now(), digest.to_string(), "nothing was changed so far");
+    assert_eq!(edit("sed -i 's/old text/new text/'", "config @@app:1"), Some(0));
+    let config = context.run(&["config", "@@app:1"]).ok().text();
+    let old = String::from_utf8(image.config.bytes().to_vec()).unwrap();
+    assert_eq!(config, old.replace("old text", "new text"), "written as it was before");
+    assert_eq!(edit("sed -i 's/old text/new text/'", "fs @@app:1 -f etc/motd"), Some(0));
+    let found =
+        context.run_input(&["edit", "fs", "@@app:1", "-f", "etc/motd", "--dry-run"], b"new text").ok();
+    assert!(found.stderr.contains("nothing would change"), "{found}");
+}

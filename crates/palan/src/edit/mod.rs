@@ -183,6 +183,10 @@ impl Manifest<'_> {
         let own = own.and_then(|json| Some(MediaType::new(json.get("mediaType")?.as_str()?)));
         let media_type = self.media_type.clone().or(own).unwrap_or_else(|| old.media_type().clone());
         let new = self.text.instead_of(old, media_type).map_err(unusable)?;
+        if new.object()?.get("schemaVersion") != Some(&2.into()) {
+            let reason = "the new manifest is not usable: its schemaVersion is not 2".to_owned();
+            return Err(Error::Inapplicable { image: name, reason });
+        }
         let known = named(old).unwrap_or_default();
         for descriptor in named(&new).map_err(unusable)? {
             if !known.iter().any(|old| old.digest == descriptor.digest) {
