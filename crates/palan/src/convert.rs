@@ -251,6 +251,9 @@ impl Convert {
             if other && to_docker {
                 let what = if entry.is_attestation() { "attestation" } else { "entry" };
                 members.said.problems.insert(format!("the index lists the {what} {}", entry.digest));
+            } else if other && self.form.family.is_some() && !entry.is_attestation() {
+                let note = format!("the entry {} is no container image: its media types stay", entry.digest);
+                members.said.notes.insert(note);
             } else if !other {
                 members.descriptor(json, &format!("its entry {}", entry.digest));
             }

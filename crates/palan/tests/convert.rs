@@ -323,6 +323,23 @@ async fn mixed_images_become_whole() {
 }
 
 #[tokio::test]
+async fn artifacts_in_an_index_keep_their_media_types() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = ImageSpec::new("linux/amd64").family(Family::Docker);
+    let plugin = plugin.manifest_field("/config/mediaType", "application/vnd.docker.plugin.v1+json").build();
+    let image = image("linux/amd64", Family::Docker, Compression::Gzip);
+    let index = IndexSpec::new().family(Family::Docker).image(image);
+    let index = index.entry(json!(plugin.manifest.descriptor()), &plugin.graph()).build();
+    let source = publish(folder.path(), "source", &index.graph()).await;
+    let form = Form { family: Some(Family::Oci), ..Form::default() };
+    let plan = plan(&source, &location(folder.path(), "target"), form).await.unwrap();
+    let note = format!("the entry {} is no container image: its media types stay", plugin.digest());
+    assert_eq!(plan.notes(), [note]);
+    let types = plan.root().view::<view::Index>().unwrap().manifests.into_iter().map(|e| e.media_type);
+    assert!(types.eq([MediaType::OCI_MANIFEST, MediaType::DOCKER_MANIFEST]));
+}
+
+#[tokio::test]
 async fn annotations_are_promoted_or_stripped() {
     let folder = tempfile::tempdir().unwrap();
     let of = |platform: &str| {

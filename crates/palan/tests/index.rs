@@ -18,8 +18,9 @@ use palan::{
     place::{Layout, PutAs, Source},
     rewrite, validate,
 };
-use palan_core::{Descriptor, Digest, Family, MediaType, Selector};
+use palan_core::{Descriptor, Digest, Document, Family, MediaType, Selector};
 use palan_testkit::image::{Attestation, Graph, Image, ImageSpec, IndexSpec, layer, platform};
+use proptest::prelude::*;
 use serde_json::json;
 
 fn image(platform: &str, content: &str) -> Image {
@@ -257,6 +258,45 @@ async fn attestations_go_where_their_images_go() {
             Selection::Remove { digests: vec![amd.digest()], platforms: vec!["windows".parse().unwrap()] };
         let (entries, _) = select(&at, remove, &target).await.unwrap();
         assert_eq!(digests(&entries), [arm.digest(), bare.digest, about(1)]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// What is appended and removed again leaves the index as it was, to the byte; however its text is laid out.
+    #[test]
+    fn appending_and_removing_are_inverse(
+        platforms in prop::collection::btree_set(prop::sample::select(vec!["linux/amd64", "linux/arm64/v8", "windows/amd64"]), 1..4),
+        attested in any::<bool>(),
+        indented in any::<bool>(),
+        by_platform in any::<bool>(),
+        field in "x-[a-z]{1,8}",
+    ) {
+        let spec = IndexSpec::new().images(platforms.iter().map(|p| image(p, p))).field(format!("/{field}"), json!([1, {}]));
+        let spec = if attested { spec.attest(Attestation::Artifact) } else { spec };
+        let mut graph = spec.build().graph();
+        if indented {
+            let text = serde_json::to_string_pretty(&graph.root().object().unwrap()).unwrap();
+            let root = Document::parse(text.into_bytes(), Some(MediaType::OCI_INDEX)).unwrap();
+            *graph.documents.last_mut().unwrap() = root;
+        }
+        let new = image("linux/s390x", "new");
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let base = publish(folder.path(), "base", &graph).await;
+            let added = publish(folder.path(), "new", &new.graph()).await;
+            let (more, less) = (location(folder.path(), "more"), location(folder.path(), "less"));
+            run(append(Some(&base), &[&added], &more)).await.unwrap();
+            let remove = match by_platform {
+                true => Selection::Remove { digests: vec![], platforms: vec!["linux/s390x".parse().unwrap()] },
+                false => Selection::Remove { digests: vec![new.digest()], platforms: vec![] },
+            };
+            select(&more, remove, &less).await.unwrap();
+            let left = Layout::open(folder.path().join("less")).unwrap().document(&Selector::Tag("v1".into())).await;
+            assert_eq!(left.unwrap().bytes(), graph.root().bytes());
+        });
     }
 }
 

@@ -221,6 +221,19 @@ fn an_index_is_filtered() {
     assert_eq!(context.run(&["digest", "@@app:1"]).ok().text(), index().digest().to_string());
 }
 
+/// crane takes names for paths where it appends and lists, not where it filters.
+#[test]
+fn a_folder_with_the_name_of_an_image_does_not_hide_it() {
+    let context = context();
+    let name = format!("{}/app:1", context.host());
+    std::fs::create_dir_all(context.path(&name)).unwrap();
+    assert_eq!(context.run(&["index", "filter", &name, "--platform", "linux"]).code, Some(0));
+    assert_eq!(context.run(&["index", "list", &name]).code, Some(7));
+    context.run(&["pull", "--format", "oci", "@@app:1", "dir"]).ok();
+    let filtered = context.run(&["index", "filter", "./dir", "--platform", "linux/arm64"]).ok();
+    assert_eq!(context.run(&["index", "list", &filtered.text()]).ok().text().lines().count(), 3);
+}
+
 #[test]
 fn entries_are_removed() {
     let context = context();

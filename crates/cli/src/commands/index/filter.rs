@@ -25,7 +25,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         let failure = Failure::usage("no platform was chosen: everything would be removed");
         return Err(failure.with_hint("choose what stays, for example --platform linux/amd64,linux/arm64"));
     }
-    let index = super::local::location(&args.index, session)?;
+    let index = super::local::remote_first(&args.index, session)?;
     let platforms = session.global.platforms();
     let selection = match platforms.is_empty() {
         true => {

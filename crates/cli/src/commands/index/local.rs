@@ -14,6 +14,15 @@ pub(super) fn location(text: &str, session: &Session) -> Result<Location> {
     Ok(location)
 }
 
+/// As [`location`], for the commands where crane knows registries only: what starts with `.` or `/` cannot be a
+/// reference, but what exists here may have the name of one.
+pub(super) fn remote_first(text: &str, session: &Session) -> Result<Location> {
+    match text.starts_with(['.', '/']) {
+        true => location(text, session),
+        false => Ok(text.parse()?),
+    }
+}
+
 /// The directory or file that a name without a scheme stands for.
 pub(super) fn path(text: &str) -> Option<Location> {
     let path = Path::new(text);

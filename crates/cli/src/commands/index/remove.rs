@@ -34,7 +34,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     if platforms.is_empty() && args.digest.is_empty() {
         return Err(Failure::usage("nothing to remove: --digest or --platform is missing"));
     }
-    let index = super::local::location(&args.index, session)?;
+    let index = super::local::remote_first(&args.index, session)?;
     let selection = Selection::Remove { digests: args.digest.clone(), platforms };
     let target = args.writing.tag().cloned();
     let plan = filter::plan(&session.places()?, Request { index, selection, target }).await?;
