@@ -9,9 +9,11 @@ mod peer;
 
 use std::{path::Path, sync::Arc};
 
-use common::{assert_holds, chain, copy, places, server, store};
+use common::{assert_holds, chain, places, server, store};
 use palan::{
-    Location,
+    Error, Location,
+    companions::{Finder, Which},
+    copy, delete,
     image::Image,
     place::{Archive, ArchiveWriter, Format, Layout, PutAs, Registry, Source, Target},
     rebase, validate,
@@ -37,6 +39,8 @@ async fn interop() {
     count.case("docker-registry as a place", &["docker-registry"], docker_registry_is_a_place).await;
     count.case("docker-registry conforms", &["docker-registry"], docker_registry_conforms).await;
     count.case("rebase in docker-registry", &["docker-registry"], docker_registry_rebase).await;
+    count.case("untag in docker-registry", &["docker-registry"], docker_registry_untag).await;
+    count.case("referrers in docker-registry", &["docker-registry"], docker_registry_referrers).await;
     say(&format!("interop: {} run, {} skipped", count.run, count.skipped));
 }
 
@@ -163,7 +167,7 @@ async fn layouts_of_umoci_are_read(folder: &Path) {
     let tree = palan::files(source.as_ref(), &image, Content::Digest).await.unwrap();
     assert!(tree.get("etc/file").is_some());
     let target: Arc<dyn Target> = Arc::new(ArchiveWriter::create(folder.join("a.tar"), Format::Oci).unwrap());
-    copy(&source, &target, &root, PutAs::Tag("v1".into())).await.unwrap();
+    common::copy(&source, &target, &root, PutAs::Tag("v1".into())).await.unwrap();
     target.finish().await.unwrap();
     let archive = Archive::open(folder.join("a.tar"), Format::Oci).unwrap();
     assert_eq!(archive.resolve(&Selector::Tag("v1".into())).await.unwrap(), root.descriptor());
@@ -225,7 +229,7 @@ async fn archives_of_skopeo_are_read(folder: &Path) {
         // And what palan makes of it, skopeo reads.
         let path = folder.join("again.tar");
         let target: Arc<dyn Target> = Arc::new(ArchiveWriter::create(&path, Format::Docker).unwrap());
-        copy(&source, &target, &root, PutAs::Tag("again:v1".into())).await.unwrap();
+        common::copy(&source, &target, &root, PutAs::Tag("again:v1".into())).await.unwrap();
         target.finish().await.unwrap();
         let (_, config) = inspected(folder, &format!("docker-archive:{}:again:v1", path.display()));
         assert_eq!(config, image.config.digest());
@@ -268,6 +272,58 @@ fn repository(host: &str, name: &str) -> Arc<Registry> {
     Arc::new(Registry::new(common::client().repository(&repository)))
 }
 
+/// It cannot delete a tag alone: the other tags of the image must survive.
+async fn docker_registry_untag(folder: &Path) {
+    let registry = DockerRegistry::start(folder);
+    for (name, image) in [("oci", single(Family::Oci)), ("docker", single(Family::Docker))] {
+        let place: Arc<dyn Target> = repository(&registry.host, name);
+        for tag in ["a", "b"] {
+            store(place.as_ref(), &image.graph(), PutAs::Tag(tag.into())).await.unwrap();
+        }
+        let location: Location = format!("{}/{name}:a", registry.host).parse().unwrap();
+        let options = delete::Options { untag: true };
+        match delete::delete(&places(), &location, delete::Options::default()).await {
+            Ok(done) => assert_eq!(done, delete::Deleted::Tag { emulated: false }),
+            Err(error) => {
+                assert!(matches!(error, Error::NoTagDelete { .. }), "{}", chain(&error));
+                let done = delete::delete(&places(), &location, options).await.unwrap();
+                assert_eq!(done, delete::Deleted::Tag { emulated: true }, "{name}");
+            }
+        }
+        assert_eq!(place.tags().await.unwrap(), ["b"], "{name}");
+        assert_holds(place.as_ref(), &image.graph()).await;
+        let error = delete::delete(&places(), &location, options).await.unwrap_err();
+        assert!(error.is_not_found(), "{}", chain(&error));
+    }
+}
+
+/// It has no list of referrers: they are found, and kept, by the fallback tag.
+async fn docker_registry_referrers(folder: &Path) {
+    let registry = DockerRegistry::start(folder);
+    let (embedded, index) = (server().await, index());
+    let shape = copy::Shape { attestations: copy::Attestations::Referrers, ..copy::Shape::default() };
+    let amd64 = index.image("linux/amd64").unwrap().digest();
+    let mut source: Arc<dyn Source> = common::memory(&index.graph()).await;
+    let way: [Arc<dyn Target>; 3] = [
+        repository(&registry.host, "first"),
+        common::repository(&embedded, "second"),
+        repository(&registry.host, "third"),
+    ];
+    let mut root = index.document.clone();
+    for target in way {
+        let shaped = copy::shape(source.as_ref(), root, &shape).await.unwrap();
+        let which = Which { referrers: true, digest_tags: true };
+        let found = Finder::new(source.as_ref(), which).find(&shaped).await.unwrap();
+        let copier = copy::Copier::new(&source, &target, &copy::Options::default());
+        copier.shaped(&shaped, &found.companions, PutAs::Tag("v1".into())).await.unwrap();
+        let about = target.referrers(amd64, None).await.unwrap();
+        assert_eq!(about.len(), 1, "{}: {about:?}", target.name());
+        root = target.document(&Selector::Tag("v1".into())).await.unwrap();
+        source = target;
+    }
+    embedded.stop().await;
+}
+
 async fn docker_registry_is_a_place(folder: &Path) {
     let registry = DockerRegistry::start(folder);
     let embedded: Server = server().await;
@@ -278,24 +334,24 @@ async fn docker_registry_is_a_place(folder: &Path) {
     ] {
         let source: Arc<dyn Source> = common::memory(&graph).await;
         let first: Arc<dyn Target> = repository(&registry.host, name);
-        let summary = copy(&source, &first, graph.root(), PutAs::Tag("v1".into())).await.unwrap();
+        let summary = common::copy(&source, &first, graph.root(), PutAs::Tag("v1".into())).await.unwrap();
         assert_eq!(summary.blobs_moved as usize, graph.blobs.len(), "{name}");
         assert_holds(first.as_ref(), &graph).await;
         assert_valid(first.as_ref(), graph.root()).await;
         // Again: nothing. Into another repository: mounted. To the embedded registry and back: the same.
-        let summary = copy(&source, &first, graph.root(), PutAs::Tag("v1".into())).await.unwrap();
+        let summary = common::copy(&source, &first, graph.root(), PutAs::Tag("v1".into())).await.unwrap();
         assert_eq!((summary.blobs_moved, summary.blobs_adopted), (0, 0), "{name}");
         let here: Arc<dyn Source> = repository(&registry.host, name);
         let second: Arc<dyn Target> = repository(&registry.host, &format!("{name}/mounted"));
-        let summary = copy(&here, &second, graph.root(), PutAs::Tag("v1".into())).await.unwrap();
+        let summary = common::copy(&here, &second, graph.root(), PutAs::Tag("v1".into())).await.unwrap();
         assert_eq!((summary.blobs_moved, summary.blobs_adopted as usize), (0, graph.blobs.len()), "{name}");
         assert_holds(second.as_ref(), &graph).await;
         let other: Arc<dyn Target> = common::repository(&embedded, name);
-        copy(&here, &other, graph.root(), PutAs::Tag("v1".into())).await.unwrap();
+        common::copy(&here, &other, graph.root(), PutAs::Tag("v1".into())).await.unwrap();
         assert_holds(other.as_ref(), &graph).await;
         let other: Arc<dyn Source> = common::repository(&embedded, name);
         let back: Arc<dyn Target> = repository(&registry.host, &format!("{name}/back"));
-        copy(&other, &back, graph.root(), PutAs::Tag("v1".into())).await.unwrap();
+        common::copy(&other, &back, graph.root(), PutAs::Tag("v1".into())).await.unwrap();
         assert_eq!(back.resolve(&Selector::Tag("v1".into())).await.unwrap(), graph.root().descriptor());
     }
     embedded.stop().await;
