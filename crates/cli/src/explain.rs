@@ -126,6 +126,7 @@ fn hint_for_palan(error: &palan::Error) -> Option<String> {
         E::ConfigConflict { .. } => Some("choose with --on-conflict app or --on-conflict base".to_owned()),
         E::NoMediaType { .. } => Some("--compression gzip stores it as gzip".to_owned()),
         E::NotHere { .. } => Some("--check metadata does without the layers, and without a verdict".to_owned()),
+        E::NoAttestation { .. } => Some("--attestations strip leaves attestations out".to_owned()),
         E::MediaTypeRefused { .. } => Some(
             "attestations can be copied in the form before that (--attestations legacy), or left out (--attestations strip)"
                 .to_owned(),

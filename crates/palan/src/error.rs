@@ -255,6 +255,14 @@ pub enum Error {
         /// What it stands for.
         found: String,
     },
+    /// An index lists an attestation that the place does not have, as some mirrors do.
+    #[error("{place} lists the attestation {digest} and does not have it")]
+    NoAttestation {
+        /// Its digest.
+        digest: Digest,
+        /// The place.
+        place: String,
+    },
     /// A place does not take a document, and the reason is most likely a media type that it does not know.
     #[error("{place} refuses {document}, whose config is of type {media_type}")]
     MediaTypeRefused {
@@ -289,7 +297,7 @@ impl Error {
     /// Whether something was simply not there.
     pub fn is_not_found(&self) -> bool {
         match self {
-            Self::NotFound { .. } => true,
+            Self::NotFound { .. } | Self::NoAttestation { .. } => true,
             Self::Client(e) => e.is_not_found(),
             _ => false,
         }

@@ -198,6 +198,26 @@ async fn an_index_is_never_emptied() {
     assert!(matches!(result, Err(Error::WrongKind { .. })));
 }
 
+#[tokio::test]
+async fn mirrors_may_leave_attestations_out() {
+    // oc-mirror #1526.
+    for form in [Attestation::Legacy, Attestation::Artifact] {
+        let index = index(form);
+        let mut graph = index.graph();
+        let lost = form.about(&image("linux/arm64")).manifest.digest();
+        graph.documents.retain(|d| d.digest() != lost);
+        let source = memory(&graph).await;
+        let target: Arc<dyn Target> = Arc::new(Memory::new());
+        let error = common::copy(&source, &target, &index.document, PutAs::Root).await.unwrap_err();
+        assert!(matches!(&error, Error::NoAttestation { digest, .. } if *digest == lost), "{error}");
+        for what in [Attestations::Strip, Attestations::Legacy, Attestations::Referrers] {
+            let shaped = shape(source.as_ref(), index.document.clone(), &shape_of(&[], what)).await.unwrap();
+            let target = copied(&source, &shaped, &Found::default()).await;
+            assert_eq!(walk(target.as_ref(), &shaped.root).await.0.len(), 4, "{form:?} {what:?}");
+        }
+    }
+}
+
 /// An artifact that refers to `subject`; its only blob is the empty config.
 fn artifact(subject: &Document, name: &str) -> Document {
     let config = Descriptor::new(MediaType::OCI_EMPTY, Digest::sha256(b"{}"), 2);
@@ -466,4 +486,81 @@ async fn archives_do_not_depend_on_what_came_first() {
     }
     assert!(made[0] == made[1] && made[1] == made[2], "the same image, other bytes");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "something is left behind");
+}
+
+mod random {
+    //! Whatever the index, its platforms and attestations: no holes, nothing but what was chosen, and twice is once.
+
+    use proptest::{prelude::*, sample::subsequence};
+
+    use super::*;
+
+    const PLATFORMS: [&str; 4] = ["linux/amd64", "linux/arm64", "linux/riscv64", "linux/s390x"];
+
+    /// The platforms of an index, and of one inside it, and how they are attested.
+    fn indexes() -> impl Strategy<Value = (Vec<&'static str>, Option<Vec<&'static str>>, Option<Attestation>)>
+    {
+        let platforms = || subsequence(PLATFORMS.to_vec(), 1..=4);
+        let form = prop_oneof![Just(Attestation::Legacy), Just(Attestation::Artifact)];
+        (platforms(), prop::option::of(platforms()), prop::option::of(form))
+    }
+
+    fn build(outer: &[&str], inner: Option<&[&str]>, form: Option<Attestation>) -> Index {
+        let spec = |platforms: &[&str]| {
+            let spec =
+                IndexSpec::new().images(platforms.iter().map(|p| image(p))).field("/x-mine", json!([1]));
+            form.into_iter().fold(spec, IndexSpec::attest)
+        };
+        match inner {
+            Some(inner) => spec(outer).nested(&spec(inner).build()).build(),
+            None => spec(outer).build(),
+        }
+    }
+
+    fn policies() -> impl Strategy<Value = Attestations> {
+        use Attestations::{Keep, Legacy, Referrers, Strip};
+        prop_oneof![Just(Keep), Just(Strip), Just(Legacy), Just(Referrers)]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn shapes_have_no_holes(
+            (outer, inner, form) in indexes(),
+            wanted in subsequence(PLATFORMS.to_vec(), 2..=4),
+            what in policies(),
+        ) {
+            let index = build(&outer, inner.as_deref(), form);
+            let all: Vec<&str> = outer.iter().chain(inner.iter().flatten()).copied().collect();
+            let shape_of = shape_of(&wanted, what);
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+            runtime.block_on(async {
+                let source = memory(&index.graph()).await;
+                let shaped = shape(source.as_ref(), index.document.clone(), &shape_of).await;
+                if wanted.iter().any(|p| !all.contains(p)) {
+                    let refused = matches!(shaped, Err(Error::NoPlatform { .. }));
+                    prop_assert!(refused);
+                    return Ok(());
+                }
+                let shaped = shaped.unwrap();
+                let target = copied(&source, &shaped, &Found::default()).await;
+                let (platforms, attestations) = walk(target.as_ref(), &shaped.root).await;
+                let mut expected: Vec<&str> = all.iter().copied().filter(|p| wanted.contains(p)).collect();
+                expected.sort_unstable();
+                prop_assert_eq!(&platforms, &expected);
+                let listed = matches!(what, Attestations::Keep | Attestations::Legacy) && form.is_some();
+                prop_assert_eq!(attestations, if listed { expected.len() } else { 0 });
+                for referrer in &shaped.referrers {
+                    let subject = referrer.view::<view::Manifest>().unwrap().subject.unwrap().digest;
+                    prop_assert!(target.document(&subject.into()).await.is_ok());
+                }
+                let kept = shaped.root.object().unwrap().get("x-mine").cloned();
+                prop_assert_eq!(kept, Some(json!([1])));
+                let again = shape(target.as_ref(), shaped.root.clone(), &shape_of).await.unwrap();
+                prop_assert_eq!(again.root.digest(), shaped.root.digest());
+                Ok(())
+            })?;
+        }
+    }
 }

@@ -23,7 +23,7 @@ use futures_util::{
     TryFutureExt as _,
     future::{BoxFuture, try_join_all},
 };
-use palan_core::{Descriptor, Digest, Document, Kind, MediaType, Role, Selector, view};
+use palan_core::{Descriptor, Digest, Document, Kind, MediaType, Role, view};
 use tokio::sync::{OnceCell, Semaphore};
 
 pub use shape::{Attestations, Shape, Shaped, shape};
@@ -254,7 +254,7 @@ impl Engine {
                 }
                 let document = {
                     let _permit = self.permit().await?;
-                    self.source.document(&Selector::Digest(entry.digest)).await?
+                    self.source.document(&entry.digest.into()).await.map_err(|e| self.missing(&entry, e))?
                 };
                 self.successors(&document, depth).await?;
                 self.put(&document, &PutAs::Child).await
@@ -309,6 +309,13 @@ impl Engine {
         self.counters.documents.fetch_add(1, Ordering::Relaxed);
         self.done(&document.descriptor(), Transfer::Moved);
         Ok(())
+    }
+
+    fn missing(&self, entry: &Descriptor, error: Error) -> Error {
+        if !(entry.is_attestation() && error.is_not_found()) {
+            return error;
+        }
+        Error::NoAttestation { digest: entry.digest, place: self.source.name() }
     }
 
     /// There are registries that take no artifacts, and do not say so well.
