@@ -153,6 +153,14 @@ fn hint_for_client(error: &palan_client::Error) -> Option<String> {
     use palan_client::Error as E;
     match error {
         E::Source { source, .. } => source.downcast_ref::<palan::Error>().and_then(hint_for_palan),
+        E::Transport { url, fault: Fault::Certificate, reason, .. }
+            if reason.contains("received fatal alert") =>
+        {
+            Some(format!(
+                "{} wants a client certificate: --cert-file and --key-file, or --cert-dir",
+                host(url)
+            ))
+        }
         E::Transport { url, fault: Fault::Certificate, .. } => {
             let host = host(url);
             Some(format!("--ca-file names an authority to trust; --skip-tls-verify={host} does without"))

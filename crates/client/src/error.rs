@@ -157,7 +157,7 @@ pub enum Fault {
     Connect,
     /// A connection, but no TLS.
     Tls,
-    /// TLS, but with a certificate that is not accepted.
+    /// TLS, but with a certificate that is not accepted: the server's, or the client's (which may be missing).
     Certificate,
     /// Silence for longer than the inactivity timeout.
     Inactive,

@@ -277,6 +277,10 @@ impl Transport {
                 Err(error) if !last && is_other_scheme(*scheme, &error) => {
                     first_error.get_or_insert(error);
                 }
+                // Whoever shows a certificate speaks TLS, and that is what has to be put right.
+                Err(error) if matches!(error, Error::Transport { fault: Fault::Certificate, .. }) => {
+                    return Err(error);
+                }
                 Err(error) => return Err(first_error.unwrap_or(error)),
             }
         }

@@ -260,8 +260,18 @@ pub(crate) fn describe(method: Method, url: String, error: reqwest::Error) -> Er
 
 fn classify(error: &reqwest::Error) -> Fault {
     if let Some(tls) = tls_cause(error) {
-        let certificate = matches!(tls, rustls::Error::InvalidCertificate(_));
-        return if certificate { Fault::Certificate } else { Fault::Tls };
+        use rustls::{AlertDescription as Alert, Error as Tls};
+        return match tls {
+            Tls::InvalidCertificate(_) => Fault::Certificate,
+            // Ours is missing, or is not the one that is wanted.
+            Tls::AlertReceived(
+                Alert::CertificateRequired
+                | Alert::BadCertificate
+                | Alert::CertificateUnknown
+                | Alert::UnknownCA,
+            ) => Fault::Certificate,
+            _ => Fault::Tls,
+        };
     }
     if error.is_builder() {
         Fault::Request
