@@ -277,8 +277,8 @@ impl Transport {
                 Err(error) if !last && is_other_scheme(*scheme, &error) => {
                     first_error.get_or_insert(error);
                 }
-                // Whoever shows a certificate speaks TLS, and that is what has to be put right.
-                Err(error) if matches!(error, Error::Transport { fault: Fault::Certificate, .. }) => {
+                // Whoever gets beyond the beginning of TLS speaks it, and that is what has to be put right.
+                Err(error) if *scheme == Scheme::Https && !is_other_scheme(*scheme, &error) => {
                     return Err(error);
                 }
                 Err(error) => return Err(first_error.unwrap_or(error)),
