@@ -192,10 +192,13 @@ fn hint_for_client(error: &palan_client::Error) -> Option<String> {
     }
 }
 
-/// Host and port of a URL.
+/// Host and port of a URL, as they are typed: Docker Hub answers under another name.
 fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    rest.split(['/', '?']).next().unwrap_or(rest)
+    match rest.split(['/', '?']).next().unwrap_or(rest) {
+        "registry-1.docker.io" => "docker.io",
+        host => host,
+    }
 }
 
 #[cfg(test)]
@@ -221,5 +224,6 @@ mod tests {
         for url in ["https://a.b:5000/v2/x?y", "a.b:5000/v2", "http://a.b:5000"] {
             assert_eq!(host(url), "a.b:5000", "{url}");
         }
+        assert_eq!(host("https://registry-1.docker.io/v2/library/x"), "docker.io");
     }
 }

@@ -36,55 +36,6 @@ pub(crate) fn markdown(mut root: Command) -> String {
     out
 }
 
-/// Where a script written for crane would notice a difference.
-const CRANE: &[(&str, &str, &str)] = &[
-    ("all", "any failure ends with exit code 1", "several codes, see below"),
-    (
-        "all",
-        "`--platform linux` matches nothing; on a single image the flag is ignored",
-        "parts left out match anything; a single image must match",
-    ),
-    ("all", "only sha256; a tag beside a digest is dropped", "sha512 too; the tag is kept as information"),
-    (
-        "`append`",
-        "without `--base`, a Docker image without platform",
-        "an OCI image for `--platform`, by default linux/amd64",
-    ),
-    (
-        "`append`, `rebase`",
-        "an index is refused, or its tag overwritten by one image",
-        "every platform of the index, or the chosen ones inside it",
-    ),
-    ("`auth login`", "does not ask the registry", "asks it; `--skip-check` does not"),
-    ("`copy --all-tags`", "ends at the first error", "goes on with the other tags and fails at the end"),
-    ("`copy --no-clobber`", "exit code 1 when the tag exists", "exit code 8"),
-    ("`copy`", "signatures, SBOMs and other referrers stay behind", "`--referrers` takes them along"),
-    (
-        "`copy --platform`",
-        "one platform, not inside nested indexes",
-        "several make an index of these images; nested indexes too",
-    ),
-    ("`delete`", "what is not there is an error", "`--ignore-missing` takes it as deleted"),
-    (
-        "`delete`",
-        "a tag cannot be deleted where the registry deletes by digest only",
-        "`--untag` deletes it, and leaves other tags of the image alone",
-    ),
-    ("`delete`", "does not say which tags go with a digest", "names them on stderr before"),
-    ("`ls`, `catalog`", "pages of 1000", "`--page-size`"),
-    (
-        "`pull`",
-        "digests change on the way through a tarball",
-        "they do not: the archive also holds an OCI layout, as docker 25 writes it",
-    ),
-    (
-        "`rebase`",
-        "layers are counted by history; `--original` fails; words too many are ignored",
-        "layers are compared by diff ID; `--original` works; words too many are an error",
-    ),
-    ("`validate`", "without a target, nothing happens", "a usage error"),
-];
-
 fn visible(command: &Command) -> impl Iterator<Item = &Command> {
     command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help")
 }

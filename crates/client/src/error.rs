@@ -203,6 +203,11 @@ impl Error {
         }
     }
 
+    /// Whether the registry ended a connection because of what was asked of it.
+    pub(crate) fn is_overload(&self) -> bool {
+        matches!(self, Self::Transport { fault: Fault::Overload, .. })
+    }
+
     /// Whether the registry was asked too often.
     pub(crate) fn is_refusal(&self) -> bool {
         self.status() == Some(StatusCode::TOO_MANY_REQUESTS)

@@ -170,6 +170,15 @@ impl Response {
         kept
     }
 
+    /// Whether it is Go's and nginx' answer to plain http on a TLS port.
+    pub(crate) async fn wants_tls(&mut self) -> bool {
+        if self.status != StatusCode::BAD_REQUEST {
+            return false;
+        }
+        let body = self.peek_error().await;
+        String::from_utf8_lossy(&body).contains("HTTPS")
+    }
+
     /// This answer, if its status is one of these; else the error it is.
     pub(crate) async fn expect(self, wanted: &[StatusCode]) -> Result<Self, Error> {
         if wanted.contains(&self.status) { Ok(self) } else { Err(self.into_error().await) }

@@ -222,7 +222,7 @@ impl Transport {
             private.insert(header::AUTHORIZATION, authorization.header.clone());
         }
         let mut answer = self.deliver(call, &private).await.inspect_err(|error| {
-            if matches!(error, Error::Transport { fault: Fault::Overload, .. }) {
+            if error.is_overload() {
                 permit.slower();
             }
         })?;
@@ -269,7 +269,7 @@ impl Transport {
             let url = call.registry.url(*scheme, path)?;
             match self.follow(self.hop(call, url, private)).await {
                 Ok(mut answer) => {
-                    if last || !wants_tls(*scheme, &mut answer).await {
+                    if last || *scheme != Scheme::Http || !answer.wants_tls().await {
                         call.registry.settle(*scheme);
                         return Ok(answer);
                     }
@@ -281,6 +281,8 @@ impl Transport {
                 Err(error) if *scheme == Scheme::Https && !is_other_scheme(*scheme, &error) => {
                     return Err(error);
                 }
+                // Who says so does speak this scheme.
+                Err(error) if error.is_overload() => return Err(error),
                 Err(error) => return Err(first_error.unwrap_or(error)),
             }
         }
@@ -395,13 +397,4 @@ fn is_other_scheme(scheme: Scheme, error: &Error) -> bool {
         Scheme::Http => *fault == Fault::Cut,
         Scheme::Https => matches!(fault, Fault::Connect | Fault::Tls),
     }
-}
-
-/// Go's and nginx' answer to plain http on a TLS port.
-async fn wants_tls(scheme: Scheme, answer: &mut Response) -> bool {
-    if scheme != Scheme::Http || answer.status() != StatusCode::BAD_REQUEST {
-        return false;
-    }
-    let body = answer.peek_error().await;
-    String::from_utf8_lossy(&body).contains("HTTPS")
 }

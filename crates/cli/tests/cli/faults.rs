@@ -46,7 +46,13 @@ fn a_login_page_is_no_image() {
         assert!(ran.code != Some(0) && ran.stderr.contains("HTML page"), "{ran}");
         assert!(context.left().is_empty(), "{:?}", context.left());
         if status == 200 {
-            assert_snapshot!(run(&context, &registry, &["manifest", "@@app:v1"]), @"");
+            assert_snapshot!(run(&context, &registry, &["manifest", "@@app:v1"]), @"
+            exit: 1
+            --- stdout
+
+            --- stderr
+            error: http://[FAULTY]/v2/app/manifests/v1 answered an HTML page, is it a registry?
+            ");
         }
     }
 }
@@ -61,8 +67,22 @@ fn warnings_are_said_once_and_nonsense_is_not() {
             .raw_header("warning", b"299 - \"\xff\"")
             .header("warning", r#"299 - "this registry moves in May""#)
     });
-    assert_snapshot!(run(&context, &registry, &["digest", "@@app:v1"]), @"");
-    assert_snapshot!(run(&context, &registry, &["digest", "@@app:v2"]), @"");
+    assert_snapshot!(run(&context, &registry, &["digest", "@@app:v1"]), @"
+    exit: 0
+    --- stdout
+    sha256:…
+
+    --- stderr
+    warning: this registry moves in May
+    ");
+    assert_snapshot!(run(&context, &registry, &["digest", "@@app:v2"]), @"
+    exit: 3
+    --- stdout
+
+    --- stderr
+    warning: this registry moves in May
+    error: v2 was not found in [FAULTY]/app
+    ");
 }
 
 #[test]
@@ -71,7 +91,14 @@ fn a_rate_limit_that_is_near_is_said() {
     let registry = faulty(&context, |_, reply| {
         LIMIT.iter().fold(reply, |reply, (name, value)| reply.header(name, value))
     });
-    assert_snapshot!(run(&context, &registry, &["digest", "@@app:v1"]), @"");
+    assert_snapshot!(run(&context, &registry, &["digest", "@@app:v1"]), @"
+    exit: 0
+    --- stdout
+    sha256:…
+
+    --- stderr
+    warning: the rate limit of [FAULTY] is near: 3 of 100 requests per 6 h left
+    ");
     let ran = run(&context, &registry, &["-v", "digest", "@@app:v1"]).ok();
     assert!(ran.stderr.contains("rate limit: 3 of 100 requests per 6 h left"), "{ran}");
 }
@@ -81,7 +108,14 @@ fn who_asks_too_much_hears_what_to_do() {
     let context = TestContext::new();
     let registry =
         faulty(&context, |_, _| Reply::error(429, "TOOMANYREQUESTS").header("retry-after", "21600"));
-    assert_snapshot!(run(&context, &registry, &["--retries", "0", "manifest", "@@app:v1"]), @"");
+    assert_snapshot!(run(&context, &registry, &["--retries", "0", "manifest", "@@app:v1"]), @"
+    exit: 9
+    --- stdout
+
+    --- stderr
+    error: GET http://[FAULTY]/v2/app/manifests/v1 answered 429 Too Many Requests: TOOMANYREQUESTS: scripted (no credentials were found); it wants to be asked again in 6 h
+    hint: palan auth login [FAULTY] may raise the limit
+    ");
     assert_eq!(registry.requests().len(), 1);
 }
 
@@ -149,5 +183,12 @@ fn a_proxy_that_lets_nothing_through_is_named() {
         false => Reply::status(413),
     });
     let source = format!("{}/app:1", context.host());
-    assert_snapshot!(run(&context, &registry, &["--jobs", "1", "copy", &source, "@@new:1"]), @"");
+    assert_snapshot!(run(&context, &registry, &["--jobs", "1", "copy", &source, "@@new:1"]), @"
+    exit: 1
+    --- stdout
+
+    --- stderr
+    error: PATCH http://[FAULTY]/v2/new/blobs/uploads/1?_state=*** answered 413 Payload Too Large
+    hint: --chunk-size 1M uploads in smaller pieces
+    ");
 }

@@ -21,7 +21,7 @@ fn context() -> TestContext {
     context
 }
 
-/// What one command asked, one line for each request. With one job, the order is always the same.
+/// What one command asked, one line for each request. Blobs come in any order, so these are sorted.
 fn asked(context: &TestContext, words: &[&str]) -> String {
     let before = context.requests().len();
     let words: Vec<_> = ["--jobs", "1"].iter().chain(words).copied().collect();
@@ -38,17 +38,36 @@ fn asked(context: &TestContext, words: &[&str]) -> String {
             _ => line,
         }
     });
-    context.filter(&shown.collect::<Vec<_>>().join("\n"))
+    let named: Vec<_> = shown.map(|line| context.filter(&line)).collect();
+    let mut runs: Vec<Vec<String>> = Vec::new();
+    for run in named.chunk_by(|a, b| a.contains("/blobs/") && b.contains("/blobs/")) {
+        runs.push(run.to_vec());
+    }
+    runs.iter_mut().for_each(|run| run.sort());
+    runs.concat().join("\n")
 }
 
 #[test]
 fn reading_asks_for_no_more_than_what_is_printed() {
     let context = context();
-    assert_snapshot!(asked(&context, &["digest", "@@app:1"]), @"");
-    assert_snapshot!(asked(&context, &["digest", "@@app:1", "--platform", "linux/amd64"]), @"");
-    assert_snapshot!(asked(&context, &["manifest", "@@app:1"]), @"");
-    assert_snapshot!(asked(&context, &["config", "@@single:1"]), @"");
-    assert_snapshot!(asked(&context, &["ls", "@@app"]), @"");
+    assert_snapshot!(asked(&context, &["digest", "@@app:1"]), @"
+    HEAD app/manifests/1
+    ");
+    assert_snapshot!(asked(&context, &["digest", "@@app:1", "--platform", "linux/amd64"]), @"
+    GET app/manifests/1
+    GET app/manifests/[IMAGE]
+    GET app/blobs/[CONFIG]
+    ");
+    assert_snapshot!(asked(&context, &["manifest", "@@app:1"]), @"
+    GET app/manifests/1
+    ");
+    assert_snapshot!(asked(&context, &["config", "@@single:1"]), @"
+    GET single/manifests/1
+    GET single/blobs/[CONFIG]
+    ");
+    assert_snapshot!(asked(&context, &["ls", "@@app"]), @"
+    GET app/tags/list?n=1000
+    ");
 }
 
 /// crane asks anew how to authenticate, and for a token, for each step of a command.
@@ -95,24 +114,74 @@ fn a_command_asks_once_how_to_authenticate_and_once_for_each_token() {
 #[test]
 fn pulling_reads_everything_once() {
     let context = context();
-    assert_snapshot!(asked(&context, &["pull", "@@single:1", "app.tar"]), @"");
-    assert_snapshot!(asked(&context, &["pull", "--format", "oci", "@@single:1", "layout"]), @"");
-    assert_snapshot!(asked(&context, &["pull", "--format", "oci", "@@single:1", "layout"]), @"");
+    assert_snapshot!(asked(&context, &["pull", "@@single:1", "app.tar"]), @"
+    GET single/manifests/1
+    GET single/blobs/[CONFIG]
+    GET single/blobs/[LAYER-1]
+    GET single/blobs/[LAYER-2]
+    GET single/blobs/[LAYER-3]
+    ");
+    assert_snapshot!(asked(&context, &["pull", "--format", "oci", "@@single:1", "layout"]), @"
+    GET single/manifests/1
+    GET single/blobs/[CONFIG]
+    GET single/blobs/[LAYER-1]
+    GET single/blobs/[LAYER-2]
+    GET single/blobs/[LAYER-3]
+    ");
+    assert_snapshot!(asked(&context, &["pull", "--format", "oci", "@@single:1", "layout"]), @"
+    GET single/manifests/1
+    ");
 }
 
 #[test]
 fn pushing_writes_everything_once_and_only_what_is_missing() {
     let context = context();
     context.run(&["pull", "--format", "oci", "@@single:1", "layout"]).ok();
-    assert_snapshot!(asked(&context, &["push", "layout", "@@pushed:1"]), @"");
-    assert_snapshot!(asked(&context, &["push", "layout", "@@pushed:1"]), @"");
+    assert_snapshot!(asked(&context, &["push", "layout", "@@pushed:1"]), @"
+    HEAD pushed/manifests/[IMAGE]
+    HEAD pushed/blobs/[CONFIG]
+    HEAD pushed/blobs/[LAYER-1]
+    HEAD pushed/blobs/[LAYER-2]
+    HEAD pushed/blobs/[LAYER-3]
+    POST pushed/blobs/uploads/
+    POST pushed/blobs/uploads/
+    POST pushed/blobs/uploads/
+    POST pushed/blobs/uploads/
+    PUT pushed/blobs/uploads/[ID] [CONFIG]
+    PUT pushed/blobs/uploads/[ID] [LAYER-1]
+    PUT pushed/blobs/uploads/[ID] [LAYER-2]
+    PUT pushed/blobs/uploads/[ID] [LAYER-3]
+    PUT pushed/manifests/1
+    ");
+    assert_snapshot!(asked(&context, &["push", "layout", "@@pushed:1"]), @"
+    HEAD pushed/manifests/[IMAGE]
+    PUT pushed/manifests/1
+    ");
 }
 
 #[test]
 fn copying_inside_a_registry_moves_nothing() {
     let context = context();
-    assert_snapshot!(asked(&context, &["copy", "@@single:1", "@@other:1"]), @"");
-    assert_snapshot!(asked(&context, &["copy", "@@single:1", "@@other:1"]), @"");
-    assert_snapshot!(asked(&context, &["tag", "@@single:1", "2"]), @"");
-    assert_snapshot!(asked(&context, &["tag", "@@app:1", "2"]), @"");
+    assert_snapshot!(asked(&context, &["copy", "@@single:1", "@@other:1"]), @"
+    GET single/manifests/1
+    HEAD other/manifests/[IMAGE]
+    POST other/blobs/uploads/?mount=[CONFIG]&from=single
+    POST other/blobs/uploads/?mount=[LAYER-1]&from=single
+    POST other/blobs/uploads/?mount=[LAYER-2]&from=single
+    POST other/blobs/uploads/?mount=[LAYER-3]&from=single
+    PUT other/manifests/1
+    ");
+    assert_snapshot!(asked(&context, &["copy", "@@single:1", "@@other:1"]), @"
+    GET single/manifests/1
+    HEAD other/manifests/[IMAGE]
+    PUT other/manifests/1
+    ");
+    assert_snapshot!(asked(&context, &["tag", "@@single:1", "2"]), @"
+    GET single/manifests/1
+    PUT single/manifests/2
+    ");
+    assert_snapshot!(asked(&context, &["tag", "@@app:1", "2"]), @"
+    GET app/manifests/1
+    PUT app/manifests/2
+    ");
 }

@@ -126,6 +126,10 @@ fn wrong_words_are_usage_errors() {
               Transfers at the same time [default: 4]
           --timeout <TIME>
               Give up when a registry sends nothing for so long: 30s, 5m [default: 60s]
+          --retries <N>
+              How often to try again what fails for the moment [default: 3]
+          --chunk-size <SIZE>
+              Upload blobs in pieces no larger than this: 10M, 512K
     ");
     assert_snapshot!(context.run(&["manifest", "docker-daemon:x"]), @"
     exit: 2

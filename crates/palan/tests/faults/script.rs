@@ -2,9 +2,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
+use crate::verbs::Verb;
 use bytes::Bytes;
 use palan_core::Digest;
 use palan_testkit::fault::{FaultRegistry, Reply, Request, Store};
@@ -49,12 +53,29 @@ pub(crate) enum Fault {
     ChunksOnly,
 }
 
+impl Fault {
+    /// Whether it can happen to this verb. Pulling uploads nothing, pushing downloads nothing, and inside one registry
+    /// a rebase moves nothing that is large.
+    pub(crate) fn concerns(self, verb: Verb) -> bool {
+        match self {
+            Self::None => false,
+            Self::CutDownload(_) | Self::StallBody | Self::StallHead | Self::ShortRange => {
+                !matches!(verb, Verb::Push)
+            }
+            Self::CutUpload(70_000..) | Self::ChunksOnly => matches!(verb, Verb::Push | Verb::Copy),
+            Self::CutUpload(_) | Self::StallUpload => !matches!(verb, Verb::Pull),
+            _ => true,
+        }
+    }
+}
+
 /// A registry with a fault.
 pub(crate) struct Site {
     pub(crate) store: Store,
     pub(crate) registry: FaultRegistry,
     /// Where it redirects.
     elsewhere: FaultRegistry,
+    hits: Arc<AtomicUsize>,
 }
 
 /// Headers that go to registries, and nowhere else.
@@ -75,16 +96,27 @@ impl Site {
         let elsewhere = FaultRegistry::start(move |request| other.answer(request)).await;
         let (script, at) = (store.clone(), elsewhere.url(""));
         let (tokens, seen, cut) = (Tokens::default(), Seen::default(), Seen::default());
+        let hits = Arc::<AtomicUsize>::default();
+        let count = hits.clone();
         let registry = FaultRegistry::start_cutting(
             move |parts| {
                 let Fault::CutUpload(bytes) = fault else { return None };
                 let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
                 (parts.method == http::Method::PUT && cut.is_first("PUT", target)).then_some(bytes)
             },
-            move |request| answer(fault, &script, (&tokens, &seen), &at, request),
+            move |request| {
+                let (reply, hit) = answer(fault, &script, (&tokens, &seen), &at, request);
+                count.fetch_add(usize::from(hit), Relaxed);
+                reply
+            },
         )
         .await;
-        Self { store, registry, elsewhere }
+        Self { store, registry, elsewhere, hits }
+    }
+
+    /// How often it went wrong.
+    pub(crate) fn hits(&self) -> usize {
+        self.hits.load(Relaxed)
     }
 
     /// What must hold whatever happened.
@@ -104,13 +136,18 @@ fn answer(
     (tokens, seen): (&Tokens, &Seen),
     elsewhere: &str,
     request: &Request,
-) -> Reply {
+) -> (Reply, bool) {
     let first = seen.is_first(request.method.as_str(), &request.target);
     let (blob, upload) = (is_blob(request), request.path().contains("/blobs/uploads/"));
     let reads = request.method == http::Method::GET;
     let good = || store.answer(request);
-    match fault {
-        Fault::None | Fault::CutUpload(_) | Fault::ChunksOnly => good(),
+    let reply = match fault {
+        Fault::CutUpload(_) => return (good(), request.cut),
+        Fault::ChunksOnly => {
+            let reply = good();
+            let hit = reply.code() == 413;
+            return (reply, hit);
+        }
         Fault::TooManyRequests { retry_after: true } if first => {
             Reply::status(429).header("retry-after", "1")
         }
@@ -134,13 +171,14 @@ fn answer(
         Fault::Redirect if blob || (upload && request.method == http::Method::PUT) => {
             Reply::status(307).header("location", &format!("{elsewhere}{}", request.target))
         }
-        Fault::ExpiredToken => tokens.answer(request, good),
+        Fault::ExpiredToken => return tokens.answer(request, good),
         Fault::MalformedWarning => malformed("warning", good()),
         Fault::MalformedChallenge { refuses: false } => malformed("www-authenticate", good()),
         Fault::MalformedChallenge { refuses: true } => malformed("www-authenticate", Reply::status(401)),
         Fault::ShortRange if reads && blob => short(request, good()),
-        _ => good(),
-    }
+        _ => return (good(), false),
+    };
+    (reply, true)
 }
 
 /// What was asked already.
@@ -227,7 +265,8 @@ fn short(request: &Request, whole: Reply) -> Reply {
 struct Tokens(Mutex<HashMap<String, usize>>);
 
 impl Tokens {
-    fn answer(&self, request: &Request, good: impl Fn() -> Reply) -> Reply {
+    /// The answer, and whether a token had expired.
+    fn answer(&self, request: &Request, good: impl Fn() -> Reply) -> (Reply, bool) {
         let mut uses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if request.path() == "/token" {
             let scope = request.target.split_once('?').map_or("", |(_, query)| query);
@@ -235,16 +274,17 @@ impl Tokens {
             let number = uses.keys().filter(|token| token.starts_with(&of_scope)).count();
             let token = format!("{of_scope}{number}");
             uses.insert(token.clone(), 0);
-            return Reply::json(format!(r#"{{"token":"{token}","expires_in":3600}}"#));
+            return (Reply::json(format!(r#"{{"token":"{token}","expires_in":3600}}"#)), false);
         }
         let token = request.header("authorization").strip_prefix("Bearer ").unwrap_or_default();
         if let Some(used) = uses.get_mut(token) {
             *used += 1;
             if *used <= 3 || !token.ends_with("-0") {
-                return good();
+                return (good(), false);
             }
         }
+        let expired = uses.contains_key(token);
         let realm = format!("Bearer realm=\"http://{}/token\",service=\"s\"", request.header("host"));
-        Reply::error(401, "UNAUTHORIZED").header("www-authenticate", &realm)
+        (Reply::error(401, "UNAUTHORIZED").header("www-authenticate", &realm), expired)
     }
 }
