@@ -4,7 +4,10 @@
 mod common;
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -14,6 +17,7 @@ use futures_util::{StreamExt, stream};
 use palan_client::{BlobOpener, BoxError, BoxFuture, ByteStream, Error, Fault};
 use palan_core::Digest;
 use palan_testkit::fault::{FaultRegistry, Reply, Request};
+use proptest::prelude::*;
 
 /// An upload session as a registry keeps it, with faults.
 #[derive(Default)]
@@ -458,5 +462,47 @@ async fn a_web_page_is_no_success() {
         client.ping(&registry.host()).await,
     ] {
         assert!(matches!(outcome, Err(Error::Html { .. })), "{outcome:?}");
+    }
+}
+
+/// What is cut where, and how large bodies may be.
+#[derive(Clone, Debug)]
+struct Script {
+    length: usize,
+    /// One for each body sent.
+    cuts: Vec<Option<usize>>,
+    forgets: bool,
+    largest_body: Option<usize>,
+}
+
+fn script() -> impl Strategy<Value = Script> {
+    let cuts = prop::collection::vec(prop::option::of(0..200_000_usize), 0..4);
+    let largest_body = prop::option::of(70_000..200_000_usize);
+    (0..300_000_usize, cuts, any::<bool>(), largest_body)
+        .prop_map(|(length, cuts, forgets, largest_body)| Script { length, cuts, forgets, largest_body })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    /// Whatever is cut, what the registry has in the end is what was sent.
+    #[test]
+    fn random_cuts_never_store_wrong_bytes(script in script()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let bytes = content(script.length);
+            let (largest_body, forgets) = (script.largest_body, script.forgets);
+            let uploads = Arc::new(Mutex::new(Uploads { largest_body, forgets, ..Uploads::default() }));
+            let (cuts, sent) = (script.cuts.clone(), AtomicUsize::new(0));
+            let cut = move |parts: &http::request::Parts| match parts.method.as_str() {
+                "PUT" | "PATCH" => *cuts.get(sent.fetch_add(1, Relaxed))?,
+                _ => None,
+            };
+            let registry = FaultRegistry::start_cutting(cut, scripted(&uploads)).await;
+            let client = builder().retries(6).build().unwrap();
+            let pushed = repo(&client, &registry).push_blob(&blob(&bytes), &bytes).await;
+            prop_assert!(pushed.is_ok(), "{:?} {:#?}", pushed, registry.lines());
+            prop_assert_eq!(&uploads.lock().unwrap().blobs[..], &[bytes]);
+            Ok(())
+        })?;
     }
 }
