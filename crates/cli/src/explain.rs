@@ -170,6 +170,7 @@ fn hint_for_client(error: &palan_client::Error) -> Option<String> {
             Some(format!("if {host} speaks http only, add --plain-http={host}"))
         }
         E::Blocked { .. } => Some("--registries-conf none goes on without that file".to_owned()),
+        E::Transport { fault: Fault::Overload, .. } => Some("--jobs 1 asks for less at once".to_owned()),
         E::Transport { fault: Fault::Inactive, .. } => Some("--timeout 5m waits longer".to_owned()),
         E::Status(status) if error.is_unauthorized() => {
             let host = host(&status.url);

@@ -120,9 +120,9 @@ impl Transport {
     }
 }
 
-/// Statuses that mean "not now".
+/// Statuses that mean "not now"; 499 and above 519 are what proxies say of the registry behind them.
 pub(crate) fn is_transient(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
+    matches!(status.as_u16(), 408 | 429 | 499 | 500 | 502..=504 | 520..=524)
 }
 
 /// RFC 9110 section 10.2.3: seconds, or a date. Seconds since 1970 are understood, too: some servers send these.

@@ -355,6 +355,9 @@ async fn the_sources_failure_is_the_sources() {
         let error = repo(&client(), &registry).push_blob(&blob(&content(100)), &source).await.unwrap_err();
         let Error::Source { source, .. } = &error else { panic!("{error:?}") };
         assert!(source.to_string().contains(expected), "{source}");
+        // Nobody will finish it.
+        let last = registry.lines().pop().unwrap();
+        assert!(last.starts_with("DELETE /v2/a/b/blobs/uploads/0?"), "{last}");
     }
 }
 

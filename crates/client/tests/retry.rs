@@ -17,7 +17,9 @@ fn manifest() -> Reply {
 async fn failures_that_may_pass_are_repeated() {
     // A connection that breaks may be a TLS port the first time: that is one request more on the wire, which the
     // registry's log does not show.
-    for reply in [408, 429, 500, 502, 503, 504].map(Reply::status).into_iter().chain([Reply::abort()]) {
+    for reply in
+        [408, 429, 499, 500, 502, 503, 504, 522].map(Reply::status).into_iter().chain([Reply::abort()])
+    {
         let shown = format!("{reply:?}");
         let registry = FaultRegistry::start(move |r| match r.before {
             0 | 1 => reply.clone(),

@@ -86,7 +86,10 @@ impl Push<'_> {
                     self.session = None;
                 }
                 Err(error) => {
-                    let Some(attempt) = self.fail(&error) else { return Err(error) };
+                    let Some(attempt) = self.fail(&error) else {
+                        self.abandon(&error).await;
+                        return Err(error);
+                    };
                     self.repo.transport().pause(attempt, error.retry_after()).await;
                     if self.recover().await? {
                         return Ok(());
@@ -108,6 +111,13 @@ impl Push<'_> {
             self.chunked |= self.cuts > 1 && self.descriptor.size > self.piece;
         }
         self.attempts.fail(&self.repo.transport().retry, error.is_refusal(), Some(&self.registry.pace))
+    }
+
+    /// Where it is our own fault that the upload ends here, the registry need not keep what it has of it.
+    async fn abandon(&mut self, error: &Error) {
+        if let (Error::Source { .. }, Some(session)) = (error, self.session.take()) {
+            self.repo.cancel_upload(Target::Url(session.location)).await;
+        }
     }
 
     fn note_progress(&mut self) {
