@@ -103,12 +103,15 @@ fn a_client_certificate_is_shown_where_it_belongs() {
     certificates(&context);
     let host = behind_tls(&context, true);
     let image = format!("{host}/app:1");
-    let ran = |flags: &[&str]| context.run(&[&["digest", &image, "--ca-file=ca.crt", "--retries=0"], flags].concat());
+    let ran = |flags: &[&str]| {
+        context.run(&[&["digest", &image, "--ca-file=ca.crt", "--retries=0"], flags].concat())
+    };
     let nothing_shown = ran(&[]);
     assert_ne!(nothing_shown.code, Some(0));
     // By chance, the connection is seen to break before the server's reason is.
     if nothing_shown.stderr.contains("CertificateRequired") {
-        let hint = format!("hint: {host} wants a client certificate: --cert-file and --key-file, or --cert-dir");
+        let hint =
+            format!("hint: {host} wants a client certificate: --cert-file and --key-file, or --cert-dir");
         assert!(nothing_shown.stderr.contains(&hint), "{nothing_shown}");
     }
     ran(&["--cert-file=me.cert", "--key-file=me.key"]).ok();

@@ -22,7 +22,7 @@ fn a_config_comes_from_standard_input() {
     assert_snapshot!(ran, @"
     exit: 0
     --- stdout
-    [HOST]/app@sha256:…
+    [HOST]/app:1
 
     --- stderr
     edited the config of [HOST]/app:1: 1 blob moved (903 B), 3 blobs already there
@@ -79,7 +79,7 @@ fn a_manifest_comes_from_standard_input() {
     assert_snapshot!(ran, @"
     exit: 0
     --- stdout
-    [HOST]/app@sha256:…
+    [HOST]/app:2
 
     --- stderr
     edited the manifest of [HOST]/app:2: 4 blobs already there
@@ -119,7 +119,7 @@ fn a_file_comes_from_standard_input() {
     assert_snapshot!(edit("/conf/motd", b"hello"), @"
     exit: 0
     --- stdout
-    [HOST]/app@sha256:…
+    [HOST]/app:1
 
     --- stderr
     nothing changed: [HOST]/app:1
@@ -128,7 +128,7 @@ fn a_file_comes_from_standard_input() {
     assert_snapshot!(ran, @"
     exit: 0
     --- stdout
-    [HOST]/app@sha256:…
+    [HOST]/app:1
 
     --- stderr
     edited a file of [HOST]/app:1: 2 blobs moved (657 B), 1 blob already there
@@ -179,7 +179,7 @@ fn one_image_of_an_index_gets_the_file() {
     assert_snapshot!(ran, @"
     exit: 0
     --- stdout
-    [HOST]/app@sha256:…
+    [HOST]/app:2
 
     --- stderr
     note: chose linux/amd64 of 2 platforms
