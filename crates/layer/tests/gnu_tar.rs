@@ -4,7 +4,7 @@
 
 use std::{
     fs,
-    io::Read,
+    io::{Cursor, Read},
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::Command,
@@ -12,8 +12,13 @@ use std::{
 
 use palan_core::Digest;
 use palan_layer::{
-    Limits, scan,
-    tar::{Archive, DirOptions, End, Kind, Meta, Mode, Mtime, Owner, Writer, pack_dir, pack_path},
+    Limits,
+    merge::{Index, Merge},
+    scan,
+    tar::{
+        Archive, DirOptions, End, Kind, Meta, Mode, Mtime, Owner, Writer, hard_linked, pack_dir, pack_path, padding,
+        renamed,
+    },
     tree::{Content, NodeKind, Tree},
 };
 
@@ -238,4 +243,155 @@ fn a_last_member_without_padding_is_read_where_no_end_is_demanded() {
     }
     // Content that is missing is missing.
     Archive::new(&whole[..end - padding - 1]).finish().unwrap_err();
+}
+
+const FORMATS: [&[&str]; 7] = [
+    &["--format=v7"],
+    &["--format=ustar"],
+    &["--format=gnu", "--sparse"],
+    &["--format=oldgnu", "--sparse"],
+    &["--format=posix", "--sparse", "--sparse-version=0.0"],
+    &["--format=posix", "--sparse", "--sparse-version=0.1"],
+    &["--format=posix", "--sparse", "--sparse-version=1.0"],
+];
+
+/// What an entry says, apart from its names and kind.
+fn facts(tar: &[u8]) -> (Vec<u8>, Vec<u8>, Kind, Vec<u8>, String) {
+    let mut archive = Archive::new(tar);
+    let mut entry = archive.next_entry().unwrap().unwrap();
+    let mut content = Vec::new();
+    entry.read_to_end(&mut content).unwrap();
+    let header = entry.header();
+    let meta =
+        format!("{:o} {} {} {} {:?}", header.mode, header.uid, header.gid, header.mtime, header.xattrs);
+    (header.path().to_vec(), header.link().to_vec(), header.kind, content, meta)
+}
+
+#[test]
+fn entries_of_every_format_take_other_names() {
+    if gnu_tar_is_missing("entries_of_every_format_take_other_names") {
+        return;
+    }
+    let scratch = Scratch::new("rename");
+    fs::write(scratch.join("plain"), vec![7; 1000]).unwrap();
+    fs::write(scratch.join(&"n".repeat(97)), "2").unwrap();
+    write_sparse(&scratch.join("sparse"));
+    symlink("target", scratch.join("symlink")).unwrap();
+    let deep = scratch.join(&"d".repeat(60));
+    fs::create_dir_all(&deep).unwrap();
+    let names = [
+        "x".to_owned(),
+        "a/b".to_owned(),
+        "p".repeat(101),
+        format!("{}/{}", "q".repeat(150), "r".repeat(150)),
+    ];
+    for format in FORMATS {
+        if !format[0].ends_with("v7") {
+            fs::write(deep.join("f".repeat(80)), "3").unwrap();
+            symlink(
+                "t".repeat(if format[0].ends_with("ustar") { 90 } else { 150 }),
+                scratch.join("long-link"),
+            )
+            .unwrap();
+        }
+        let archive = tar(&scratch.0, &[format, &["--sort=name", "-cf", "-", "."]].concat());
+        let mut entries = Archive::new(&*archive);
+        let mut seen = 0;
+        while let Some(entry) = entries.next_entry().unwrap() {
+            if entry.kind == Kind::Dir {
+                continue;
+            }
+            seen += 1;
+            let start = usize::try_from(entry.content_offset()).unwrap();
+            let content =
+                &archive[start..start + usize::try_from(entry.stored.next_multiple_of(512)).unwrap()];
+            let old = facts(&[entry.raw(), content].concat());
+            for name in &names {
+                let new = renamed(entry.raw(), name.as_bytes()).unwrap();
+                let new = facts(&[&new, content].concat());
+                assert_eq!(
+                    new,
+                    (name.clone().into_bytes(), old.1.clone(), old.2, old.3.clone(), old.4.clone()),
+                    "{format:?}"
+                );
+                for target in &names {
+                    let new = facts(&hard_linked(entry.raw(), name.as_bytes(), target.as_bytes()).unwrap());
+                    let link = (name.clone().into_bytes(), target.clone().into_bytes());
+                    assert_eq!(
+                        new,
+                        (link.0, link.1, Kind::HardLink, Vec::new(), old.4.clone()),
+                        "{format:?}"
+                    );
+                }
+            }
+        }
+        assert!(seen >= 4, "{format:?}");
+        let _ = fs::remove_file(scratch.join("long-link"));
+    }
+}
+
+/// The first name of every file is hidden by a layer above, so that all content moves to the second.
+#[test]
+fn gnu_tar_extracts_files_that_moved_to_another_name() {
+    if gnu_tar_is_missing("gnu_tar_extracts_files_that_moved_to_another_name") {
+        return;
+    }
+    for format in FORMATS {
+        let scratch = Scratch::new("moved");
+        let long = format!("{}/{}", "p".repeat(90), "q".repeat(90));
+        let (names, long) = match format[0] {
+            "--format=v7" | "--format=ustar" => (["a-plain", "a-sparse"], "z-long".to_owned()),
+            _ => (["a-plain", "a-sparse"], long),
+        };
+        fs::create_dir_all(scratch.join("in").join(&long).parent().unwrap()).unwrap();
+        fs::write(scratch.join("in/a-plain"), vec![7; 100_000]).unwrap();
+        fs::set_permissions(scratch.join("in/a-plain"), fs::Permissions::from_mode(0o4750)).unwrap();
+        write_sparse(&scratch.join("in/a-sparse"));
+        fs::hard_link(scratch.join("in/a-plain"), scratch.join("in").join(&long)).unwrap();
+        fs::hard_link(scratch.join("in/a-sparse"), scratch.join("in/b-sparse")).unwrap();
+        fs::hard_link(scratch.join("in/a-sparse"), scratch.join("in/c-sparse")).unwrap();
+        let lower = tar(&scratch.join("in"), &[format, &["--sort=name", "-cf", "-", "."]].concat());
+        let mut upper = Writer::new(Vec::new());
+        names.iter().for_each(|name| upper.whiteout(name).unwrap());
+        let upper = upper.finish().unwrap();
+        let mut merge = Merge::whole();
+        for (number, layer) in [(0, &lower), (1, &upper)] {
+            merge.push(number, &Index::read(layer.as_slice(), &Limits::default()).unwrap()).unwrap();
+        }
+        let mut out = Vec::new();
+        merge.finish().unwrap().write(&mut [Cursor::new(&lower), Cursor::new(&upper)], &mut out).unwrap();
+        fs::write(scratch.join("out.tar"), &out).unwrap();
+        fs::create_dir(scratch.join("out")).unwrap();
+        tar(&scratch.join("out"), &["-xpf", "../out.tar"]);
+        let found = |name: &str| fs::metadata(scratch.join("out").join(name)).unwrap();
+        let content = |name: &str| fs::read(scratch.join("out").join(name)).unwrap();
+        assert!(!scratch.join("out/a-plain").exists(), "{format:?}");
+        assert_eq!((content(&long), found(&long).mode() & 0o7777), (vec![7; 100_000], 0o4750), "{format:?}");
+        assert_eq!(found(&long).mtime(), fs::metadata(scratch.join("in/a-plain")).unwrap().mtime());
+        assert!(content("b-sparse") == sparse_content(), "{format:?}");
+        assert_eq!(found("b-sparse").ino(), found("c-sparse").ino(), "{format:?}");
+        if format.contains(&"--sparse") {
+            assert!(out.len() < 400_000, "{format:?}: holes are not stored");
+        }
+    }
+}
+
+#[test]
+fn headers_take_other_names_whatever_they_hold() {
+    let mut writer = Writer::new(Vec::new());
+    let xattrs = vec![(b"user.bin".to_vec(), vec![0, 255, 10, 61])];
+    let meta = Meta { xattrs, ..Meta::FILE.mtime(-5).owner(1 << 40, 7) };
+    writer.bytes("n".repeat(300), &meta, b"content").unwrap();
+    let archive = writer.finish().unwrap();
+    let mut entries = Archive::new(&*archive);
+    let raw = entries.next_entry().unwrap().unwrap().raw().to_vec();
+    let old = facts(&archive);
+    let new = [&renamed(&raw, b"latin-\xe9").unwrap()[..], b"content", padding(7)].concat();
+    assert_eq!(facts(&new), (b"latin-\xe9".to_vec(), Vec::new(), Kind::File, old.3, old.4.clone()));
+    let linked = facts(&hard_linked(&raw, b"x", b"y").unwrap());
+    assert_eq!(linked, (b"x".to_vec(), b"y".to_vec(), Kind::HardLink, Vec::new(), old.4));
+    for damaged in [&raw[..700], &[], &raw[..512]] {
+        assert!(renamed(damaged, b"x").is_err());
+    }
+    assert!(renamed(&raw, b"").is_err() && renamed(&raw, b"a\0").is_err());
 }

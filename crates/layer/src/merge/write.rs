@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     BUFFER, EntryPath, Error, Result,
-    tar::{END, Kind, Meta, OPAQUE, WHITEOUT, hard_linked, header_bytes, renamed},
+    tar::{Archive, END, Kind, Meta, OPAQUE, WHITEOUT, hard_linked, header_bytes, renamed},
 };
 
 /// How many names [`Written`] tells at most.
@@ -84,10 +84,22 @@ impl<'a, S: Read + Seek, W: Write> Pen<'a, S, W> {
         }
         self.written.entries += 1;
         if node.escapes {
-            self.written.escaping += 1;
-            if self.written.escaping_names.len() < TOLD {
-                self.written.escaping_names.push(EntryPath::from(&key.path()));
-            }
+            self.tell(key, node)?;
+        }
+        Ok(())
+    }
+
+    /// Notes an entry that leads out of the root, by its name as it stands.
+    fn tell(&mut self, key: &Key, node: &Node) -> Result<()> {
+        self.written.escaping += 1;
+        if self.written.escaping_names.len() < TOLD {
+            let header = match node.kind {
+                NodeKind::Dir(place) | NodeKind::Name { place, .. } => self.read_header(node.layer, place)?,
+                _ => Vec::new(),
+            };
+            let mut archive = Archive::new(header.as_slice());
+            let name = archive.next_entry()?.map_or_else(|| key.path(), |entry| entry.path().to_vec());
+            self.written.escaping_names.push(EntryPath::from(&name));
         }
         Ok(())
     }
