@@ -35,7 +35,7 @@ pub enum Exported {
     /// An artifact's only layer, which is no archive of files, as it is stored.
     Blob {
         /// The layer.
-        blob: Descriptor,
+        blob: Box<Descriptor>,
     },
 }
 
@@ -109,7 +109,7 @@ async fn raw(
         |e| Error::Layer { digest: blob.digest, place: source.name(), source: palan_layer::Error::from(e) };
     with_reader(content, copy).await??.map_err(unreadable)?;
     options.observer.emit(&Event::BlobDone { blob, how: Transfer::Moved });
-    Ok(Exported::Blob { blob: blob.clone() })
+    Ok(Exported::Blob { blob: Box::new(blob.clone()) })
 }
 
 /// A writer whose errors can be told from those of reading, and that stops when nobody waits for it any more.

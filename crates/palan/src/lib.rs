@@ -2,8 +2,9 @@
 //!
 //! *Places* ([`place`]) are where images are: registries, OCI layouts, archives, memory. *Operations* take any place:
 //! [`copy`](mod@copy) moves graphs of content, [`rebase`] replaces an image's base, [`base`] finds out what that is,
-//! [`verdict`] judges the result before anything is written, [`append`] adds layers, [`pick`] copies them from another
-//! image, [`source`] finds bases in Dockerfiles and YAML, [`inspect`] and [`tree`] look, [`validate`] checks every byte.
+//! [`verdict`] judges the result before anything is written, [`append`] adds layers, [`flatten`] makes them one,
+//! [`pick`] copies them from another image, [`export`] writes what is in them, [`source`] finds bases in Dockerfiles
+//! and YAML, [`inspect`] and [`tree`] look, [`validate`] checks every byte.
 //!
 //! Nothing here prints, reads the environment or knows a home directory; operations tell an [`Observer`] what happens.
 

@@ -1,0 +1,284 @@
+//! Flattening: the same files in fewer layers, and nothing else changed.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::path::Path;
+
+use common::{chain, places, store};
+use palan::{
+    Error, Location,
+    copy::Options,
+    files,
+    flatten::{Keep, Request, plan},
+    image::{self, Image},
+    place::{Layout, PutAs, Source},
+    rewrite::{self, Outcome, Subject},
+    validate,
+};
+use palan_core::{Compression, Document, Family, MediaType, Selector};
+use palan_layer::{Level, tree::Content};
+use palan_testkit::image::{Attestation, Graph, History, ImageSpec, IndexSpec, LayerSpec};
+use serde_json::{Value, json};
+
+fn location(folder: &Path, tag: &str) -> Location {
+    format!("oci:{}:{tag}", folder.join("layout").display()).parse().unwrap()
+}
+
+async fn publish(folder: &Path, graph: &Graph) -> Location {
+    let layout = Layout::create(folder.join("layout")).unwrap();
+    store(&layout, graph, PutAs::Tag("v1".into())).await.unwrap();
+    location(folder, "v1")
+}
+
+fn request(folder: &Path, image: Location, keep: Keep) -> Request {
+    Request {
+        subject: Subject { target: Some(location(folder, "flat")), ..Subject::new(image) },
+        keep,
+        compression: Compression::Gzip,
+        level: Level::DEFAULT,
+        created: None,
+    }
+}
+
+async fn run(request: &Request) -> Result<(Outcome, Vec<String>), Error> {
+    let plan = plan(&places(), request, None, &Options::default()).await?;
+    let notes = plan.notes().to_vec();
+    Ok((rewrite::apply(&places(), &plan, &Options::default()).await?, notes))
+}
+
+/// The layout's images, of one image or of an index.
+async fn images(folder: &Path, tag: &str) -> Vec<Image> {
+    let layout = Layout::open(folder.join("layout")).unwrap();
+    let root = layout.document(&Selector::Tag(tag.into())).await.unwrap();
+    let manifests: Vec<Document> = match root.kind() {
+        palan_core::Kind::Index => {
+            let mut all = Vec::new();
+            for (entry, _) in image::platforms(&layout, &root).await.unwrap() {
+                all.push(layout.document(&entry.digest.into()).await.unwrap());
+            }
+            all
+        }
+        _ => vec![root],
+    };
+    let mut images = Vec::new();
+    for manifest in manifests {
+        images.push(Image::load(&layout, manifest).await.unwrap());
+    }
+    images
+}
+
+/// What a container sees.
+async fn seen(folder: &Path, image: &Image) -> Vec<String> {
+    let layout = Layout::open(folder.join("layout")).unwrap();
+    let tree = files(&layout, image, Content::Digest).await.unwrap();
+    tree.iter().map(|(path, node)| format!("{} {:?}", String::from_utf8_lossy(path), node.kind)).collect()
+}
+
+fn app(platform: &str) -> ImageSpec {
+    let base = LayerSpec::new().dir("etc").file("etc/os-release", "ID=x\n").dir("tmp").file("tmp/old", "1");
+    let step = LayerSpec::new().dir("app").file("app/run", platform).file("app/cache", "1").file("gone", "1");
+    let last = LayerSpec::new().whiteout("app/cache").whiteout("gone").opaque("tmp").file("tmp/new", "1");
+    ImageSpec::new(platform)
+        .layers([base, step, last].map(LayerSpec::build))
+        .annotation("keep", "me")
+        .config_field("/x-unknown", json!({"n": 1.50}))
+        .manifest_field("/x-unknown", json!([null]))
+}
+
+async fn validated(folder: &Path) {
+    let layout = Layout::open(folder.join("layout")).unwrap();
+    let options = validate::Options::default();
+    let report = validate::validate(&layout, &Selector::Tag("flat".into()), &options).await.unwrap();
+    assert!(report.is_valid(), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn media_types_follow_the_manifests_family() {
+    use Compression::{Gzip, None, Zstd};
+    let cases = [
+        (Family::Oci, Gzip, MediaType::OCI_LAYER_GZIP),
+        (Family::Oci, Zstd, MediaType::OCI_LAYER_ZSTD),
+        (Family::Oci, None, MediaType::OCI_LAYER),
+        (Family::Docker, Gzip, MediaType::DOCKER_LAYER_GZIP),
+        (Family::Docker, None, MediaType::DOCKER_LAYER),
+    ];
+    for (family, compression, media_type) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let old = app("linux/amd64").family(family).build();
+        let image = publish(folder, &old.graph()).await;
+        let request = Request { compression, ..request(folder, image, Keep::Nothing) };
+        run(&request).await.unwrap();
+        validated(folder).await;
+        let new = images(folder, "flat").await.remove(0);
+        let [layer] = new.manifest_view.layers.as_slice() else { panic!("{:?}", new.manifest_view.layers) };
+        assert_eq!((new.manifest.media_type(), &layer.media_type), (old.manifest.media_type(), &media_type));
+        assert_eq!(new.config.media_type(), old.config.media_type());
+        assert_eq!(seen(folder, &new).await, seen(folder, &images(folder, "v1").await[0]).await);
+        let (mut before, mut after) = (old.manifest.object().unwrap(), new.manifest.object().unwrap());
+        for member in ["config", "layers"] {
+            before.shift_remove(member);
+            after.shift_remove(member);
+        }
+        assert_eq!(before, after, "annotations and unknown fields stay");
+        let (mut before, mut after) = (old.config.object().unwrap(), new.config.object().unwrap());
+        let history = before.shift_remove("history").unwrap();
+        let entry = after.shift_remove("history").unwrap()[0].take();
+        assert_eq!(entry["created_by"], "palan flatten");
+        assert_eq!(entry["created"], before["created"]);
+        assert_eq!(serde_json::from_str::<Value>(entry["comment"].as_str().unwrap()).unwrap(), history);
+        before.shift_remove("rootfs");
+        assert_eq!(after.shift_remove("rootfs").unwrap()["diff_ids"].as_array().unwrap().len(), 1);
+        assert_eq!(before, after, "the rest of the config stays");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_images_have_no_zstd() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = publish(folder.path(), &app("linux/amd64").family(Family::Docker).build().graph()).await;
+    let request = Request { compression: Compression::Zstd, ..request(folder.path(), image, Keep::Nothing) };
+    let error = run(&request).await.unwrap_err();
+    assert!(chain(&error).contains("zstd layers in Docker images"), "{}", chain(&error));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_image_gives_the_same_result() {
+    let mut digests = Vec::new();
+    for _ in 0..2 {
+        let folder = tempfile::tempdir().unwrap();
+        let image = publish(folder.path(), &app("linux/amd64").build().graph()).await;
+        digests.push(run(&request(folder.path(), image, Keep::Nothing)).await.unwrap().0.digest);
+    }
+    assert_eq!(digests[0], digests[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_are_those_of_the_image_or_as_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let history = json!([
+        {"created": "2025-01-01T00:00:00Z"},
+        {"created": "2025-06-01T00:00:00+05:00"},
+        {"created": "2025-05-31T20:00:00Z"},
+    ]);
+    let old = app("linux/amd64").created("2024-01-01T00:00:00Z").config_field("/history", history).build();
+    let image = publish(folder, &old.graph()).await;
+    let request = request(folder, image, Keep::Nothing);
+    run(&request).await.unwrap();
+    let config = images(folder, "flat").await[0].config_view.clone();
+    assert_eq!(
+        config.history[0].created.as_deref(),
+        Some("2025-05-31T20:00:00Z"),
+        "the latest, whatever its zone"
+    );
+    assert_eq!(config.created.as_deref(), Some("2024-01-01T00:00:00Z"));
+    let given = "1970-01-01T00:00:01Z".to_owned();
+    run(&Request { created: Some(given.clone()), ..request }).await.unwrap();
+    let config = images(folder, "flat").await[0].config_view.clone();
+    assert_eq!((&config.history[0].created, &config.created), (&Some(given.clone()), &Some(given)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_stays_an_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let both = ["linux/amd64", "linux/arm64"].map(|platform| app(platform).build());
+    let index = IndexSpec::new().images(both).attest(Attestation::Artifact).build();
+    let image = publish(folder, &index.graph()).await;
+    let mut request = request(folder, image, Keep::Nothing);
+    let (_, notes) = run(&request).await.unwrap();
+    assert!(notes.iter().any(|note| note.contains("attestation")), "{notes:?}");
+    validated(folder).await;
+    let (old, new) = (images(folder, "v1").await, images(folder, "flat").await);
+    for (old, new) in old.iter().zip(&new) {
+        assert_eq!((new.platform(), new.manifest_view.layers.len()), (old.platform(), 1));
+        assert_eq!(seen(folder, new).await, seen(folder, old).await);
+    }
+    assert_eq!(new.len(), 2);
+    request.subject.platforms = vec!["linux/arm64".parse().unwrap()];
+    run(&request).await.unwrap();
+    let new = images(folder, "flat").await;
+    assert_eq!(new[0].manifest.digest(), old[0].manifest.digest(), "the other platform is not touched");
+    assert_eq!(new[1].manifest_view.layers.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_upper_layers_hide_of_the_lower_ones_stays_hidden() {
+    for (keep, kept) in
+        [(Keep::Lowest(1), 1), (Keep::AllBut(2), 1), (Keep::AllBut(9), 0), (Keep::Lowest(0), 0)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let old = app("linux/amd64").build();
+        let image = publish(folder, &old.graph()).await;
+        run(&request(folder, image, keep)).await.unwrap();
+        validated(folder).await;
+        let (before, after) = (images(folder, "v1").await.remove(0), images(folder, "flat").await.remove(0));
+        assert_eq!(after.manifest_view.layers.len(), kept + 1, "{keep:?}");
+        assert_eq!(after.manifest_view.layers[..kept], before.manifest_view.layers[..kept]);
+        assert_eq!(seen(folder, &after).await, seen(folder, &before).await, "{keep:?}");
+        let steps = after.config_view.history.iter().filter(|entry| !entry.empty_layer).count();
+        assert_eq!(steps, kept + 1, "{keep:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_cannot_be_cut_stays() {
+    for history in [History::None, History::OwnOnly] {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let base = ImageSpec::new("linux/amd64").layer(LayerSpec::new().file("base", "1").build()).build();
+        let layers = ["a", "b"].map(|name| LayerSpec::new().file(name, "1").build());
+        let old = ImageSpec::new("linux/amd64").on(&base).layers(layers).history(history).build();
+        let image = publish(folder, &old.graph()).await;
+        let (_, notes) = run(&request(folder, image, Keep::Lowest(1))).await.unwrap();
+        assert!(notes[0].contains("does not tell of every layer"), "{notes:?}");
+        let new = images(folder, "flat").await.remove(0);
+        let (old, new) = (old.config.object().unwrap(), new.config.object().unwrap());
+        assert_eq!(old.get("history"), new.get("history"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_layer_is_flat() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = ImageSpec::new("linux/amd64").layer(LayerSpec::new().file("a", "1").build()).build();
+    let image = publish(folder.path(), &old.graph()).await;
+    let subject = Subject::new(image.clone());
+    let request = Request { subject, ..request(folder.path(), image, Keep::Nothing) };
+    let (outcome, notes) = run(&request).await.unwrap();
+    assert_eq!((outcome.digest, outcome.pushed), (old.digest(), false));
+    assert_eq!(notes, ["linux/amd64: there is nothing to flatten, the image has one layer"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_into_layers_that_stay_must_keep_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let layers = [
+        LayerSpec::new().file("file", "old"),
+        LayerSpec::new().hard_link("link", "file"),
+        LayerSpec::new().file("file", "new"),
+    ];
+    let old = ImageSpec::new("linux/amd64").layers(layers.map(LayerSpec::build)).build();
+    let image = publish(folder, &old.graph()).await;
+    let error = run(&request(folder, image.clone(), Keep::Lowest(1))).await.unwrap_err();
+    assert!(
+        chain(&error).contains("is in the layers below, and a layer above it replaces it"),
+        "{}",
+        chain(&error)
+    );
+    run(&request(folder, image, Keep::Nothing)).await.unwrap();
+    assert_eq!(seen(folder, &images(folder, "flat").await[0]).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_base_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = publish(folder.path(), &app("linux/amd64").build().graph()).await;
+    let error = run(&request(folder.path(), image, Keep::Base)).await.unwrap_err();
+    assert!(matches!(error, Error::BaseUnknown { .. }), "{}", chain(&error));
+}
