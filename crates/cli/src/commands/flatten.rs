@@ -96,13 +96,11 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let progress = session.ui.progress();
     let plan = plan(&places, &request, known.as_ref(), &session.copy_options(&progress)).await;
     drop(progress);
-    let plan = plan.map_err(|error| {
-        let hint =
-            matches!(error, Error::BaseUnknown { .. }).then(|| "say how many layers it has: --keep-base=N");
-        match (Failure::from(error), hint) {
-            (failure, Some(hint)) => failure.with_hint(hint),
-            (failure, None) => failure,
+    let plan = plan.map_err(|error| match error {
+        Error::BaseUnknown { .. } => {
+            Failure::from(error).with_hint("say how many layers it has: --keep-base=N")
         }
+        error => super::export::failure(error),
     })?;
     args.rewriting.finish(plan, "flattened", session).await
 }
