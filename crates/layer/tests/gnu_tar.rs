@@ -16,8 +16,8 @@ use palan_layer::{
     merge::{Index, Merge},
     scan,
     tar::{
-        Archive, DirOptions, End, Kind, Meta, Mode, Mtime, Owner, Writer, hard_linked, pack_dir, pack_path, padding,
-        renamed,
+        Archive, DirOptions, End, Kind, Meta, Mode, Mtime, Owner, Writer, hard_linked, pack_dir, pack_path,
+        padding, renamed,
     },
     tree::{Content, NodeKind, Tree},
 };

@@ -5,7 +5,7 @@ use std::{collections::HashMap, io::Read};
 use super::key::Key;
 use crate::{
     Limits, Result,
-    tar::{Archive, BLOCK, Ending, Entry as TarEntry, Header, Kind, OPAQUE, WHITEOUT},
+    tar::{Archive, Ending, Entry as TarEntry, Header, Kind, OPAQUE, WHITEOUT},
 };
 
 /// Where the entries of a layer stand in its uncompressed archive, and what they do.
@@ -44,7 +44,7 @@ pub(super) struct Place {
     pub(super) offset: u64,
     /// Length of all its header blocks.
     pub(super) header: u64,
-    /// Length of its stored content, padding included.
+    /// Length of its stored content, without padding.
     pub(super) content: u64,
 }
 
@@ -100,8 +100,7 @@ impl Index {
 
 impl Place {
     fn of(header: &Header) -> Self {
-        let content = header.stored.next_multiple_of(BLOCK as u64);
-        Self { offset: header.offset, header: header.raw().len() as u64, content }
+        Self { offset: header.offset, header: header.raw().len() as u64, content: header.stored }
     }
 }
 

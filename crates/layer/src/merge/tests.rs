@@ -239,6 +239,17 @@ fn untouched_entries_are_copied_byte_for_byte() {
     assert!(merge(Merge::whole(), std::slice::from_ref(&tar)).unwrap().0 == tar);
 }
 
+/// umoci 0.4 writes such layers.
+#[test]
+fn padding_that_is_left_out_at_the_end_is_made() {
+    let lower = new().file("a", vec![1; 700]).tar().unwrap();
+    let whole = merge(Merge::whole(), std::slice::from_ref(&lower)).unwrap().0;
+    for missing in [1, 323, 324] {
+        let cut = lower[..lower.len() - 1024 - missing].to_vec();
+        assert!(merge(Merge::whole(), &[cut]).unwrap().0 == whole);
+    }
+}
+
 #[test]
 fn an_archive_that_is_shorter_than_its_index_is_noticed() {
     let tar = new().file("a", vec![1; 5000]).tar().unwrap();

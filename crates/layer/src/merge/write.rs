@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     BUFFER, EntryPath, Error, Result,
-    tar::{Archive, END, Kind, Meta, OPAQUE, WHITEOUT, hard_linked, header_bytes, renamed},
+    tar::{Archive, END, Kind, Meta, OPAQUE, WHITEOUT, hard_linked, header_bytes, padding, renamed},
 };
 
 /// How many names [`Written`] tells at most.
@@ -122,7 +122,7 @@ impl<'a, S: Read + Seek, W: Write> Pen<'a, S, W> {
                     false => {
                         let header = renamed(&self.read_header(*at, *content)?, &key.path())?;
                         self.bytes(&header)?;
-                        self.copy_bytes(*at, content.offset + content.header, content.content)
+                        self.copy_content(*at, content.offset + content.header, content.content)
                     }
                 }
             }
@@ -155,33 +155,64 @@ impl<'a, S: Read + Seek, W: Write> Pen<'a, S, W> {
 
     /// An entry as it is.
     fn copy(&mut self, layer: u32, place: Place) -> Result<()> {
-        self.copy_bytes(layer, place.offset, place.header + place.content)
+        self.copy_content(layer, place.offset, place.header + place.content)
+    }
+
+    /// Bytes up to the end of an entry, and its padding, which some archives leave out at their end.
+    fn copy_content(&mut self, layer: u32, offset: u64, length: u64) -> Result<()> {
+        self.copy_bytes(layer, offset, length)?;
+        let (end, padding) = (offset + length, padding(length));
+        let mut done = 0;
+        while done < padding.len() {
+            match self.read(layer, end + done as u64, (padding.len() - done) as u64)? {
+                0 => return self.bytes(&padding[done..]),
+                n => {
+                    self.write_read(n)?;
+                    done += n;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn copy_bytes(&mut self, layer: u32, offset: u64, length: u64) -> Result<()> {
         let end = offset + length;
         let mut at = offset;
         while at < end {
-            let n = self.read(layer, at, end - at)?;
-            self.out.write_all(&self.buffer[..n])?;
+            let n = self.read_some(layer, at, end - at)?;
+            self.write_read(n)?;
             at += n as u64;
         }
-        self.written.size += length;
         Ok(())
+    }
+
+    /// Writes what was read into the buffer.
+    fn write_read(&mut self, n: usize) -> Result<()> {
+        self.written.size += n as u64;
+        Ok(self.out.write_all(&self.buffer[..n])?)
     }
 
     fn read_header(&mut self, layer: u32, place: Place) -> Result<Vec<u8>> {
         let (mut at, end) = (place.offset, place.offset + place.header);
         let mut header = Vec::new();
         while at < end {
-            let n = self.read(layer, at, end - at)?;
+            let n = self.read_some(layer, at, end - at)?;
             header.extend_from_slice(&self.buffer[..n]);
             at += n as u64;
         }
         Ok(header)
     }
 
-    /// Reads some bytes, at most `length`, into the buffer.
+    /// As [`Pen::read`], where the archive must have more.
+    fn read_some(&mut self, layer: u32, offset: u64, length: u64) -> Result<usize> {
+        match self.read(layer, offset, length)? {
+            // It is not the archive that was indexed.
+            0 => Err(Error::TarCutOff { offset, after: None }),
+            n => Ok(n),
+        }
+    }
+
+    /// Reads some bytes, at most `length`, into the buffer; none at the end of the archive.
     fn read(&mut self, layer: u32, offset: u64, length: u64) -> Result<usize> {
         let (archive, at) = (&mut self.archives[layer as usize], &mut self.at[layer as usize]);
         match *at {
@@ -193,16 +224,10 @@ impl<'a, S: Read + Seek, W: Write> Pen<'a, S, W> {
         let n = loop {
             match archive.read(&mut self.buffer[..wanted]) {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Ok(0) => return Err(cut_off(offset)),
                 result => break result?,
             }
         };
         *at = Some(offset + n as u64);
         Ok(n)
     }
-}
-
-/// The archive is not the one that was indexed.
-fn cut_off(offset: u64) -> Error {
-    Error::TarCutOff { offset, after: None }
 }
