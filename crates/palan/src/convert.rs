@@ -10,11 +10,10 @@ mod layers;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
-use futures_util::future::try_join_all;
 use palan_core::{
     Algorithm, Compression, Descriptor, Digest, Document, Family, Kind, MediaType, Platform, Role, view,
 };
@@ -23,14 +22,14 @@ use serde_json::{Map, Value, json};
 
 use self::{
     documents::{Members, Said, add_annotations, set_media_type},
-    layers::{Repacked, Repacker, Storage},
+    layers::{Repacked, Storage, Wanted},
 };
 use crate::{
     Error,
     copy::Options,
     image::{self, Image},
-    place::{Layout, Places},
-    rewrite::{self, Change, Content, New, Plan, Subject, rewrite},
+    place::Places,
+    rewrite::{self, Change, New, Plan, Subject, rewrite},
 };
 
 /// What to convert, and into what.
@@ -71,11 +70,11 @@ pub enum Annotations {
     Promote,
 }
 
-/// Reads the images, and the layers that are to be stored otherwise, each once, into a temporary folder that goes with the
-/// plan.
+/// Reads the images, and the layers that are to be stored otherwise, each once and some at the same time, into a temporary
+/// folder that goes with the plan.
 ///
-/// Fails with [`Error::Inexpressible`], which lists everything, where the family has no way to say what an image says;
-/// with [`Error::Layer`] where a layer is not what the config states. Non-distributable layers and content of unknown
+/// Fails with [`Error::Inexpressible`], which lists everything, where the family has no way to say what an image says,
+/// before any layer is read; with [`Error::Layer`] where a layer is not what the config states. Non-distributable layers and content of unknown
 /// type keep compression and digest, which is noted.
 pub async fn plan(places: &Places, request: Request, options: &Options) -> Result<Plan, Error> {
     let Request { subject, form } = request;
@@ -84,41 +83,63 @@ pub async fn plan(places: &Places, request: Request, options: &Options) -> Resul
         let what = "converting some images of an index to another family: filter the index first";
         return Err(Error::Unsupported(what.to_owned()));
     }
-    let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
-    let spool = Arc::new(Layout::create(folder.path())?);
     let (old, source) = (root.digest(), opened.place);
-    let repacker = Repacker::new(Arc::clone(&source), Arc::clone(&spool), options);
-    let convert = Convert { form, repacker, said: Mutex::default(), annotations: Mutex::default() };
-    let mut rewritten =
-        rewrite(source.as_ref(), root, &subject.platforms, subject.attestations, &convert).await?;
-    let Said { problems, notes } = std::mem::take(&mut *convert.said());
+    let convert = async |root: Document, work: &Work| {
+        let Subject { platforms, attestations, .. } = &subject;
+        rewrite(source.as_ref(), root, platforms, *attestations, &Convert { form, work }).await
+    };
+    // What is refused is refused before a layer is read.
+    let judged = Work::default();
+    let rewritten = convert(root.clone(), &judged).await?;
+    let (said, layers) = (judged.said.into_inner(), judged.wanted.into_inner());
+    let Said { problems, notes } = said.unwrap_or_else(PoisonError::into_inner);
     if !problems.is_empty() {
         let (image, what) = (subject.image.to_string(), problems.into_iter().collect());
         return Err(Error::Inexpressible { image, family: Family::Docker, what });
     }
+    let layers = layers.unwrap_or_else(PoisonError::into_inner);
+    let (mut rewritten, content) = match layers.is_empty() {
+        true => (rewritten, None),
+        false => {
+            let (repacked, content) = layers::repack_all(&source, layers, options).await?;
+            let work = Work { repacked, ..Work::default() };
+            (convert(root, &work).await?, Some(content))
+        }
+    };
     rewritten.notes.extend(notes);
-    let digests = convert.repacker.digests().into_iter().collect();
-    let content = Content { digests, source: spool, _folder: Some(folder) };
-    Ok(Plan::new(&subject, old, rewritten, source)?.with(content))
+    let plan = Plan::new(&subject, old, rewritten, source)?;
+    Ok(match content {
+        Some(content) => plan.with(content),
+        None => plan,
+    })
 }
 
-struct Convert {
+struct Convert<'a> {
     form: Form,
-    repacker: Repacker,
+    work: &'a Work,
+}
+
+/// What a conversion has to do, and has done.
+#[derive(Default)]
+struct Work {
     said: Mutex<Said>,
     /// The annotations of new manifests, for the index that lists them.
     annotations: Mutex<HashMap<Digest, BTreeMap<String, String>>>,
+    /// Layers that are to be stored otherwise.
+    wanted: Mutex<Vec<Wanted>>,
+    /// Layers that are, by their old digests.
+    repacked: HashMap<Digest, Repacked>,
 }
 
 /// What becomes of a layer's descriptor.
-struct Layer {
+struct Layer<'a> {
     media_type: MediaType,
-    stored: Option<Arc<Repacked>>,
+    stored: Option<&'a Repacked>,
 }
 
-impl Convert {
+impl Convert<'_> {
     fn said(&self) -> MutexGuard<'_, Said> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+        self.work.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A media type in the family that was asked for.
@@ -127,8 +148,8 @@ impl Convert {
         new.unwrap_or_else(|| media_type.clone())
     }
 
-    async fn layer(&self, layer: &Descriptor, diff_id: Digest) -> Result<Layer, Error> {
-        let stays = |media_type| Ok(Layer { media_type, stored: None });
+    fn layer(&self, layer: &Descriptor, diff_id: Digest) -> Layer<'_> {
+        let stays = |media_type| Layer { media_type, stored: None };
         let Role::Layer { compression, foreign } = layer.media_type.role() else {
             return stays(self.left_alone(layer, "of unknown type"));
         };
@@ -149,10 +170,15 @@ impl Convert {
         if wanted.is_none() && algorithm == layer.digest.algorithm() {
             return stays(self.in_family(&layer.media_type));
         }
-        let storage = Storage { compression: wanted, level: self.form.level, algorithm };
-        let stored = self.repacker.repack(layer, diff_id, storage).await?;
-        let media_type = MediaType::layer(family, stored.compression);
-        Ok(Layer { media_type: media_type.unwrap_or_else(|| layer.media_type.clone()), stored: Some(stored) })
+        let stored = self.work.repacked.get(&layer.digest);
+        let compression = stored.map_or(result, |stored| stored.compression);
+        if stored.is_none() {
+            let storage = Storage { compression: wanted, level: self.form.level, algorithm };
+            let mut all = self.work.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            all.push(Wanted { layer: layer.clone(), diff_id, storage });
+        }
+        let media_type = MediaType::layer(family, compression);
+        Layer { media_type: media_type.unwrap_or_else(|| layer.media_type.clone()), stored }
     }
 
     /// The media type of a layer whose content stays.
@@ -184,7 +210,7 @@ impl Convert {
         &self,
         image: &Image,
         config: &Document,
-        layers: &[Layer],
+        layers: &[Layer<'_>],
         json: &mut Map<String, Value>,
     ) {
         let media_type = self.in_family(image.manifest.media_type());
@@ -262,7 +288,7 @@ impl Convert {
 
     /// What all images that an index lists are annotated with.
     fn common_annotations(&self, index: &view::Index) -> BTreeMap<String, String> {
-        let known = self.annotations.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.work.annotations.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all = index.manifests.iter().filter_map(|entry| known.get(&entry.digest));
         let mut common = all.next().cloned().unwrap_or_default();
         all.for_each(|other| common.retain(|key, value| other.get(key) == Some(value)));
@@ -271,17 +297,17 @@ impl Convert {
 }
 
 #[async_trait]
-impl Change for Convert {
+impl Change for Convert<'_> {
     async fn image(&self, image: &Image, _platform: &Platform) -> Result<New, Error> {
         let listed = image.manifest_view.layers.iter().zip(&image.config_view.rootfs.diff_ids);
-        let layers = try_join_all(listed.map(|(layer, diff_id)| self.layer(layer, *diff_id))).await?;
+        let layers: Vec<_> = listed.map(|(layer, diff_id)| self.layer(layer, *diff_id)).collect();
         let config = self.rehashed(image.config.clone())?;
         let media_type = self.in_family(config.media_type());
         let config = config.with_media_type(media_type);
         let manifest = image.manifest.edit(|json| self.edit_manifest(image, &config, &layers, json))?;
         let manifest = self.rehashed(manifest)?;
         let annotations = manifest.view::<view::Manifest>()?.annotations;
-        let mut known = self.annotations.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.work.annotations.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(manifest.digest(), annotations);
         let is_new = config.digest() != image.config.digest();
         Ok(New { manifest, configs: is_new.then_some(config).into_iter().collect() })

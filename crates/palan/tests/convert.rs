@@ -245,6 +245,12 @@ async fn what_docker_cannot_say_is_refused_or_left_out() {
         ]
     );
     assert!(!folder.path().join("target").exists(), "nothing was written");
+    let gone = Layout::open(folder.path().join("rich")).unwrap().blob_path(rich.layers[0].digest);
+    std::fs::rename(&gone, folder.path().join("away")).unwrap();
+    let to_gzip = Form { compression: Some(Compression::Gzip), ..form };
+    let refused = plan(&source, &target, to_gzip).await;
+    assert!(matches!(refused, Err(Error::Inexpressible { .. })), "refused before a layer is read");
+    std::fs::rename(folder.path().join("away"), &gone).unwrap();
     let form = Form { annotations: Annotations::Strip, compression: Some(Compression::Gzip), ..form };
     let stripped = plan(&source, &target, form).await.unwrap();
     assert_eq!(stripped.notes().len(), 3, "{:?}", stripped.notes());

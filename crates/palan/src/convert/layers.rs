@@ -1,30 +1,28 @@
 //! Layers stored otherwise: other compression, other digests, the same content.
 
 use std::{
+    collections::{HashMap, HashSet},
     io::BufWriter,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use palan_core::{Algorithm, Compression, Descriptor, Digest};
 use palan_layer::{HashingWriter, Level, Limits, Packing, pack_layer};
-use tokio::sync::Semaphore;
 
 use crate::{
     Error, Event, Observer, Transfer,
     copy::Options,
-    once::Once,
     place::{BlobStream, Layout, Source, with_reader},
+    rewrite::Content,
 };
 
-/// Stores layers in a temporary layout, each once, some at the same time.
-pub(super) struct Repacker {
-    source: Arc<dyn Source>,
-    spool: Arc<Layout>,
-    permits: Semaphore,
-    observer: Observer,
-    done: Once<Digest, Repacked>,
-    digests: Mutex<Vec<Digest>>,
+/// A layer that is to be stored otherwise.
+pub(super) struct Wanted {
+    pub(super) layer: Descriptor,
+    /// What the digest of its uncompressed content must be.
+    pub(super) diff_id: Digest,
+    pub(super) storage: Storage,
 }
 
 /// A layer as it is stored now.
@@ -45,35 +43,45 @@ pub(super) struct Storage {
     pub(super) algorithm: Algorithm,
 }
 
-impl Repacker {
-    pub(super) fn new(source: Arc<dyn Source>, spool: Arc<Layout>, options: &Options) -> Self {
-        Self {
-            source,
-            spool,
-            permits: Semaphore::new(options.jobs.max(1)),
-            observer: options.observer.clone(),
-            done: Once::default(),
-            digests: Mutex::default(),
-        }
+/// Stores layers in a temporary layout, each once, some at the same time; gives what each became, by its old digest.
+///
+/// Fails with [`Error::Layer`] where the uncompressed content of one has not the digest that it must have.
+pub(super) async fn repack_all(
+    source: &Arc<dyn Source>,
+    wanted: Vec<Wanted>,
+    options: &Options,
+) -> Result<(HashMap<Digest, Repacked>, Content), Error> {
+    let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
+    let spool = Arc::new(Layout::create(folder.path())?);
+    let repacker =
+        Repacker { source: source.as_ref(), spool: Arc::clone(&spool), observer: &options.observer };
+    let mut seen = HashSet::new();
+    let each_once: Vec<&Wanted> = wanted.iter().filter(|w| seen.insert(w.layer.digest)).collect();
+    let work = each_once
+        .into_iter()
+        .map(|w| async { Ok::<_, Error>((w.layer.digest, repacker.store(&w.layer, w.storage).await?)) });
+    let repacked: HashMap<_, _> =
+        stream::iter(work).buffer_unordered(options.jobs.max(1)).try_collect().await?;
+    for Wanted { layer, diff_id, .. } in &wanted {
+        let Some(found) = repacked.get(&layer.digest).map(|r| r.diff_id).filter(|found| found != diff_id)
+        else {
+            continue;
+        };
+        let source_error = palan_layer::Error::DiffId { expected: *diff_id, found };
+        return Err(Error::Layer { digest: layer.digest, place: source.name(), source: source_error });
     }
+    let digests = repacked.values().map(|repacked| repacked.digest).collect();
+    Ok((repacked, Content { digests, source: spool, _folder: Some(folder) }))
+}
 
-    /// Reads a layer once and stores it. Its uncompressed content must have the digest `diff_id`.
-    pub(super) async fn repack(
-        &self,
-        layer: &Descriptor,
-        diff_id: Digest,
-        storage: Storage,
-    ) -> Result<Arc<Repacked>, Error> {
-        let repacked = self.done.get(layer.digest, || self.store(layer, storage)).await?;
-        if repacked.diff_id != diff_id {
-            let source = palan_layer::Error::DiffId { expected: diff_id, found: repacked.diff_id };
-            return Err(Error::Layer { digest: layer.digest, place: self.source.name(), source });
-        }
-        Ok(repacked)
-    }
+struct Repacker<'a> {
+    source: &'a dyn Source,
+    spool: Arc<Layout>,
+    observer: &'a Observer,
+}
 
+impl Repacker<'_> {
     async fn store(&self, layer: &Descriptor, storage: Storage) -> Result<Repacked, Error> {
-        let _permit = self.permits.acquire().await.map_err(|_| Error::Cancelled)?;
         self.observer.emit(&Event::BlobStarted { blob: layer });
         let content = self.watched(self.source.open(layer, 0).await?, layer.digest);
         let (spool, digest, place) = (Arc::clone(&self.spool), layer.digest, self.source.name());
@@ -91,7 +99,6 @@ impl Repacker {
         };
         let repacked = with_reader(content, work).await??;
         self.observer.emit(&Event::BlobDone { blob: layer, how: Transfer::Moved });
-        self.digests.lock().unwrap_or_else(PoisonError::into_inner).push(repacked.digest);
         Ok(repacked)
     }
 
@@ -102,11 +109,6 @@ impl Repacker {
                 observer.emit(&Event::BlobProgress { digest, bytes: piece.len() as u64 });
             }
         }))
-    }
-
-    /// What was stored so far.
-    pub(super) fn digests(&self) -> Vec<Digest> {
-        self.digests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -42,9 +42,9 @@ const PIECE: usize = 256 * 1024;
 /// An OCI image layout directory.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    root: PathBuf,
+    pub(super) root: PathBuf,
     /// Held by who writes, against garbage collection: blobs come before the entry that leads to them.
-    lease: Arc<OnceLock<File>>,
+    pub(super) lease: Arc<OnceLock<File>>,
 }
 
 impl Layout {
@@ -91,18 +91,6 @@ impl Layout {
 
     fn at(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into(), lease: Arc::default() }
-    }
-
-    /// Keeps garbage collection away as long as this handle lives; waits for one that is under way. Where folders cannot
-    /// be opened as files (Windows), nothing does.
-    fn hold(&self) -> Result<(), Error> {
-        if self.lease.get().is_some() {
-            return Ok(());
-        }
-        let Ok(folder) = File::open(&self.root) else { return Ok(()) };
-        folder.lock_shared().map_err(Error::io("lock", &self.root))?;
-        let _ = self.lease.set(folder);
-        Ok(())
     }
 
     fn exists(&self) -> bool {

@@ -62,6 +62,18 @@ impl Layout {
         Ok(garbage)
     }
 
+    /// Keeps garbage collection away as long as this handle lives; waits for one that is under way. Where folders cannot
+    /// be opened as files (Windows), nothing does.
+    pub(super) fn hold(&self) -> Result<(), Error> {
+        if self.lease.get().is_some() {
+            return Ok(());
+        }
+        let Ok(folder) = File::open(&self.root) else { return Ok(()) };
+        folder.lock_shared().map_err(Error::io("lock", &self.root))?;
+        let _ = self.lease.set(folder);
+        Ok(())
+    }
+
     /// Keeps writers away as long as the file is open; `None` where folders cannot be locked.
     fn alone(&self) -> Result<Option<File>, Error> {
         let Ok(folder) = File::open(self.path()) else { return Ok(None) };
