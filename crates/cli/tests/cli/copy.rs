@@ -99,6 +99,11 @@ fn one_platform_goes_into_a_docker_archive() {
         assert!(ran.stdout.is_empty(), "{ran}");
         assert_eq!(digest(&context, to), image(platform).digest().to_string());
     }
+    // What BuildKit makes for one platform.
+    let one = IndexSpec::new().image(image("linux/s390x")).attest(Attestation::Legacy).build();
+    context.push("one:1", &one.graph());
+    context.run(&["copy", "@@one:1", "docker-archive:one.tar"]).ok();
+    assert_eq!(digest(&context, "docker-archive:one.tar"), image("linux/s390x").digest().to_string());
     assert_snapshot!(context.run(&["copy", "--dry-run", "@@app:1", "docker-archive:y.tar"]), @"
     exit: 1
     --- stdout

@@ -189,3 +189,17 @@ fn lists_come_in_pages() {
     let pages = |of: &str| asked.iter().filter(|line| line.contains(of)).count();
     assert_eq!((pages("/v2/app/tags/list?"), pages("/v2/_catalog?")), (2, 3), "{asked:?}");
 }
+
+#[test]
+fn what_was_listed_before_a_failure_is_printed() {
+    let context = context();
+    let registry = context.faulty(|request| match request.target.as_str() {
+        "/v2/" => Reply::json("{}"),
+        "/v2/app/tags/list?n=2" => {
+            Reply::json(r#"{"tags":["1","2"]}"#).header("link", "</v2/app/tags/list?n=2&last=2>; rel=next")
+        }
+        _ => Reply::error(403, "DENIED"),
+    });
+    let ran = context.run(&["ls", "--page-size", "2", &format!("{}/app", registry.host())]);
+    assert_eq!((ran.code, ran.text().as_str()), (Some(4), "1\n2"), "{ran}");
+}

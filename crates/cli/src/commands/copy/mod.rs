@@ -6,9 +6,10 @@ use std::sync::Arc;
 use palan::{
     companions::{Finder, Found, Which},
     copy::{self, Copier, Shape, Shaped, TagFilter, TagPattern},
-    place::{Location, Places, PutAs, Source, Target},
+    image,
+    place::{Format, Location, Places, PutAs, Source, Target},
 };
-use palan_core::{Digest, Selector};
+use palan_core::{Digest, Document, Kind, Selector};
 
 use super::dry::Dry;
 use crate::{
@@ -126,6 +127,10 @@ impl<'a> Job<'a> {
     /// Reads an image, gives it its shape, and looks for what travels with it.
     async fn read(&self, source: &dyn Source, selector: &Selector, finder: &Finder<'_>) -> Result<Image> {
         let root = source.document(selector).await?;
+        self.shaped(source, root, finder).await
+    }
+
+    async fn shaped(&self, source: &dyn Source, root: Document, finder: &Finder<'_>) -> Result<Image> {
         let old = root.digest();
         let shaped = copy::shape(source, root, &self.shape).await?;
         let found = finder.find(&shaped).await?;
@@ -160,7 +165,12 @@ async fn one(job: &Job<'_>) -> Result {
     let (from, to): (Location, Location) = (args.source.parse()?, args.destination.parse()?);
     let source = job.places.source(&from)?;
     let finder = Finder::new(source.place.as_ref(), job.which);
-    let image = job.read(source.place.as_ref(), source.chosen()?, &finder).await?;
+    let place = source.place.as_ref();
+    let mut root = place.document(source.chosen()?).await?;
+    if matches!(to, Location::Archive { format: Format::Docker, .. }) {
+        root = only_image(place, root).await?;
+    }
+    let image = job.shaped(place, root, &finder).await?;
     let role = match PutAs::at(&to, image.shaped.root.digest())? {
         PutAs::Tag(tag) => job.tagged(tag),
         role => role,
@@ -184,6 +194,12 @@ async fn one(job: &Job<'_>) -> Result {
     let images = vec![Copied::new(None, &image)];
     Report { what: from.clone(), from, to, dry_run: args.dry_run, images, summary: copier.summary() }
         .print(args.format, session)
+}
+
+/// A docker archive cannot hold an index; where that lists one image only, there is nothing to choose.
+async fn only_image(source: &dyn Source, root: Document) -> Result<Document> {
+    let is_choice = root.kind() == Kind::Index && image::platforms(source, &root).await?.len() != 1;
+    Ok(if is_choice { root } else { image::choose_from(source, root, None).await? })
 }
 
 async fn existing(target: &dyn Target, tag: &str) -> Result<Option<Digest>> {
