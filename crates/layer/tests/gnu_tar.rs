@@ -215,7 +215,8 @@ fn one_file_is_packed_under_the_name_asked_for_and_modes_are_normalised_on_reque
     }
 }
 
-/// What umoci 0.4 writes: the last member's content without padding, and no end marker. GNU tar reads it.
+/// What umoci 0.4 writes: the last member's content without padding, and no end marker. GNU tar wants the padding, Go's
+/// reader, which decides, does not.
 #[test]
 fn a_last_member_without_padding_is_read_where_no_end_is_demanded() {
     let scratch = Scratch::new("unpadded");
@@ -226,9 +227,6 @@ fn a_last_member_without_padding_is_read_where_no_end_is_demanded() {
     let end = whole.len() - 1024;
     let padding = 1024 - 700;
     for cut in [end - padding, end - padding + 1, end - 1, end] {
-        fs::write(scratch.join("x.tar"), &whole[..cut]).unwrap();
-        let listed = String::from_utf8(tar(&scratch.0, &["-tf", "x.tar"])).unwrap();
-        assert_eq!(listed, "first\nlast\n", "GNU tar, cut at {cut}");
         let mut archive = Archive::new(&whole[..cut]);
         let mut content = Vec::new();
         while let Some(mut entry) = archive.next_entry().unwrap() {
@@ -241,6 +239,8 @@ fn a_last_member_without_padding_is_read_where_no_end_is_demanded() {
         let strict = Limits::default().with_end_marker_required(true);
         Archive::with_limits(&whole[..cut], &strict).finish().unwrap_err();
     }
+    fs::write(scratch.join("x.tar"), &whole[..end]).unwrap();
+    assert_eq!(tar(&scratch.0, &["-tf", "x.tar"]), b"first\nlast\n");
     // Content that is missing is missing.
     Archive::new(&whole[..end - padding - 1]).finish().unwrap_err();
 }

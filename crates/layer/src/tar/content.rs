@@ -46,7 +46,7 @@ impl Content {
     }
 
     /// Skips the rest, of which `padding` bytes are padding; false if the archive ends too early. An archive that ends
-    /// within the padding is not too short for readers.
+    /// within the padding is whole to Go's reader.
     pub(super) fn skip<R: Read>(&mut self, input: &mut Input<R>, padding: u64) -> Result<bool> {
         while self.stored > 0 {
             if !input.fill_any()? {
