@@ -39,7 +39,8 @@ pub(crate) const VARIABLES: &[Variable] = &[
     ),
     variable(
         "GITHUB_TOKEN",
-        "Password for `ghcr.io`, where no file, helper or `DOCKER_AUTH_CONFIG` has credentials for it.",
+        "Password for `ghcr.io`, where no file, helper or `DOCKER_AUTH_CONFIG` has credentials for it. Where it is \
+         refused, `ghcr.io` is asked without.",
     ),
     variable("GITHUB_ACTOR", "The user to whom `GITHUB_TOKEN` belongs. Default: `x-access-token`."),
     variable(

@@ -113,11 +113,7 @@ impl Session {
             None => keychain,
         };
         match self.env.github() {
-            Some((username, password)) => {
-                let entry = serde_json::json!({ "username": username, "password": password });
-                let text = serde_json::json!({ "auths": { "ghcr.io": entry } }).to_string();
-                keychain.text("GITHUB_TOKEN", Secret::new(text))
-            }
+            Some((user, token)) => keychain.tentative("GITHUB_TOKEN", "ghcr.io", user, Secret::new(token)),
             None => keychain,
         }
     }

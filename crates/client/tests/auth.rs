@@ -462,3 +462,29 @@ async fn registries_without_tokens_say_so() {
     let token = repo(&client, &registry).token(false, &[]).await.unwrap();
     assert_eq!(token.json().expose(), r#"{"token":"mine"}"#);
 }
+
+/// `GITHUB_TOKEN` may be there for something else: what everybody may read must stay readable.
+#[tokio::test]
+async fn tentative_credentials_that_are_refused_are_left_out() {
+    let tentative = || Credentials::Tentative { username: "me".into(), password: Secret::new("pw") };
+    let good = format!("Basic {}", BASE64_STANDARD.encode("me:pw"));
+    for (accepted, refusal, asked) in [(true, 403, 1), (false, 403, 2), (false, 401, 2)] {
+        let good = good.clone();
+        let registry = FaultRegistry::start(move |r| match (r.path(), r.header("authorization")) {
+            ("/token", "") => Reply::json(r#"{"token":"T"}"#),
+            ("/token", a) if a == good && accepted => Reply::json(r#"{"token":"T"}"#),
+            ("/token", _) => Reply::error(refusal, "DENIED"),
+            (_, "Bearer T") => content_reply(r),
+            _ => challenge(r, ""),
+        })
+        .await;
+        repo(&with(tentative()), &registry).manifest(&tag("x")).await.unwrap();
+        assert_eq!(registry.count("GET /token"), asked, "{accepted} {refusal}");
+    }
+    // A password that is only a guess is not sent where nobody asked for a token.
+    let registry =
+        FaultRegistry::start(|_| Reply::status(401).header("www-authenticate", "Basic realm=x")).await;
+    let error = repo(&with(tentative()), &registry).manifest(&tag("x")).await.unwrap_err();
+    assert!(error.is_unauthorized(), "{error}");
+    assert!(registry.requests().iter().all(|r| r.header("authorization").is_empty()));
+}

@@ -144,6 +144,20 @@ impl Slot {
                 self.exchange(transport, registry, &secret).await?
             }
             (Credentials::IdentityToken(secret), None) => self.exchange(transport, registry, secret).await?,
+            (Credentials::Tentative { username, password }, _) => {
+                let header = basic_header(username, password.expose())?;
+                let answer = self.get(transport, registry, Some(header)).await?;
+                match answer.status() {
+                    StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                        tracing::debug!(
+                            registry = registry.name,
+                            "the token service refuses tentative credentials"
+                        );
+                        self.get(transport, registry, None).await?
+                    }
+                    _ => answer,
+                }
+            }
             (Credentials::Basic { username, password }, _) => {
                 self.get(transport, registry, Some(basic_header(username, password.expose())?)).await?
             }

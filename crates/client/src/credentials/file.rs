@@ -67,6 +67,11 @@ impl Config {
         Ok(config)
     }
 
+    /// One entry, which stands in no file.
+    pub(super) fn of_one(key: String, credentials: Credentials) -> Self {
+        Self { auths: BTreeMap::from([(key, Some(credentials))]), ..Self::default() }
+    }
+
     /// The helper for one of these names, and the key to ask it for.
     pub(super) fn helper_for(&self, names: &Names) -> Option<(&str, String)> {
         let own = names.keys.iter().find_map(|key| Some((self.helpers.get(key)?, key)));

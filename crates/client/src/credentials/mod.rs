@@ -34,6 +34,14 @@ pub enum Credentials {
         /// The password.
         password: Secret,
     },
+    /// The same, found in passing and perhaps meant for something else: a token service that refuses them is asked
+    /// without. Never sent to a registry itself.
+    Tentative {
+        /// The user.
+        username: String,
+        /// The password.
+        password: Secret,
+    },
     /// An OAuth 2 refresh token.
     IdentityToken(Secret),
     /// A token that is sent to the registry as it is.
@@ -141,6 +149,23 @@ impl Keychain {
     #[must_use]
     pub fn text(self, name: impl Into<String>, text: Secret) -> Self {
         self.source(Origin::Text { name: name.into(), text })
+    }
+
+    /// Tries these credentials for one registry, where nothing before has any: see [`Credentials::Tentative`]. `name`
+    /// says where they come from.
+    #[must_use]
+    pub fn tentative(
+        mut self,
+        name: impl Into<String>,
+        registry: impl Into<String>,
+        username: impl Into<String>,
+        password: Secret,
+    ) -> Self {
+        let credentials = Credentials::Tentative { username: username.into(), password };
+        let config = OnceCell::new_with(Some(Config::of_one(registry.into(), credentials)));
+        self.sources
+            .push(Source { origin: Origin::Text { name: name.into(), text: Secret::default() }, config });
+        self
     }
 
     /// Looks for `docker-credential-…` in this folder before the system's search path.

@@ -87,7 +87,9 @@ async fn get(args: &Get, session: &Session) -> Result {
         return Err(Failure::reported(Code::Failure));
     };
     let (username, secret) = match &found.credentials {
-        Credentials::Basic { username, password } => (username.as_str(), password),
+        Credentials::Basic { username, password } | Credentials::Tentative { username, password } => {
+            (username.as_str(), password)
+        }
         Credentials::IdentityToken(token) => ("<token>", token),
         _ => {
             return Err(Failure::unsupported(format!(
