@@ -108,9 +108,6 @@ impl Writing {
             let progress = session.ui.progress();
             let outcome = rewrite::apply(&places, plan, &session.copy_options(&progress)).await?;
             drop(progress);
-            if !outcome.pushed {
-                plan.notes().iter().for_each(|note| session.ui.note(note));
-            }
             session.ui.say(match outcome.pushed {
                 true => format!("{done} {}: {}", plan.target(), summary(&outcome.summary)),
                 false => format!("nothing changed: {}", plan.target()),

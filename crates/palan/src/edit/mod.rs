@@ -74,7 +74,7 @@ pub async fn manifest(
     media_type: Option<MediaType>,
     text: Text<'_>,
 ) -> Result<Plan, Error> {
-    let (opened, root) = rewrite::opened(places, &subject.image).await?;
+    let (opened, root) = rewrite::opened_to_change(places, &subject.image, subject.target.as_ref()).await?;
     let work = Manifest { text, media_type, places, subject, source: opened.place.as_ref() };
     if root.digest() != document {
         return replaced(places, subject, document, &work).await;
@@ -93,7 +93,7 @@ async fn replaced(
     image: Digest,
     change: &dyn Change,
 ) -> Result<Plan, Error> {
-    let (opened, root) = rewrite::opened(places, &subject.image).await?;
+    let (opened, root) = rewrite::opened_to_change(places, &subject.image, subject.target.as_ref()).await?;
     let (old, source) = (root.digest(), opened.place);
     let only = Only { image, change };
     let mut rewritten = rewrite(source.as_ref(), root, &[], subject.attestations, &only).await?;
