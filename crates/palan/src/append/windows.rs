@@ -5,7 +5,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io::{Read, Write},
     path::Path,
     sync::Arc,
 };
@@ -80,7 +80,7 @@ fn rewrite<R: Read, W: Write>(mut from: Archive<R>, mut to: Writer<W>) -> Result
             rewrite_entry(&mut entry, &mut to)?;
         }
     }
-    Ok(to.finish()?.flush().map_err(io::Error::from)?)
+    Ok(to.finish()?.flush()?)
 }
 
 fn rewrite_entry<R: Read, W: Write>(entry: &mut Entry<'_, R>, to: &mut Writer<W>) -> Result<()> {
@@ -93,7 +93,7 @@ fn rewrite_entry<R: Read, W: Write>(entry: &mut Entry<'_, R>, to: &mut Writer<W>
             to.file(path, &meta, size, entry)
         }
         Kind::Dir => to.dir(path, &meta),
-        Kind::Symlink => to.symlink(path, entry.link().to_vec(), &meta),
+        Kind::Symlink => to.symlink(path, entry.link(), &meta),
         Kind::HardLink => to.hard_link(path, below_files(entry.link()), &meta),
         kind => to.special(path, kind, &meta),
     }
