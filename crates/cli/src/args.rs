@@ -2,12 +2,12 @@
 
 use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
 
-use clap::{CommandFactory, FromArgMatches, Parser, error::ErrorKind};
+use clap::{CommandFactory, FromArgMatches, Parser};
 use palan_core::{PlatformPattern, Repository};
 
 use crate::{
     commands::Command,
-    exit::{Code, Failure, Result},
+    exit::{Failure, Result},
 };
 
 /// Patch, move, inspect and serve OCI images without Docker and without rebuilding.
@@ -239,56 +239,18 @@ fn size(text: &str) -> std::result::Result<u64, String> {
     }
 }
 
-/// Why there is nothing to run.
-pub(crate) enum Stop {
-    /// Help, version, or a wrong command line; the parser's own words.
-    Parser(Box<clap::Error>),
-    /// A verb of crane's that palan does not have yet.
-    NotYet(Failure),
-}
-
-impl Stop {
-    /// The code to exit with.
-    pub(crate) fn code(&self) -> Code {
-        match self {
-            Self::Parser(error) if error.exit_code() == 0 => Code::Ok,
-            Self::Parser(_) => Code::Usage,
-            Self::NotYet(failure) => failure.code,
-        }
-    }
-}
-
-/// crane's verbs that scripts may call and palan does not have yet.
-const NOT_YET: &[&str] = &["token"];
-
 /// The parser, for parsing, help, completions and the reference.
 pub(crate) fn command() -> clap::Command {
     Args::command().after_long_help(crate::reference::help_appendix())
 }
 
-/// From words to a command.
+/// From words to a command; help, version and wrong command lines are the parser's own words.
 pub(crate) fn parse(
     words: impl IntoIterator<Item = OsString>,
     color: clap::ColorChoice,
-) -> std::result::Result<Args, Stop> {
+) -> std::result::Result<Args, Box<clap::Error>> {
     let parser = command().color(color);
-    let matches = parser.try_get_matches_from(words).and_then(|m| Args::from_arg_matches(&m));
-    matches.map_err(|error| match not_yet(&error) {
-        Some(verb) => Stop::NotYet(Failure::unsupported(format!("`palan {verb}`"))),
-        None => Stop::Parser(Box::new(error)),
-    })
-}
-
-fn not_yet(error: &clap::Error) -> Option<String> {
-    use clap::error::{ContextKind, ContextValue};
-    if error.kind() != ErrorKind::InvalidSubcommand {
-        return None;
-    }
-    match error.get(ContextKind::InvalidSubcommand) {
-        Some(ContextValue::String(verb)) if verb == "token" => Some("auth token".to_owned()),
-        Some(ContextValue::String(verb)) if NOT_YET.contains(&verb.as_str()) => Some(verb.clone()),
-        _ => None,
-    }
+    Ok(parser.try_get_matches_from(words).and_then(|m| Args::from_arg_matches(&m))?)
 }
 
 #[cfg(test)]
@@ -299,8 +261,7 @@ mod tests {
         let words = ["palan"].iter().chain(words).map(OsString::from);
         match parse(words, clap::ColorChoice::Never) {
             Ok(args) => args.global,
-            Err(Stop::Parser(e)) => panic!("{e}"),
-            Err(Stop::NotYet(e)) => panic!("{e:?}"),
+            Err(e) => panic!("{e}"),
         }
     }
 

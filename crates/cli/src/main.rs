@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     let ui = ui::Ui::new(&env);
     let parsed = match args::parse(std::env::args_os(), ui.colors()) {
         Ok(parsed) => parsed,
-        Err(stop) => return ui.stop(&stop).into(),
+        Err(error) => return ui.parser(&error).into(),
     };
     let session = session::Session::new(parsed.global, env, ui);
     match commands::run(parsed.command, &session) {

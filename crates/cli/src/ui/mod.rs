@@ -15,7 +15,6 @@ pub(crate) use progress::Progress;
 pub(crate) use table::table;
 
 use crate::{
-    args::Stop,
     env::Env,
     exit::{Code, Failure, Result},
 };
@@ -105,15 +104,12 @@ impl Ui {
     }
 
     /// Help, the version, or why the command line is wrong.
-    pub(crate) fn stop(&self, stop: &Stop) -> Code {
-        match stop {
-            Stop::Parser(error) => match error.print() {
-                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Code::BrokenPipe,
-                _ => {}
-            },
-            Stop::NotYet(failure) => return self.failure(failure),
+    pub(crate) fn parser(&self, error: &clap::Error) -> Code {
+        match error.print() {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Code::BrokenPipe,
+            _ if error.exit_code() == 0 => Code::Ok,
+            _ => Code::Usage,
         }
-        stop.code()
     }
 
     /// Progress of transfers: bars on a terminal, in a pipe only notes.
