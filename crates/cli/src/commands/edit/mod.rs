@@ -9,8 +9,8 @@ use crate::{exit::Result, session::Session};
 
 /// Edit the config, the manifest or a file of an image
 ///
-/// The new text is read from stdin or, where that is a terminal, written in your editor. Prints the full reference of the result, by
-/// digest.
+/// The new text is read from stdin or, where that is a terminal, written in your editor. Prints where the result is: by its
+/// tag, or by digest where it has none.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
