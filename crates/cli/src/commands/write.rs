@@ -38,21 +38,27 @@ pub(super) struct Rewriting {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Keep {
+pub(super) enum Keep {
     #[default]
     Keep,
     Drop,
 }
 
+impl From<Keep> for Attestations {
+    fn from(keep: Keep) -> Self {
+        match keep {
+            Keep::Keep => Self::Keep,
+            Keep::Drop => Self::Drop,
+        }
+    }
+}
+
 impl Rewriting {
     /// What to change. `target` takes the place of `--tag`.
     pub(super) fn subject(&self, image: Location, target: Option<Location>, session: &Session) -> Subject {
-        let attestations = match self.attestations {
-            Keep::Keep => Attestations::Keep,
-            Keep::Drop => Attestations::Drop,
-        };
         let target = target.or_else(|| self.tag().cloned());
-        Subject { image, platforms: session.global.platforms(), target, attestations }
+        let (platforms, attestations) = (session.global.platforms(), self.attestations.into());
+        Subject { image, platforms, target, attestations }
     }
 
     /// What `--tag` says.
@@ -71,7 +77,7 @@ impl Rewriting {
             Some(target) if target.digest().is_none() => target.to_string(),
             _ => reference(plan.target(), plan.digest()),
         };
-        self.writing.write(&plan, done, session).await?;
+        write(&plan, self.writing.dry_run, done, session).await?;
         session.ui.line(name)
     }
 }
@@ -87,34 +93,39 @@ impl Writing {
         self.dry_run
     }
 
-    /// Writes a plan, says so in one sentence, and prints the full reference of the result, by digest.
+    /// As [`finish`].
     pub(super) async fn finish(&self, plan: Plan, done: &str, session: &Session) -> Result {
-        self.write(&plan, done, session).await?;
-        match plan.target() {
-            // crane prints nothing for what it writes into a file.
-            Location::Archive { .. } => Ok(()),
-            target => session.ui.line(reference(target, plan.digest())),
-        }
+        finish(plan, self.dry_run, done, session).await
     }
+}
 
-    /// Writes a plan, and says so in one sentence.
-    async fn write(&self, plan: &Plan, done: &str, session: &Session) -> Result {
-        if self.dry_run {
-            plan.notes().iter().for_each(|note| session.ui.note(note));
-            let what = if plan.is_noop() { "nothing would change" } else { "dry run: nothing was written" };
-            session.ui.say(format!("{what}: {}", plan.target()));
-        } else {
-            let places = session.places()?;
-            let progress = session.ui.progress();
-            let outcome = rewrite::apply(&places, plan, &session.copy_options(&progress)).await?;
-            drop(progress);
-            session.ui.say(match outcome.pushed {
-                true => format!("{done} {}: {}", plan.target(), summary(&outcome.summary)),
-                false => format!("nothing changed: {}", plan.target()),
-            });
-        }
-        Ok(())
+/// Writes a plan, says so in one sentence, and prints the full reference of the result, by digest.
+pub(super) async fn finish(plan: Plan, dry_run: bool, done: &str, session: &Session) -> Result {
+    write(&plan, dry_run, done, session).await?;
+    match plan.target() {
+        // crane prints nothing for what it writes into a file.
+        Location::Archive { .. } => Ok(()),
+        target => session.ui.line(reference(target, plan.digest())),
     }
+}
+
+/// Writes a plan, and says so in one sentence.
+async fn write(plan: &Plan, dry_run: bool, done: &str, session: &Session) -> Result {
+    if dry_run {
+        plan.notes().iter().for_each(|note| session.ui.note(note));
+        let what = if plan.is_noop() { "nothing would change" } else { "dry run: nothing was written" };
+        session.ui.say(format!("{what}: {}", plan.target()));
+        return Ok(());
+    }
+    let places = session.places()?;
+    let progress = session.ui.progress();
+    let outcome = rewrite::apply(&places, plan, &session.copy_options(&progress)).await?;
+    drop(progress);
+    session.ui.say(match outcome.pushed {
+        true => format!("{done} {}: {}", plan.target(), summary(&outcome.summary)),
+        false => format!("nothing changed: {}", plan.target()),
+    });
+    Ok(())
 }
 
 /// Where `--output` writes to: a location with its scheme, else the file of a docker archive, which names the image as

@@ -3,8 +3,10 @@
 mod layers;
 mod windows;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use palan_core::{Compression, Document, Family, MediaType, Platform, PlatformPattern, annotation};
+use palan_core::{Compression, Digest, Document, Family, MediaType, Platform, PlatformPattern, annotation};
 use palan_layer::Level;
 use serde_json::{Map, Value, json};
 
@@ -13,10 +15,11 @@ pub(crate) use self::layers::{How, Stack, pack_all};
 pub use self::layers::{LayerContent, LayerSource};
 use crate::{
     Error,
+    convert::{self, Form},
     copy::Options,
     grow::{self, Grow, Layers, Top},
     image::Image,
-    place::{Location, Places},
+    place::{Location, Places, Source},
     rewrite::{self, Attestations, Outcome, Plan, Rewritten, Subject, rewrite},
 };
 
@@ -39,6 +42,8 @@ pub struct Request {
     /// Whether layers are compressed anew, with `compression`, that come in a compression which the base's family of
     /// media types does not have (zstd in Docker's). Otherwise they are refused. What the family has is always kept.
     pub recompress: bool,
+    /// Whether the base becomes an OCI image first, where it is Docker's.
+    pub oci: bool,
     /// What the history says about the layers.
     pub history: History,
     /// Whether to write the base hints.
@@ -71,6 +76,7 @@ impl Request {
             compression: Compression::Gzip,
             level: Level::DEFAULT,
             recompress: false,
+            oci: false,
             history: History::default(),
             base_annotations: false,
             attestations: Attestations::default(),
@@ -85,24 +91,47 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
     let how = How { compression: request.compression, level: request.level, recompress: request.recompress };
     let base = match base {
         None => None,
-        Some(image) => Some((rewrite::opened_to_change(places, &image, Some(&target)).await?, image)),
+        Some(image) => Some((Base::open(places, &image, &target, request.oci).await?, image)),
     };
-    let family = base.as_ref().map_or(Family::Oci, |((_, root), _)| root.family());
+    let family = base.as_ref().map_or(Family::Oci, |(base, _)| base.root.family());
     let stack = pack_all(layers, family, how).await?;
     let mut work = Work { stack: &stack, history, hints: None };
     let plan = match base {
         None => Plan::fresh(target, work.empty(&request.empty_platform)?, stack.spool())?,
-        Some(((opened, root), image)) => {
+        Some((Base { source, root, old }, image)) => {
             work.hints = request
                 .base_annotations
                 .then(|| image.reference().and_then(palan_core::Reference::base_name));
-            let (old, source) = (root.digest(), opened.place);
             let rewritten = rewrite(source.as_ref(), root, &platforms, attestations, &Grow(&work)).await?;
             let subject = Subject { image, platforms, target: Some(target), attestations };
             Plan::new(&subject, old, rewritten, source)?
         }
     };
     Ok(plan.with(stack.into_content()))
+}
+
+/// What is appended to.
+struct Base {
+    source: Arc<dyn Source>,
+    root: Document,
+    /// What it is where it stands.
+    old: Digest,
+}
+
+impl Base {
+    /// With `oci`, a Docker image is read as the OCI image that it would be.
+    async fn open(places: &Places, image: &Location, target: &Location, oci: bool) -> Result<Self, Error> {
+        let (opened, root) = rewrite::opened_to_change(places, image, Some(target)).await?;
+        let old = root.digest();
+        if !oci || root.family() == Family::Oci {
+            return Ok(Self { source: opened.place, root, old });
+        }
+        let form = Form { family: Some(Family::Oci), ..Form::default() };
+        let subject = Subject { target: Some(target.clone()), ..Subject::new(image.clone()) };
+        let request = convert::Request { subject, form };
+        let plan = convert::plan(places, request, &Options::default()).await?;
+        Ok(Self { source: plan.result(), root: plan.root().clone(), old: plan.old_digest().unwrap_or(old) })
+    }
 }
 
 /// Appends: [`plan`], then [`rewrite::apply`].

@@ -115,6 +115,15 @@ impl Plan {
         self
     }
 
+    /// The result as a place, before it is anywhere.
+    pub(crate) fn result(&self) -> Arc<dyn Source> {
+        let mut overlay = Overlay::new(self.rewritten.memory(), Arc::clone(&self.source));
+        for content in &self.content {
+            overlay.route(content.digests.iter().copied(), Arc::clone(&content.source));
+        }
+        Arc::new(overlay)
+    }
+
     /// Digest of the result.
     pub fn digest(&self) -> Digest {
         self.rewritten.root.digest()
@@ -162,11 +171,7 @@ pub async fn apply(places: &Places, plan: &Plan, options: &Options) -> Result<Ou
         return Ok(Outcome { digest, pushed: false, summary: Summary::default() });
     }
     let target = places.target(&plan.target)?.place;
-    let mut overlay = Overlay::new(plan.rewritten.memory(), Arc::clone(&plan.source));
-    for content in &plan.content {
-        overlay.route(content.digests.iter().copied(), Arc::clone(&content.source));
-    }
-    let overlay: Arc<dyn Source> = Arc::new(overlay);
+    let overlay = plan.result();
     let root = (plan.rewritten.root.clone(), plan.role.clone());
     let summary = copy::copy(&overlay, &target, vec![root], options).await?;
     target.finish().await?;

@@ -74,6 +74,18 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
 
+    /// Make an OCI image of a Docker image first, so that it can have zstd layers
+    #[arg(long, requires = "base")]
+    oci: bool,
+
+    /// What becomes of an index's attestations about images that are replaced
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    attestations: super::write::Keep,
+
+    /// Say what the result would be, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+
     #[command(flatten)]
     packing: layers::Packing,
 }
@@ -110,7 +122,9 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
             comment: args.comment.clone(),
             created: session.env.created()?,
         },
+        oci: args.oci,
         base_annotations: args.set_base_image_annotations,
+        attestations: args.attestations.into(),
         ..Request::new(args.base.clone(), layers, target.clone())
     };
     if args.base.is_none() && !args.oci_empty_base {
@@ -120,17 +134,9 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         ));
     }
     let places = session.places()?;
-    let progress = session.ui.progress();
-    let outcome = append::append(&places, request, &session.copy_options(&progress)).await?;
-    drop(progress);
+    let plan = append::plan(&places, request).await?;
     let layers = crate::ui::text::count(args.new_layer.len(), "layer");
-    session.ui.say(format!("appended {layers} to {target}: {}", super::write::summary(&outcome.summary)));
-    match (&args.output, &target) {
-        (None, Location::Registry(reference)) => {
-            session.ui.line(reference.repository().with_digest(outcome.digest).to_string())
-        }
-        _ => Ok(()),
-    }
+    super::write::finish(plan, args.dry_run, &format!("appended {layers} to"), session).await
 }
 
 fn target(args: &Args) -> Result<Location> {
