@@ -15,6 +15,8 @@
 //! `{r}` is the registry, `{name}` a digest of the fixture, `{digest}` any digest, `{hex}` its digits, `{*}` anything within a
 //! line, and `{…}` on a line of its own any number of lines.
 
+#![allow(clippy::print_stderr, reason = "what is skipped is said aloud")]
+
 mod fixture;
 mod flags;
 
@@ -69,7 +71,7 @@ fn cases(file: &'static str, text: &str) -> Vec<Case> {
                 match (case.steps.last_mut(), line.strip_prefix("differs: ")) {
                     (None, Some(reason)) => case.differs = Some(reason.to_owned()),
                     (None, None) => {
-                        assert!(line.is_empty(), "{file}:{line_number}: output without a command")
+                        assert!(line.is_empty(), "{file}:{line_number}: output without a command");
                     }
                     (Some(step), _) => step.stdout.push_str(&format!("{line}\n")),
                 }
