@@ -44,7 +44,7 @@ fn an_archive_goes_to_stdout_or_into_a_file() {
     let requests = context.requests();
     let layers = app("linux/amd64").graph().blobs.into_iter().take(2);
     for (layer, _) in layers {
-        let hex = layer.digest.hex().to_string();
+        let hex = layer.digest.hex();
         let got = requests.iter().filter(|line| line.starts_with("GET ") && line.contains(&hex)).count();
         assert_eq!(got, 3, "each export reads each layer once");
     }
@@ -98,7 +98,7 @@ fn a_failure_leaves_no_file_and_is_an_exit_code() {
     let image = ImageSpec::new("linux/amd64").layers([noise(1), noise(2)]).build();
     context.push("app:1", &image.graph());
     context.run(&["copy", "@@app:1", "oci:layout"]).ok();
-    let blob = context.path("layout/blobs/sha256").join(image.layers[1].digest.hex().to_string());
+    let blob = context.path("layout/blobs/sha256").join(image.layers[1].digest.hex());
     let mut bytes = std::fs::read(&blob).unwrap();
     bytes.truncate(100_000);
     std::fs::write(&blob, bytes).unwrap();
