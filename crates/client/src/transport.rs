@@ -281,8 +281,6 @@ impl Transport {
                 Err(error) if *scheme == Scheme::Https && !is_other_scheme(*scheme, &error) => {
                     return Err(error);
                 }
-                // Who says so does speak this scheme.
-                Err(error) if error.is_overload() => return Err(error),
                 Err(error) => return Err(first_error.unwrap_or(error)),
             }
         }
