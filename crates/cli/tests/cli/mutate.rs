@@ -134,8 +134,6 @@ fn what_changes_nothing_pushes_nothing() {
     --- stderr
     note: there is no environment variable NONE
     note: there is no label none
-    note: there is no environment variable NONE
-    note: there is no label none
     nothing changed: [HOST]/app:1
     ");
     let asked = context.requests().split_off(before);
