@@ -1,6 +1,6 @@
 //! Images changed where they stand: one image, or the images of an index at any depth, and the indexes above them.
 //!
-//! Every verb that changes images without moving them to another base ([`append`](crate::append) and its like) is a [`Change`] applied to a tree. The result is a [`Plan`], a value; [`apply`] writes it. An index stays an
+//! Every verb that changes images without moving them to another base ([`append`](crate::append) and its like) is a `Change` applied to a tree. The result is a [`Plan`], a value; [`apply`] writes it. An index stays an
 //! index: what was not asked for, entries that are no images, platforms, annotations and unknown fields survive.
 
 mod plan;
