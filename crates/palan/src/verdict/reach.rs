@@ -255,6 +255,8 @@ impl<'t> Sweep<'t> {
                     (before, own) => before == own && self.delta.get(path).is_none(),
                 };
                 let step = same_content.then(|| Step::of(before, own)).flatten();
+                // `setcap` names its files: nothing else of the application's own goes through directories so.
+                let step = step.filter(|step| !is_own(before) || step.changes_owner() || step.mode.is_some());
                 steps.extend(step.map(|step| (&**path, step, before.is_dir())));
             }
         });
