@@ -69,6 +69,11 @@ pub(crate) const VARIABLES: &[Variable] = &[
     ),
     variable("XDG_CACHE_HOME", "See `PALAN_CACHE`."),
     variable(
+        "TMPDIR",
+        "Folder of temporary files (`TMP` on Windows): new layers, and what `export` and `flatten` inflate, all layers of an \
+         image at most.",
+    ),
+    variable(
         "SOURCE_DATE_EPOCH",
         "Seconds since 1970: when what is made is said to be created. Default: when the image that it is made from was.",
     ),

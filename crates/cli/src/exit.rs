@@ -58,7 +58,7 @@ impl Code {
                 "content is not what its digest, size or media type promises (also `validate`: FAIL)"
             }
             Self::Conflict => {
-                "a tag was moved by somebody else meanwhile, or exists and must not be replaced"
+                "a tag was moved by somebody else meanwhile, or exists and must not be replaced; something else is being written there"
             }
             Self::Unavailable => "the registry could not be reached or kept failing; trying later may help",
             Self::Refused => {

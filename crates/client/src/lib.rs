@@ -20,7 +20,8 @@
 //! - nothing waits for ever: silence longer than the inactivity timeout is an error, slowness is not;
 //! - credentials and configured headers go to the registry (and the token service it names) and nowhere else.
 //!
-//! The library reads no environment variable and no file that was not named by the caller.
+//! The library reads no file that was not named by the caller, and no environment variable but those of proxies, where that is
+//! allowed, and what the platform's verifier of certificates reads.
 //!
 //! Specification: [distribution-spec 1.1](https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md).
 

@@ -1,10 +1,11 @@
-//! palan, the library: copy, inspect, validate, append to and rebase OCI images, wherever they are.
+//! palan, the library: copy, rebase, change, inspect and validate OCI images, wherever they are.
 //!
 //! *Places* ([`place`]) are where images are: registries, OCI layouts, archives, memory. *Operations* take any place:
 //! [`copy`](mod@copy) moves graphs of content, [`rebase`] replaces an image's base, [`base`] finds out what that is,
-//! [`verdict`] judges the result before anything is written, [`append`] adds layers, [`flatten`] makes them one,
-//! [`pick`] copies them from another image, [`export`] writes what is in them, [`source`] finds bases in Dockerfiles
-//! and YAML, [`inspect`] and [`tree`] look, [`validate`] checks every byte.
+//! [`verdict`] judges the result before anything is written, [`source`] finds bases in Dockerfiles and YAML.
+//! [`append`], [`mutate`], [`edit`], [`flatten`] and [`convert`] change images where they stand, by one engine, [`rewrite`];
+//! [`pick`] copies layers from another image, [`index`] puts images together, [`delete`] takes them away. [`export`] writes the
+//! files of an image, [`inspect`] and [`tree`] look, [`validate`] checks every byte.
 //!
 //! Nothing here prints, reads the environment or knows a home directory; operations tell an [`Observer`] what happens.
 

@@ -253,6 +253,35 @@ fn the_guide_has_every_difference() {
     assert_eq!(all.iter().filter_map(missing).collect::<Vec<_>>(), [""; 0]);
 }
 
+/// What the list of crane's faults names is there.
+#[test]
+fn the_tests_of_cranes_faults_exist() {
+    let page = include_str!("../../../../../docs/crane-cases.md");
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut sources = String::new();
+    let mut folders = vec![root];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                sources.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let rows = page.lines().filter(|line| line.starts_with("| ") && line.matches(" | ").count() == 2);
+    let names = rows
+        .filter_map(|row| row.rsplit_once(" | "))
+        .flat_map(|(_, tests)| tests.split('`').skip(1).step_by(2));
+    let is_there = |name: &&str| match name.strip_suffix(".case") {
+        Some(_) => FILES.iter().any(|(file, _)| file == name),
+        None => sources.contains(&format!("fn {name}(")),
+    };
+    let missing: Vec<&str> = names.filter(|name| !is_there(name)).collect();
+    assert_eq!(missing, [""; 0]);
+}
+
 macro_rules! files {
     ($($name:ident),*) => {
         const FILES: &[(&str, &str)] =
