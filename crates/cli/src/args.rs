@@ -1,8 +1,14 @@
 //! The command line as a whole: global flags, and the way from words to a command.
 
-use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 use palan_core::{PlatformPattern, Repository};
 
 use crate::{
@@ -249,8 +255,58 @@ pub(crate) fn parse(
     words: impl IntoIterator<Item = OsString>,
     color: clap::ColorChoice,
 ) -> std::result::Result<Args, Box<clap::Error>> {
-    let parser = command().color(color);
+    let parser = last_wins(command()).color(color);
+    let mut words: Vec<OsString> = words.into_iter().collect();
+    if words.iter().any(|word| switch_with_value(word).is_some()) {
+        words = without_values(words, &switches(&parser));
+    }
     Ok(parser.try_get_matches_from(words).and_then(|m| Args::from_arg_matches(&m))?)
+}
+
+/// Of a flag that is given twice, the last one counts, as wrappers of scripts expect.
+fn last_wins(command: clap::Command) -> clap::Command {
+    command.args_override_self(true).mut_subcommands(last_wins)
+}
+
+/// The long names of flags that take no value, in whatever command they are.
+fn switches(parser: &clap::Command) -> BTreeSet<String> {
+    let (mut switches, mut others) = (BTreeSet::new(), BTreeSet::new());
+    let mut commands = vec![parser];
+    while let Some(command) = commands.pop() {
+        for argument in command.get_arguments() {
+            let names = argument.get_long_and_visible_aliases().unwrap_or_default();
+            let of =
+                if matches!(argument.get_action(), ArgAction::SetTrue) { &mut switches } else { &mut others };
+            of.extend(names.into_iter().map(str::to_owned));
+        }
+        commands.extend(command.get_subcommands());
+    }
+    switches.retain(|name| !others.contains(name));
+    switches
+}
+
+/// `--insecure=true` is `--insecure`, `--insecure=false` is nothing: so does the library that reads crane's flags.
+fn without_values(words: Vec<OsString>, switches: &BTreeSet<String>) -> Vec<OsString> {
+    let mut flags_end = false;
+    let switch = |word: OsString| {
+        flags_end |= word == "--";
+        match switch_with_value(&word).filter(|(name, _)| !flags_end && switches.contains(*name)) {
+            Some((name, true)) => Some(format!("--{name}").into()),
+            Some((_, false)) => None,
+            None => Some(word),
+        }
+    };
+    words.into_iter().filter_map(switch).collect()
+}
+
+/// The name and value of a word that may be a switch with a value, as Go's `strconv.ParseBool` reads it.
+fn switch_with_value(word: &OsStr) -> Option<(&str, bool)> {
+    let (name, value) = word.to_str()?.strip_prefix("--")?.split_once('=')?;
+    match value {
+        "true" | "TRUE" | "True" | "t" | "T" | "1" => Some((name, true)),
+        "false" | "FALSE" | "False" | "f" | "F" | "0" => Some((name, false)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -268,6 +324,20 @@ mod tests {
     #[test]
     fn the_parser_is_consistent() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn switches_take_a_value_as_with_crane_and_the_last_flag_counts() {
+        assert!(global(&["digest", "a", "--insecure=true"]).insecure);
+        assert!(!global(&["digest", "a", "--insecure=false"]).insecure);
+        assert!(!global(&["digest", "a", "--insecure=0", "--verbose=t"]).insecure);
+        assert_eq!(global(&["digest", "a", "--jobs=3", "-j5"]).jobs, 5);
+        assert_eq!(
+            global(&["digest", "a", "--platform", "linux/amd64", "--platform=linux/arm64"]).platforms().len(),
+            2
+        );
+        let words = ["palan", "digest", "a", "--insecure=maybe"].map(OsString::from);
+        assert!(parse(words, clap::ColorChoice::Never).is_err());
     }
 
     #[test]

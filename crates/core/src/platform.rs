@@ -25,6 +25,11 @@ pub struct Platform {
 }
 
 impl Platform {
+    /// Whether neither operating system nor architecture are stated.
+    pub fn is_unstated(&self) -> bool {
+        self.os.is_empty() && self.architecture.is_empty()
+    }
+
     /// A platform of an operating system and an architecture.
     pub fn new(os: impl Into<String>, architecture: impl Into<String>) -> Self {
         Self {

@@ -1,10 +1,10 @@
 //! Reading images: manifests with their configs, and the choice of a platform.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use futures_util::future::try_join_all;
 use palan_core::{
-    Descriptor, Document, DocumentError, Kind, MAX_DOCUMENT_SIZE, MediaType, Platform, PlatformPattern,
+    Descriptor, Document, DocumentError, Kind, MAX_DOCUMENT_SIZE, MediaType, Platform, PlatformPattern, Role,
     Selector, view,
 };
 use serde_json::{Map, Value, json};
@@ -139,6 +139,27 @@ pub async fn platforms(source: &dyn Source, index: &Document) -> Result<Vec<(Des
     Ok(found.into_iter().flatten().collect())
 }
 
+/// The images of an index and of the indexes in it, with their platforms, each digest once, in order.
+pub async fn platforms_below(
+    source: &dyn Source,
+    index: &Document,
+) -> Result<Vec<(Descriptor, Platform)>, Error> {
+    let (mut found, mut seen) = (Vec::new(), HashSet::from([index.digest()]));
+    let mut ahead = vec![(index.clone(), 0)];
+    while let Some((index, depth)) = ahead.pop() {
+        if depth >= MAX_DEPTH {
+            return Err(too_deep(source, index.digest()));
+        }
+        found.extend(platforms(source, &index).await?);
+        let view: view::Index = parsed(source, &index)?;
+        let inner = view.manifests.into_iter().filter(|entry| entry.media_type.role() == Role::Index);
+        for entry in inner.rev().filter(|entry| seen.insert(entry.digest)) {
+            ahead.push((source.document(&entry.digest.into()).await?, depth + 1));
+        }
+    }
+    Ok(found)
+}
+
 /// The manifest of one image: what single-image operations work on.
 ///
 /// An index is resolved to the entry that `wanted` matches; without `wanted`, to its only image, else to
@@ -158,15 +179,11 @@ pub async fn choose_from(
     document: Document,
     wanted: Option<&PlatformPattern>,
 ) -> Result<Document, Error> {
-    let mut document = document;
-    for _ in 0..MAX_DEPTH {
-        if document.kind() != Kind::Index {
-            return check_platform(source, document, wanted).await;
-        }
-        let entry = choose_entry(source, &document, wanted).await?;
-        document = source.document(&entry.digest.into()).await?;
+    if document.kind() != Kind::Index {
+        return check_platform(source, document, wanted).await;
     }
-    Err(too_deep(source, document.digest()))
+    let entry = choose_entry(source, &document, wanted).await?;
+    source.document(&entry.digest.into()).await
 }
 
 async fn check_platform(
@@ -177,7 +194,8 @@ async fn check_platform(
     let Some(wanted) = wanted else { return Ok(manifest) };
     let image = Image::load(source, manifest.clone()).await?;
     let found = image.platform();
-    if wanted.matches(&found) {
+    // Images without a platform are made by `crane append`: nobody knows what they are for.
+    if wanted.matches(&found) || found.is_unstated() {
         return Ok(manifest);
     }
     Err(Error::WrongPlatform { image: image.name, wanted: wanted.to_string(), found })
@@ -188,7 +206,7 @@ async fn choose_entry(
     index: &Document,
     wanted: Option<&PlatformPattern>,
 ) -> Result<Descriptor, Error> {
-    let entries = platforms(source, index).await?;
+    let entries = platforms_below(source, index).await?;
     if wanted.is_none() && entries.len() == 1 {
         return Ok(entries[0].0.clone());
     }

@@ -4,7 +4,7 @@ use palan::{
     image,
     place::{Location, Opened, Places, Source},
 };
-use palan_core::{Digest, Document, Kind, Repository, Selector};
+use palan_core::{Digest, Document, Kind, Platform, PlatformPattern, Repository, Selector};
 
 use crate::{
     exit::{Failure, Result},
@@ -28,14 +28,19 @@ pub(super) async fn image(source: &Opened<dyn Source>, session: &Session) -> Res
     let document = source.place.document(source.chosen()?).await?;
     let place = source.place.as_ref();
     let choices = match (document.kind(), &platform) {
-        (Kind::Index, None) => image::platforms(place, &document).await?,
+        (Kind::Index, None) => image::platforms_below(place, &document).await?,
         _ => Vec::new(),
     };
     let chosen = image::choose_from(place, document, platform.as_ref()).await?;
-    if let (Some((_, platform)), true) =
-        (choices.iter().find(|(d, _)| d.digest == chosen.digest()), choices.len() > 1)
-    {
-        session.ui.note(format!("chose {platform} of {} platforms", choices.len()));
+    let default = PlatformPattern::from(&Platform::default_choice());
+    match choices.iter().find(|(d, _)| d.digest == chosen.digest()) {
+        Some((_, platform)) if choices.len() > 1 => {
+            session.ui.note(format!("chose {platform} of {} platforms", choices.len()));
+        }
+        Some((_, platform)) if !default.matches(platform) => {
+            session.ui.note(format!("the only image is for {platform}"));
+        }
+        _ => {}
     }
     Ok(chosen)
 }

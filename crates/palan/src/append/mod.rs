@@ -55,7 +55,7 @@ pub struct Request {
 /// What the history of an image says about new layers.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// What made them; `None`: `palan append NAME`.
+    /// What made them; `None`: `palan append`.
     pub created_by: Option<String>,
     /// A remark.
     pub comment: Option<String>,
@@ -185,7 +185,7 @@ impl Work<'_> {
     /// for the index's family.
     fn tops(&self, layers: &[Packed], image: &str, family: Family) -> Result<Vec<Top>, Error> {
         let top = |layer: &Packed| {
-            let Packed { packed, name } = layer;
+            let packed = &layer.packed;
             let described = packed.descriptor(family).ok_or_else(|| Error::Family {
                 image: image.to_owned(),
                 family,
@@ -194,19 +194,20 @@ impl Work<'_> {
                     .descriptor(Family::Oci)
                     .map_or_else(|| packed.compression.to_string(), |d| d.media_type.to_string()),
             })?;
-            let history = self.entry(name);
+            let history = self.entry();
             Ok(Top { descriptor: json!(described), diff_id: packed.diff_id, history })
         };
         layers.iter().map(top).collect()
     }
 
-    fn entry(&self, layer: &str) -> Value {
+    fn entry(&self) -> Value {
         let mut entry = Map::new();
         if let Some(created) = &self.history.created {
             entry.insert("created".into(), json!(created));
         }
-        let made_by = || format!("palan append {layer}");
-        entry.insert("created_by".into(), json!(self.history.created_by.clone().unwrap_or_else(made_by)));
+        // Not where the layer was read: the same layer makes the same image.
+        let made_by = self.history.created_by.as_deref().unwrap_or("palan append");
+        entry.insert("created_by".into(), json!(made_by));
         if let Some(comment) = &self.history.comment {
             entry.insert("comment".into(), json!(comment));
         }

@@ -72,7 +72,7 @@ impl Base {
     /// As [`Base::image`]; a single image must be for the same machine.
     pub(crate) async fn image_for(&self, wanted: &Platform) -> Result<Arc<Image>, Error> {
         let (image, found) = self.image(wanted).await?;
-        if !found.same_machine(wanted) {
+        if !found.same_machine(wanted) && !found.is_unstated() {
             return Err(Error::WrongPlatform { image: self.name(), wanted: wanted.to_string(), found });
         }
         Ok(image)

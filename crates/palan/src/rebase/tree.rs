@@ -98,7 +98,7 @@ impl<'a> Reader<'a> {
     async fn single(&mut self, manifest: Document) -> Result<(), Error> {
         let image = Arc::new(Image::load(self.source, manifest).await?);
         let found = image.platform();
-        if !self.is_asked(&found) {
+        if !self.is_asked(&found) && !found.is_unstated() {
             let wanted = self.platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             return Err(Error::WrongPlatform { image: image.name.clone(), wanted, found });
         }

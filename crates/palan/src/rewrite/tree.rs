@@ -91,7 +91,7 @@ impl Walk<'_> {
         }
         let image = Image::load(self.source, manifest).await?;
         let found = image.platform();
-        if !self.is_asked(&found) {
+        if !self.is_asked(&found) && !found.is_unstated() {
             return Err(Error::WrongPlatform { image: image.name, wanted: self.wanted(), found });
         }
         self.image(&image, &found).await

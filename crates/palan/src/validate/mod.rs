@@ -96,6 +96,7 @@ pub async fn validate(source: &dyn Source, selector: &Selector, options: &Option
         options,
         seen: HashSet::new(),
         blobs: Blobs::default(),
+        platforms: Vec::new(),
         report: Report {
             name: format!("{} {selector}", source.name()),
             digest: None,
@@ -113,6 +114,7 @@ pub async fn validate(source: &dyn Source, selector: &Selector, options: &Option
         Err(e) => return Err(e),
     }
     run.check_blobs().await?;
+    run.check_platform();
     run.report.faults.sort_by(|a, b| (b.severity, a.digest).cmp(&(a.severity, b.digest)));
     Ok(run.report)
 }
@@ -152,10 +154,21 @@ struct Run<'a> {
     options: &'a Options,
     seen: HashSet<Digest>,
     blobs: Blobs,
+    /// What the images that were looked at are for.
+    platforms: Vec<Platform>,
     report: Report,
 }
 
 impl<'a> Run<'a> {
+    /// What was asked for must be there.
+    fn check_platform(&mut self) {
+        let Some(wanted) = &self.options.platform else { return };
+        if !self.platforms.iter().any(|found| wanted.matches(found) || found.is_unstated()) {
+            let text = format!("has no image for {wanted}");
+            self.fault(Severity::Error, self.report.digest, text);
+        }
+    }
+
     fn fault(&mut self, severity: Severity, digest: Option<Digest>, text: impl Into<String>) {
         self.report.faults.push(Fault { severity, digest, text: text.into() });
     }
@@ -326,6 +339,8 @@ impl<'a> Run<'a> {
         entry: Option<Descriptor>,
     ) {
         let config_digest = manifest.config.digest;
+        let stated = entry.as_ref().and_then(|entry| entry.platform.clone());
+        self.platforms.push(stated.unwrap_or_else(|| config.platform()));
         if let Some(stated) = entry.filter(|e| !e.is_attestation()).and_then(|e| e.platform) {
             self.platform(digest, &stated, &config.platform());
         }

@@ -66,7 +66,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     level: Option<i32>,
 
-    /// What the history says has made the layers; default: palan append LAYER
+    /// What the history says has made the layers; default: palan append
     #[arg(long, value_name = "TEXT")]
     history: Option<String>,
 

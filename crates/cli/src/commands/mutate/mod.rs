@@ -6,7 +6,7 @@ use palan::{
 };
 use palan_core::{Platform, Repository, Selector};
 
-use self::values::{list, nanoseconds, pairs, platform, test};
+use self::values::{list, nanoseconds, pair, pairs, platform, test};
 use super::write::{self, Rewriting};
 use crate::{
     exit::{Failure, Result},
@@ -215,7 +215,7 @@ fn edits(args: &Args, session: &Session) -> Result<Edits> {
             &metadata.remove_descriptor_annotation,
         )?,
         labels: changes(&metadata.label, &metadata.remove_label)?,
-        env: changes(&runtime.env, &runtime.remove_env)?,
+        env: variables(&runtime.env, &runtime.remove_env)?,
         entrypoint: lists(&runtime.entrypoint)?,
         keep_cmd: runtime.keep_cmd,
         cmd: lists(&runtime.cmd)?,
@@ -241,6 +241,16 @@ fn changes(set: &[String], remove: &[String]) -> Result<Pairs> {
     for text in set {
         let set = pairs(text).map_err(Failure::usage)?;
         all.extend(set.into_iter().map(|(key, value)| (key, Some(value))));
+    }
+    Ok(all)
+}
+
+/// As [`changes`], of environment variables.
+fn variables(set: &[String], remove: &[String]) -> Result<Pairs> {
+    let mut all: Pairs = remove.iter().map(|key| (key.clone(), None)).collect();
+    for text in set {
+        let (key, value) = pair(text).map_err(Failure::usage)?;
+        all.push((key, Some(value)));
     }
     Ok(all)
 }

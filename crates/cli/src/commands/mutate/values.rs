@@ -19,6 +19,14 @@ pub(super) fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
     Ok(several.unwrap_or_else(|| vec![one]))
 }
 
+/// `KEY=VALUE`, whatever is in the value: as in crane, an environment variable is never several.
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+    pair.ok_or_else(|| {
+        format!("\"{text}\" is not KEY=VALUE (KEY= sets it to nothing, --remove-env removes it)")
+    })
+}
+
 /// `a,b,"c,d"`, or a JSON array of texts.
 pub(super) fn list(text: &str) -> Result<Vec<String>, String> {
     if let Some(list) = json(text) {
