@@ -330,7 +330,7 @@ fn append_to_an_index_and_to_nothing() {
     [HOST]/more@sha256:…
 
     --- stderr
-    appended 1 layer to [HOST]/more:1: 3 blobs moved (2.07 KiB), 4 blobs mounted or linked
+    appended 1 layer to [HOST]/more:1: 3 blobs moved (2.04 KiB), 4 blobs mounted or linked
     ");
     context.run(&["validate", "@@more:1"]).ok();
     let report = context.run(&["inspect", "@@more:1", "--format", "json"]).ok();
@@ -347,7 +347,7 @@ fn append_to_an_index_and_to_nothing() {
 
     --- stderr
     note: no --base was given: starting from an empty image for linux/arm64
-    appended 2 layers to [HOST]/scratch:1: 2 blobs moved (425 B)
+    appended 2 layers to [HOST]/scratch:1: 2 blobs moved (410 B)
     ");
     context.run(&["validate", "@@scratch:1"]).ok();
     assert_snapshot!(context.run(&["append", "--oci-empty-base", "-f", "layer.tar.gz", "-o", "out.tar"]), @"
@@ -355,7 +355,7 @@ fn append_to_an_index_and_to_nothing() {
     --- stdout
 
     --- stderr
-    appended 1 layer to docker-archive:out.tar: 2 blobs moved (319 B)
+    appended 1 layer to docker-archive:out.tar: 2 blobs moved (306 B)
     ");
     context.run(&["validate", "--tarball", "out.tar"]).ok();
 }

@@ -56,7 +56,6 @@ fn reading_asks_for_no_more_than_what_is_printed() {
     assert_snapshot!(asked(&context, &["digest", "@@app:1", "--platform", "linux/amd64"]), @"
     GET app/manifests/1
     GET app/manifests/[IMAGE]
-    GET app/blobs/[CONFIG]
     ");
     assert_snapshot!(asked(&context, &["manifest", "@@app:1"]), @"
     GET app/manifests/1
