@@ -26,7 +26,7 @@ pub(crate) struct Session {
     pub(crate) ui: Ui,
     pub(crate) env: Env,
     pub(crate) global: Global,
-    client: OnceLock<Client>,
+    places: OnceLock<Places>,
 }
 
 impl Session {
@@ -34,7 +34,7 @@ impl Session {
         if global.verbose {
             ui.verbose();
         }
-        Self { ui, env, global, client: OnceLock::new() }
+        Self { ui, env, global, places: OnceLock::new() }
     }
 
     /// Runs a command that does I/O, until it ends or Ctrl-C. Interrupted work is dropped, which removes its
@@ -57,8 +57,8 @@ impl Session {
             tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
         let result = runtime.block_on(work);
         runtime.shutdown_timeout(LAST_ORDERS);
-        if let Some(client) = self.client.get() {
-            self.pass_on(client);
+        if let Some(places) = self.places.get() {
+            self.pass_on(places.client());
         }
         result
     }
@@ -73,10 +73,11 @@ impl Session {
         }
     }
 
-    /// The places of this command: all calls share one connection pool and one token per scope.
+    /// The places of this command: all calls share one connection pool, one token per scope, and the knowledge which
+    /// archives are being read and must not be replaced.
     pub(crate) fn places(&self) -> Result<Places> {
-        if let Some(client) = self.client.get() {
-            return Ok(Places::new(client.clone()));
+        if let Some(places) = self.places.get() {
+            return Ok(places.clone());
         }
         let keychain = self.keychain();
         // Reading files never waits. A file that cannot be read is an error when credentials are looked for in it.
@@ -85,8 +86,8 @@ impl Session {
         if let Some(Ok(headers)) = headers {
             client = client.common_headers(headers);
         }
-        let client = client.build()?;
-        Ok(Places::new(self.client.get_or_init(|| client).clone()))
+        let places = Places::new(client.build()?);
+        Ok(self.places.get_or_init(|| places).clone())
     }
 
     /// A client with the global flags applied, without credentials.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use futures_util::{Stream, TryStreamExt as _, stream};
 use http::{Method, StatusCode};
+use palan_core::validate_tag;
 
 use crate::{
     Client, Error, Repo,
@@ -18,12 +19,26 @@ use crate::{
 const PAGE_BODY: u64 = 32 * 1024 * 1024;
 
 impl Repo {
-    /// All tags, in the registry's order.
+    /// All tags, in the registry's order. What is listed and cannot be a tag is left out, with a
+    /// [warning](crate::Client::warnings).
     pub async fn tags(&self) -> Result<Vec<String>, Error> {
-        self.tag_pages(None)?.try_concat().await
+        let mut tags: Vec<String> = self.tag_pages(None)?.try_concat().await?;
+        let mut bad = None;
+        tags.retain(|tag| {
+            let good = validate_tag(tag).is_ok();
+            if !good {
+                bad.get_or_insert_with(|| tag.clone());
+            }
+            good
+        });
+        if let Some(tag) = bad {
+            let text = format!("{} lists names that are not tags, which are left out: {tag:?}", self.name());
+            self.transport().note_warning(text);
+        }
+        Ok(tags)
     }
 
-    /// All tags, page by page as the registry gives them. Registries may make pages smaller or larger than they are
+    /// All names in the list of tags, page by page and unchecked, as the registry gives them. Registries may make pages smaller or larger than they are
     /// asked to.
     pub fn tag_pages(
         &self,

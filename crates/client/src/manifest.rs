@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use palan_core::{
     Descriptor, Digest, Document, DocumentError, MAX_DOCUMENT_SIZE, MediaType, Mismatch, Selector,
+    validate_tag,
 };
 
 use crate::{
@@ -149,7 +150,7 @@ impl Repo {
 
     /// Deletes a manifest (by digest) or a tag (where the registry can).
     pub async fn delete_manifest(&self, selector: &Selector) -> Result<(), Error> {
-        let call = self.call(Method::DELETE, &format!("manifests/{selector}"), Access::Delete)?;
+        let call = self.call(Method::DELETE, &manifest_path(selector)?, Access::Delete)?;
         self.delete(&call).await
     }
 
@@ -164,7 +165,7 @@ impl Repo {
         selector: &Selector,
         access: Access,
     ) -> Result<Call<'static>, Error> {
-        let call = self.call(method, &format!("manifests/{selector}"), access)?;
+        let call = self.call(method, &manifest_path(selector)?, access)?;
         let reads = matches!(call.method, Method::GET | Method::HEAD);
         Ok(if reads { call.header(header::ACCEPT, ACCEPT) } else { call })
     }
@@ -180,6 +181,15 @@ impl Repo {
     fn mismatch(&self, selector: &Selector, source: Mismatch) -> Error {
         Error::Mismatch { what: self.name().at(selector).to_string(), source }
     }
+}
+
+/// Names come from layouts and from registries' own lists: only a tag may become part of a path, nothing that leads
+/// elsewhere.
+fn manifest_path(selector: &Selector) -> Result<String, Error> {
+    if let Selector::Tag(tag) = selector {
+        validate_tag(tag)?;
+    }
+    Ok(format!("manifests/{selector}"))
 }
 
 fn subject_of(document: &Document) -> Option<Digest> {

@@ -91,7 +91,7 @@ impl Registry {
             Some(Scheme::Https) => &[Scheme::Https],
             None if self.trust.plain_http => &[Scheme::Http],
             None if uri::is_loopback(&self.host) => &[Scheme::Http, Scheme::Https],
-            None if self.trust.insecure => &[Scheme::Https, Scheme::Http],
+            None if self.trust.insecure || uri::is_private_v4(&self.host) => &[Scheme::Https, Scheme::Http],
             None => &[Scheme::Https],
         }
     }
@@ -179,14 +179,16 @@ mod tests {
     fn https_comes_first_except_on_loopback() {
         use Scheme::{Http, Https};
         let none = Trust::default;
-        let cases: [(&str, Trust, &[Scheme]); 13] = [
+        let cases: [(&str, Trust, &[Scheme]); 15] = [
+            ("172.16.0.1:5000", none(), &[Https, Http]),
+            ("[fd12::1]", none(), &[Https]),
             ("ghcr.io", none(), &[Https]),
             ("8.8.8.8:5000", none(), &[Https]),
             ("172.32.0.1", none(), &[Https]),
             ("localhost.example", none(), &[Https]),
             ("ghcr.io", insecure(), &[Https, Http]),
-            ("10.1.2.3:5000", none(), &[Https]),
-            ("192.168.0.1", none(), &[Https]),
+            ("10.1.2.3:5000", none(), &[Https, Http]),
+            ("192.168.0.1", none(), &[Https, Http]),
             ("localhost", none(), &[Http, Https]),
             ("x.localhost:5000", none(), &[Http, Https]),
             ("127.0.0.1:5000", insecure(), &[Http, Https]),

@@ -369,6 +369,11 @@ impl Transport {
         let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         warnings.extend(found);
     }
+
+    /// What people should know about a registry's answers.
+    pub(crate) fn note_warning(&self, text: String) {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).insert(text);
+    }
 }
 
 /// Where an answer redirects, if it does and if that can be followed.

@@ -51,6 +51,11 @@ pub(crate) fn is_loopback(host: &Host<String>) -> bool {
     }
 }
 
+/// A literal address of RFC 1918: 10/8, 172.16/12, 192.168/16.
+pub(crate) fn is_private_v4(host: &Host<String>) -> bool {
+    matches!(host, Host::Ipv4(ip) if ip.is_private())
+}
+
 /// The address of an URL's host, when it is written as one.
 pub(crate) fn literal_address(url: &Url) -> Option<IpAddr> {
     match url.host()? {

@@ -207,3 +207,23 @@ async fn a_ping_is_made_once_and_only_when_asked_for() {
     assert_eq!(registry.lines(), ["GET /v2/a/b/manifests/x", "GET /v2/"]);
     assert_eq!((client.stats().requests, client.stats().pings), (2, 1));
 }
+
+#[tokio::test]
+async fn what_is_no_tag_becomes_no_url() {
+    let registry = FaultRegistry::start(|_| manifest()).await;
+    let repo = repo(&client(), &registry);
+    for text in ["../../victim/manifests/latest", "a?x=y#z", "%2e%2e", "a/b", "", "-a", ".", &"a".repeat(129)]
+    {
+        let outcomes = [
+            repo.head(&tag(text)).await.map(drop),
+            repo.manifest(&tag(text)).await.map(drop),
+            repo.put_manifest(&document(), &tag(text), Precondition::None).await,
+            repo.delete_manifest(&tag(text)).await,
+        ];
+        for outcome in outcomes {
+            let error = outcome.unwrap_err();
+            assert!(matches!(error, Error::Reference(_)) && error.to_string().contains(text), "{error:?}");
+        }
+    }
+    assert!(registry.lines().is_empty(), "{:?}", registry.lines());
+}

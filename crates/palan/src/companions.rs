@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use palan_core::{Descriptor, Digest, Document, Kind, Role, Selector, view};
+use palan_core::{Descriptor, Digest, Document, Kind, Role, Selector, validate_tag, view};
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -177,6 +177,10 @@ impl<'a> Finder<'a> {
         }
         if self.which.digest_tags {
             for tag in self.digest_tags().await?.get(&digest.referrers_tag()).into_iter().flatten() {
+                if validate_tag(tag).is_err() {
+                    notes.push(format!("{tag:?} is about {digest}, but is not a tag: not copied"));
+                    continue;
+                }
                 let document = self.source.document(&Selector::Tag(tag.clone())).await?;
                 companions.push(Companion { document, role: PutAs::Tag(tag.clone()), about: digest });
             }

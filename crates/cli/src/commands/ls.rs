@@ -29,8 +29,8 @@ pub(crate) struct Args {
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let collection = Collection::parse(&args.repo)?;
     let line = |tag: &String| match args.full_ref {
-        true => format!("{}:{tag}\n", collection.name),
-        false => format!("{tag}\n"),
+        true => format!("{}:{}\n", collection.name, printable(tag)),
+        false => format!("{}\n", printable(tag)),
     };
     let is_shown = |tag: &&String| !(args.omit_digest_tags && tag.starts_with("sha256-"));
     let text = |tags: Vec<String>| tags.iter().filter(is_shown).map(line).collect::<String>();
@@ -45,6 +45,11 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
             print(stream::once(future::ok(tags)), text, session).await
         }
     }
+}
+
+/// Names are what a registry or a layout says: each stays on its line, and none is a command for the terminal.
+fn printable(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// Prints what comes, when it comes.

@@ -24,6 +24,7 @@ mod flatten;
 mod index;
 mod layers;
 mod layout;
+mod limits;
 mod look;
 mod move_images;
 mod mutate;

@@ -10,12 +10,13 @@ mod attestation;
 mod shape;
 mod tags;
 mod watched;
+mod writing;
 
 use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -36,6 +37,7 @@ use crate::{
     place::{Memory, Origin, Overlay, PutAs, Source, Target},
 };
 use watched::Watched;
+use writing::{MOMENT, Writing, is_late};
 
 /// How a copy is done.
 #[derive(Clone, Debug)]
@@ -122,6 +124,7 @@ impl Copier {
             foreign: options.foreign,
             observer: options.observer.clone(),
             once: Mutex::default(),
+            writing: Writing::default(),
             counters: Counters::default(),
         });
         Self { engine, overlay }
@@ -182,7 +185,9 @@ struct Engine {
     permits: Semaphore,
     foreign: bool,
     observer: Observer,
-    once: Mutex<HashMap<Digest, Arc<OnceCell<()>>>>,
+    /// By digest, and whether it was left out: what is not distributable as one layer may be so as another.
+    once: Mutex<HashMap<(Digest, bool), Arc<OnceCell<()>>>>,
+    writing: Writing,
     counters: Counters,
 }
 
@@ -213,22 +218,36 @@ impl Counters {
 }
 
 impl Engine {
-    fn cell(&self, digest: Digest) -> Arc<OnceCell<()>> {
+    fn cell(&self, digest: Digest, skipped: bool) -> Arc<OnceCell<()>> {
         let mut once = self.once.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(once.entry(digest).or_default())
+        Arc::clone(once.entry((digest, skipped)).or_default())
     }
 
     async fn root(self: &Arc<Self>, root: Document, role: PutAs) -> Result<(), Error> {
         self.target.accepts(&root)?;
+        let (cell, first) = (self.cell(root.digest(), false), AtomicBool::new(false));
+        cell.get_or_try_init(|| async {
+            first.store(true, Ordering::Relaxed);
+            self.first(&root, &role).await
+        })
+        .await?;
+        // Below another root it was written without its role.
+        match first.into_inner() || role == PutAs::Child {
+            true => Ok(()),
+            false => self.put(&root, &role).await,
+        }
+    }
+
+    async fn first(self: &Arc<Self>, root: &Document, role: &PutAs) -> Result<(), Error> {
         let descriptor = root.descriptor();
         let origin = self.source.origin(root.digest());
         if !self.is_there(&descriptor, &origin).await? {
-            self.successors(&root, 0).await?;
+            self.successors(root, 0).await?;
         } else if matches!(role, PutAs::Root | PutAs::Child) {
             self.done(&descriptor, Transfer::Present);
             return Ok(());
         }
-        self.put(&root, &role).await
+        self.put(root, role).await
     }
 
     /// Whether the target holds the document and everything below it.
@@ -246,7 +265,7 @@ impl Engine {
 
     fn child(self: Arc<Self>, entry: Descriptor, depth: usize) -> BoxFuture<'static, Result<(), Error>> {
         Box::pin(async move {
-            let cell = self.cell(entry.digest);
+            let cell = self.cell(entry.digest, false);
             cell.get_or_try_init(|| async {
                 if self.is_there(&entry, &self.source.origin(entry.digest)).await? {
                     self.done(&entry, Transfer::Present);
@@ -303,8 +322,13 @@ impl Engine {
     }
 
     async fn put(&self, document: &Document, role: &PutAs) -> Result<(), Error> {
+        let _alone = self.writing.begin(document).await;
         let _permit = self.permit().await?;
-        let put = self.target.put_document(document, role).await;
+        let mut put = self.target.put_document(document, role).await;
+        if put.as_ref().is_err_and(is_late) {
+            tokio::time::sleep(MOMENT).await;
+            put = self.target.put_document(document, role).await;
+        }
         put.map_err(|error| self.refused(document, error))?;
         self.counters.documents.fetch_add(1, Ordering::Relaxed);
         self.done(&document.descriptor(), Transfer::Moved);
@@ -348,9 +372,10 @@ impl Engine {
     }
 
     async fn blob(&self, blob: Descriptor) -> Result<(), Error> {
-        let cell = self.cell(blob.digest);
+        let skip = matches!(blob.media_type.role(), Role::Layer { foreign: true, .. }) && !self.foreign;
+        let cell = self.cell(blob.digest, skip);
         cell.get_or_try_init(|| async {
-            let how = self.transfer(&blob).await?;
+            let how = if skip { Transfer::Skipped } else { self.transfer(&blob).await? };
             let counter = match how {
                 Transfer::Moved => &self.counters.moved,
                 Transfer::Adopted => &self.counters.adopted,
@@ -369,9 +394,6 @@ impl Engine {
     }
 
     async fn transfer(&self, blob: &Descriptor) -> Result<Transfer, Error> {
-        if matches!(blob.media_type.role(), Role::Layer { foreign: true, .. }) && !self.foreign {
-            return Ok(Transfer::Skipped);
-        }
         let origin = self.source.origin(blob.digest);
         if self.target.is_home_of(&origin) {
             return Ok(Transfer::Present);

@@ -121,6 +121,13 @@ impl<'a> Job<'a> {
     }
 
     fn target(&self, to: &Location) -> Result<Arc<dyn Target>> {
+        // What is written replaces the whole file, also images with other tags.
+        if let (true, Location::Archive { path, .. }) = (self.args.no_clobber, to)
+            && std::fs::symlink_metadata(path).is_ok()
+        {
+            let message = format!("{} exists and --no-clobber was given", path.display());
+            return Err(Failure::new(Code::Conflict, message));
+        }
         if self.args.dry_run { Dry::open(&self.places, to) } else { Ok(self.places.target(to)?.place) }
     }
 

@@ -43,7 +43,9 @@ pub(super) async fn run(job: &Job<'_>) -> Result {
     let copies = Copies { job, source: &source, copier: &copier, at_once: at_once(job, &to.location) };
     let mut results = copies.all(tags).await;
     // An archive with some of the tags would look like one with all of them.
-    if results.iter().all(|(_, result)| result.is_ok()) || !matches!(to.location, Location::Archive { .. }) {
+    let whole =
+        results.iter().all(|(_, result)| result.is_ok()) || !matches!(to.location, Location::Archive { .. });
+    if whole {
         target.finish().await?;
     }
     drop(progress);
@@ -54,9 +56,13 @@ pub(super) async fn run(job: &Job<'_>) -> Result {
             Err(failure) => failed.push((tag, failure)),
         }
     }
-    let what = format!("{} of {}", text::count(images.len(), "tag"), from.name);
-    Report { what, from: from.name, to: to.name, dry_run: args.dry_run, images, summary: copier.summary() }
-        .print(args.format, session)?;
+    if whole {
+        let what = format!("{} of {}", text::count(images.len(), "tag"), from.name);
+        let (from, to, summary) = (from.name, to.name, copier.summary());
+        Report { what, from, to, dry_run: args.dry_run, images, summary }.print(args.format, session)?;
+    } else {
+        session.ui.warning(format!("{} was not written: some tags are missing", to.name));
+    }
     conclude(job, &failed)
 }
 
