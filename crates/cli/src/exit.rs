@@ -136,6 +136,14 @@ impl Failure {
         Self { hint, ..self }
     }
 
+    /// Whether the library's error beneath, or one of its causes, is such a one.
+    pub(crate) fn is_because(&self, of: impl Fn(&palan::Error) -> bool) -> bool {
+        let first: &(dyn StdError + 'static) = self.error.as_ref();
+        let mut causes =
+            std::iter::successors(Some(first), |error: &&'_ (dyn StdError + 'static)| (*error).source());
+        causes.any(|error| error.downcast_ref().is_some_and(&of))
+    }
+
     /// Whether there is nothing more to print.
     pub(crate) fn is_silent(&self) -> bool {
         self.silent || self.code == Code::BrokenPipe

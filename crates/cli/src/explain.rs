@@ -124,13 +124,6 @@ fn hint_for_palan(error: &palan::Error) -> Option<String> {
             Some(format!("look at what was found (--explain), or accept it by name: --accept {verdict}"))
         }
         E::ConfigConflict { .. } => Some("choose with --on-conflict app or --on-conflict base".to_owned()),
-        E::NoMediaType { .. } => Some("--compression gzip stores it as gzip".to_owned()),
-        E::NotHere { .. } => Some("--check metadata does without the layers, and without a verdict".to_owned()),
-        E::NoAttestation { .. } => Some("--attestations strip leaves attestations out".to_owned()),
-        E::MediaTypeRefused { .. } => Some(
-            "attestations can be copied in the form before that (--attestations legacy), or left out (--attestations strip)"
-                .to_owned(),
-        ),
         E::Moved { .. } => Some("look at what it is now, and run the command again".to_owned()),
         _ => None,
     }

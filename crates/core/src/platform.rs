@@ -109,6 +109,38 @@ impl Platform {
     }
 }
 
+impl FromStr for Platform {
+    type Err = PlatformError;
+
+    /// One platform: `os/arch[/variant][:osversion]`. Other names of systems and architectures become the usual ones
+    /// (`linux/x86_64` is `linux/amd64`, `linux/armhf` is `linux/arm/v7`); a variant that is given stays, none is made up.
+    fn from_str(text: &str) -> Result<Self, PlatformError> {
+        let PlatformPattern { os, architecture, variant, os_version, .. } =
+            text.parse().map_err(|e| PlatformError { expected: ONE, ..e })?;
+        let Some(architecture) = architecture else {
+            let reason = "an architecture is missing";
+            return Err(PlatformError { text: text.to_owned(), reason, expected: ONE });
+        };
+        let given = Self { os, architecture, variant, os_version, os_features: None };
+        let normal = given.normalized();
+        let is_alias = !given.architecture.eq_ignore_ascii_case(&normal.architecture);
+        let variant = match &given.variant {
+            None => normal.variant.filter(|_| is_alias),
+            Some(variant) => normal.variant.or_else(|| Some(spelled(variant))),
+        };
+        Ok(Self { variant, ..normal })
+    }
+}
+
+/// `8` is `v8`.
+fn spelled(variant: &str) -> String {
+    let variant = variant.to_ascii_lowercase();
+    match variant.parse::<u8>() {
+        Ok(_) => format!("v{variant}"),
+        Err(_) => variant,
+    }
+}
+
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = format!("{}/{}", self.os, self.architecture);
@@ -176,21 +208,24 @@ impl fmt::Display for PlatformPattern {
 
 /// Why a text is not a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "invalid platform \"{text}\": {reason} (expected os[/arch[/variant]][:osversion], for example linux/arm64)"
-)]
+#[error("invalid platform \"{text}\": {reason} (expected {expected}, for example linux/arm64)")]
 pub struct PlatformError {
     /// The text given.
     pub text: String,
     /// What is wrong with it.
     pub reason: &'static str,
+    /// What it should look like.
+    pub expected: &'static str,
 }
+
+const ONE: &str = "os/arch[/variant][:osversion]";
+const PATTERN: &str = "os[/arch[/variant]][:osversion]";
 
 impl FromStr for PlatformPattern {
     type Err = PlatformError;
 
     fn from_str(text: &str) -> Result<Self, PlatformError> {
-        let fail = |reason| Err(PlatformError { text: text.to_owned(), reason });
+        let fail = |reason| Err(PlatformError { text: text.to_owned(), reason, expected: PATTERN });
         let (machine, os_version) = match text.split_once(':') {
             Some((_, "")) => return fail("nothing follows the colon"),
             Some((machine, version)) => (machine, Some(version.to_owned())),
@@ -259,6 +294,29 @@ mod tests {
         for (pattern, p, matched) in cases {
             let pattern: PlatformPattern = pattern.parse().unwrap();
             assert_eq!(pattern.matches(&platform(p)), matched, "{pattern} {p}");
+        }
+    }
+
+    #[test]
+    fn platforms_are_read_in_any_spelling_and_written_in_one() {
+        let cases = [
+            ("linux/amd64", "linux/amd64"),
+            ("Linux/x86_64", "linux/amd64"),
+            ("macos/aarch64", "darwin/arm64"),
+            ("linux/arm64/v8", "linux/arm64/v8"),
+            ("linux/aarch64/8", "linux/arm64/v8"),
+            ("linux/arm", "linux/arm"),
+            ("linux/armhf", "linux/arm/v7"),
+            ("linux/arm/6", "linux/arm/v6"),
+            ("linux/amd64/v3", "linux/amd64/v3"),
+            ("windows/amd64:10.0.17763.1", "windows/amd64:10.0.17763.1"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(text.parse::<Platform>().unwrap().to_string(), expected, "{text}");
+        }
+        for text in ["", "linux", "linux:10", "linux/", "linux/a/b/c", "linux/amd64:", "li nux/amd64"] {
+            let error = text.parse::<Platform>().unwrap_err().to_string();
+            assert!(error.contains("expected os/arch[/variant]"), "{error}");
         }
     }
 

@@ -28,7 +28,7 @@ use crate::{
     Error,
     copy::Options,
     image::{self, Image},
-    place::Places,
+    place::{Opened, Places, Source},
     rewrite::{self, Change, New, Plan, Subject, rewrite},
 };
 
@@ -78,14 +78,24 @@ pub enum Annotations {
 /// type keep compression and digest, which is noted.
 pub async fn plan(places: &Places, request: Request, options: &Options) -> Result<Plan, Error> {
     let Request { subject, form } = request;
-    let (opened, root) = rewrite::opened(places, &subject.image).await?;
+    let read = rewrite::opened_to_change(places, &subject.image, subject.target.as_ref()).await?;
+    plan_for(read, &subject, form, options).await
+}
+
+/// As [`plan`], for an image that was opened and read already.
+pub(crate) async fn plan_for(
+    (opened, root): (Opened<dyn Source>, Document),
+    subject: &Subject,
+    form: Form,
+    options: &Options,
+) -> Result<Plan, Error> {
     if form.family.is_some() && root.kind() == Kind::Index && !subject.platforms.is_empty() {
         let what = "converting some images of an index to another family: filter the index first";
         return Err(Error::Unsupported(what.to_owned()));
     }
     let (old, source) = (root.digest(), opened.place);
     let convert = async |root: Document, work: &Work| {
-        let Subject { platforms, attestations, .. } = &subject;
+        let Subject { platforms, attestations, .. } = subject;
         rewrite(source.as_ref(), root, platforms, *attestations, &Convert { form, work }).await
     };
     // What is refused is refused before a layer is read.
@@ -107,7 +117,7 @@ pub async fn plan(places: &Places, request: Request, options: &Options) -> Resul
         }
     };
     rewritten.notes.extend(notes);
-    let plan = Plan::new(&subject, old, rewritten, source)?;
+    let plan = Plan::new(subject, old, rewritten, source)?;
     Ok(match content {
         Some(content) => plan.with(content),
         None => plan,

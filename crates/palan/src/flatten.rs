@@ -9,7 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use palan_core::{Compression, Descriptor, Digest, Platform};
+use palan_core::{Compression, Descriptor, Digest, Document, Platform};
 use palan_layer::{
     Level, Packed, Packing,
     merge::{Merge, Written},
@@ -19,9 +19,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     Error,
-    base::{self, KnownBases},
+    base::{self, Detector, KnownBases},
     copy::Options,
     grow::history_is_whole,
+    history,
     image::{self, Image},
     place::{Layout, Places, Source},
     rewrite::{self, Change, Content, New, Plan, Subject, rewrite},
@@ -42,7 +43,8 @@ pub struct Request {
     pub compression: Compression,
     /// How hard to compress.
     pub level: Level,
-    /// When the result is said to be created, RFC 3339; `None`: when the newest of what it is made from was.
+    /// When the result is said to be created, RFC 3339; `None`: its layer, when the newest of those it is made from
+    /// was, as the history tells, or else when the image was.
     pub created: Option<String>,
 }
 
@@ -69,11 +71,15 @@ pub async fn plan(
     options: &Options,
 ) -> Result<Plan, Error> {
     let subject = &request.subject;
+    history::check_time(request.created.as_deref(), &subject.image.to_string())?;
+    let (opened, root) = rewrite::opened_to_change(places, &subject.image, subject.target.as_ref()).await?;
     let boundaries = match request.keep {
-        Keep::Base => boundaries(places, subject, known).await?,
+        Keep::Base => {
+            let detector = Detector::new(places, known);
+            boundaries(&detector, opened.place.as_ref(), &root, subject).await?
+        }
         _ => HashMap::new(),
     };
-    let (opened, root) = rewrite::opened(places, &subject.image).await?;
     let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
     let (old, source) = (root.digest(), opened.place);
     let spool = Arc::new(Layout::create(folder.path())?);
@@ -89,23 +95,27 @@ pub async fn plan(
 
 /// How many layers the base has, by the digest of the image's manifest.
 async fn boundaries(
-    places: &Places,
+    detector: &Detector<'_>,
+    source: &dyn Source,
+    root: &Document,
     subject: &Subject,
-    known: Option<&KnownBases>,
 ) -> Result<HashMap<Digest, usize>, Error> {
-    let detection = base::detect(places, &subject.image, known, &subject.platforms).await?;
+    let (detection, _) = detector.subjects_in(source, root, &subject.image, &subject.platforms).await?;
     let boundary = |platform: base::PlatformBase| {
         let found = platform.base.as_ref().and_then(|base| base.boundary);
         match found.or(platform.scratch.then_some(0)) {
             Some(boundary) => Ok((platform.digest, boundary)),
-            None => Err(Error::BaseUnknown {
-                image: format!("{} ({})", detection.image, platform.platform),
-                which: "current",
-                reason: "nothing that is written about it could be compared with its layers".into(),
-            }),
+            None => {
+                let image = format!("{} ({})", detection.image, platform.platform);
+                Err(unknown(image, "nothing that is written about it could be compared with its layers"))
+            }
         }
     };
     detection.platforms.into_iter().map(boundary).collect()
+}
+
+fn unknown(image: String, reason: &str) -> Error {
+    Error::BaseUnknown { image, which: "current", reason: reason.into() }
 }
 
 struct Work<'a> {
@@ -128,7 +138,7 @@ struct Made {
 impl Change for Work<'_> {
     async fn image(&self, image: &Image, platform: &Platform) -> Result<New, Error> {
         let layers = image.manifest_view.layers.len();
-        let keep = self.kept(image);
+        let keep = self.kept(image)?;
         if layers.saturating_sub(keep) < 2 {
             self.note(format!("{platform}: there is nothing to flatten, {}", unchanged(layers, keep)));
             return Ok(New { manifest: image.manifest.clone(), configs: Vec::new() });
@@ -151,7 +161,7 @@ impl Change for Work<'_> {
         let config = image.config.edit(|json| {
             edit_rootfs(json, keep, packed.diff_id);
             if keep == 0 || whole {
-                edit_history(json, keep, created.or(newest(image)));
+                edit_history(json, keep, created);
             }
             if let Some(created) = created {
                 json.insert("created".into(), json!(created));
@@ -170,14 +180,17 @@ impl Change for Work<'_> {
 }
 
 impl Work<'_> {
-    fn kept(&self, image: &Image) -> usize {
+    fn kept(&self, image: &Image) -> Result<usize, Error> {
         let layers = image.manifest_view.layers.len();
-        match self.request.keep {
+        Ok(match self.request.keep {
             Keep::Nothing => 0,
             Keep::Lowest(n) => n,
             Keep::AllBut(n) => layers.saturating_sub(n),
-            Keep::Base => self.boundaries.get(&image.manifest.digest()).copied().unwrap_or(layers),
-        }
+            Keep::Base => {
+                let found = self.boundaries.get(&image.manifest.digest());
+                *found.ok_or_else(|| unknown(image.name.clone(), "it was not looked for"))?
+            }
+        })
     }
 
     fn note(&self, note: String) {
@@ -226,10 +239,7 @@ fn unchanged(layers: usize, keep: usize) -> String {
 
 fn no_media_type(compression: Compression, image: &Image) -> Error {
     let family = image.manifest.family();
-    Error::Unsupported(format!(
-        "{compression} layers in {family} images: the family has no media type for them ({})",
-        image.name
-    ))
+    Error::NoMediaType { layer: format!("the flattened layer of {}", image.name), compression, family }
 }
 
 fn edit_rootfs(config: &mut Map<String, Value>, keep: usize, diff_id: Digest) {
@@ -246,15 +256,15 @@ fn edit_history(config: &mut Map<String, Value>, keep: usize, created: Option<&s
         Some(Value::Array(entries)) => entries,
         _ => Vec::new(),
     };
-    let makes_layer = |entry: &Value| entry.get("empty_layer") != Some(&Value::Bool(true));
-    let mut steps = kept.iter().enumerate().filter(|(_, entry)| makes_layer(entry));
+    let mut steps = kept.iter().enumerate().filter(|(_, entry)| history::makes_layer(entry));
     let cut = match keep {
         0 => 0,
         keep => steps.nth(keep - 1).map_or(kept.len(), |(number, _)| number + 1),
     };
     let replaced = kept.split_off(cut);
     let mut entry = Map::new();
-    if let Some(created) = created {
+    let told = || history::newest(&replaced).or_else(|| config.get("created").and_then(Value::as_str));
+    if let Some(created) = created.or_else(told) {
         entry.insert("created".into(), json!(created));
     }
     entry.insert("created_by".into(), json!(CREATED_BY));
@@ -263,14 +273,6 @@ fn edit_history(config: &mut Map<String, Value>, keep: usize, created: Option<&s
     }
     kept.push(Value::Object(entry));
     config.insert("history".into(), Value::Array(kept));
-}
-
-/// The latest of the times that the image says it was made at.
-fn newest(image: &Image) -> Option<&str> {
-    let history = image.config_view.history.iter().filter_map(|entry| entry.created.as_deref());
-    let all = history.chain(image.config_view.created.as_deref());
-    let times = all.filter_map(|text| Some((text.parse::<jiff::Timestamp>().ok()?, text)));
-    times.max_by_key(|(time, _)| *time).map(|(_, text)| text)
 }
 
 #[cfg(test)]

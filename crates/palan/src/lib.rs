@@ -23,6 +23,7 @@ pub mod export;
 mod files;
 pub mod flatten;
 mod grow;
+mod history;
 pub mod image;
 pub mod index;
 pub mod inspect;

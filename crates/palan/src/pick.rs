@@ -185,7 +185,8 @@ impl fmt::Debug for Plan {
 /// a platform ([`Error::NoPlatform`], [`Error::WrongPlatform`]), and where the family of the image has no media type
 /// for a layer ([`Error::Family`]).
 pub async fn plan(places: &Places, request: &Request) -> Result<Plan, Error> {
-    let (from, onto) = (places.source(&request.source)?, places.source(&request.onto)?);
+    let (from, onto) =
+        (places.source(&request.source)?, places.to_change(&request.onto, Some(&request.target))?);
     let root = async { onto.place.document(onto.chosen()?).await };
     let reference = request.source.reference().cloned();
     let (root, source) = tokio::try_join!(root, Base::read(&from, reference, Arc::default()))?;

@@ -12,12 +12,12 @@ use std::{
 use common::{chain, places, repository, server, store};
 use palan::{
     Error, Event, Location, Observer,
-    append::{LayerContent, LayerSource, Request, append},
+    append::{self, LayerContent, LayerSource, Request, append},
     copy::Options,
     files,
     image::{self, Image},
     place::{Layout, PutAs, Source},
-    rewrite::Outcome,
+    rewrite::{self, Attestations, Outcome},
     validate,
 };
 use palan_core::{Compression, Digest, Family, MediaType, Selector, annotation, view};
@@ -416,5 +416,87 @@ async fn layers_are_read_once_however_many_images_get_them() {
             images.iter().map(|i| i.manifest_view.layers.last().unwrap().digest).collect();
         assert_eq!(tops[0], tops[1], "{id}: one blob for both");
         assert_ne!(tops[0], tops[2], "{id}: Windows has another form");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_image_for_windows_has_layers_for_windows() {
+    let folder = tempfile::tempdir().unwrap();
+    let layer = || stream("x", layer(&[("a/b", b"1")]).tar);
+    for (platform, expected) in [("linux/amd64", "a/b"), ("windows/amd64:10.0.17763.1", "Files/a/b")] {
+        let target = location(folder.path(), &platform.replace(['/', ':'], "-"));
+        let request = Request {
+            empty_platform: platform.parse().unwrap(),
+            ..request(None, vec![layer()], target.clone())
+        };
+        let outcome = run(request).await.unwrap();
+        let layout = Layout::open(target_path(&target)).unwrap();
+        let image = images(&layout, outcome.digest).await.remove(0);
+        assert_eq!(image.platform().to_string(), platform);
+        let tree = files(&layout, &image, Content::Digest).await.unwrap();
+        let paths: Vec<_> = tree.iter().map(|(path, _)| String::from_utf8_lossy(path).into_owned()).collect();
+        assert!(paths.iter().any(|path| path == expected), "{paths:?}");
+        let options = validate::Options::default();
+        let report = validate::validate(&layout, &outcome.digest.into(), &options).await.unwrap();
+        assert!(report.is_valid(), "{report:?}");
+    }
+}
+
+fn target_path(location: &Location) -> std::path::PathBuf {
+    match location {
+        Location::Layout { path, .. } => path.clone(),
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_for_windows_do_not_lead_out_of_their_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = publish(folder.path(), "base", &base("windows/amd64").build().graph()).await;
+    for path in ["../Hives/x", "Files/../Hives/x"] {
+        let tar = LayerSpec::new().file(path, b"1").build().tar;
+        let target = location(folder.path(), "target");
+        let error = run(request(Some(base.clone()), vec![stream("x", tar)], target)).await.unwrap_err();
+        assert!(chain(&error).contains("it has a part \"..\""), "{path}: {}", chain(&error));
+        assert!(!folder.path().join("target").exists(), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversion_on_the_way_is_of_the_whole_index_and_says_what_it_did() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = ["linux/amd64", "linux/arm64"].map(|p| base(p).family(Family::Docker).build());
+    let index = IndexSpec::new().family(Family::Docker).images(all).attest(Attestation::Legacy).build();
+    let image = publish(folder.path(), "base", &index.graph()).await;
+    let target = location(folder.path(), "target");
+    for attestations in [Attestations::Keep, Attestations::Drop] {
+        let request = Request {
+            oci: true,
+            platforms: vec!["linux/arm64".parse().unwrap()],
+            attestations,
+            ..request(Some(image.clone()), vec![stream("x", layer(&[("x", b"1")]).tar)], target.clone())
+        };
+        let plan = append::plan(&places(), request).await.unwrap();
+        assert_eq!(plan.root().family(), Family::Oci);
+        assert!(plan.notes().iter().any(|note| note.contains("attestation")), "{:?}", plan.notes());
+        let listed = plan.root().view::<view::Index>().unwrap().manifests.len();
+        assert_eq!(listed, if attestations == Attestations::Drop { 2 } else { 4 }, "{:?}", plan.notes());
+        let outcome = rewrite::apply(&places(), &plan, &Options::default()).await.unwrap();
+        let layout = Layout::open(folder.path().join("target")).unwrap();
+        let layers: Vec<_> =
+            images(&layout, outcome.digest).await.iter().map(|i| i.manifest_view.layers.len()).collect();
+        assert_eq!(layers, [1, 2]);
+    }
+}
+
+#[tokio::test]
+async fn times_must_be_rfc_3339() {
+    let folder = tempfile::tempdir().unwrap();
+    for time in ["yesterday", "2025-01-01 00:00:00Z"] {
+        let layers = vec![stream("x", layer(&[("x", b"1")]).tar)];
+        let mut request = request(None, layers, location(folder.path(), "target"));
+        request.history.created = Some(time.into());
+        let error = run(request).await.unwrap_err();
+        assert!(matches!(error, Error::Inapplicable { .. }), "{time}: {}", chain(&error));
     }
 }

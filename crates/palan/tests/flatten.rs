@@ -176,9 +176,31 @@ async fn times_are_those_of_the_image_or_as_given() {
     );
     assert_eq!(config.created.as_deref(), Some("2024-01-01T00:00:00Z"));
     let given = "1970-01-01T00:00:01Z".to_owned();
-    run(&Request { created: Some(given.clone()), ..request }).await.unwrap();
+    run(&Request { created: Some(given.clone()), ..request.clone() }).await.unwrap();
     let config = images(folder, "flat").await[0].config_view.clone();
     assert_eq!((&config.history[0].created, &config.created), (&Some(given.clone()), &Some(given)));
+    for time in ["yesterday", "2025-01-01 00:00:00Z"] {
+        let error = run(&Request { created: Some(time.into()), ..request.clone() }).await.unwrap_err();
+        assert!(matches!(error, Error::Inapplicable { .. }), "{}", chain(&error));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_is_of_the_time_of_the_layers_that_it_is_made_from() {
+    let time = |day: u8| format!("2025-01-{day:02}T00:00:00Z");
+    let step = |day: u8| json!({"created": time(day)});
+    let empty = json!({"created": time(9), "empty_layer": true});
+    let all = [step(4), step(2), step(1), empty];
+    for (keep, day) in [(Keep::Nothing, 4), (Keep::Lowest(1), 2)] {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let old =
+            app("linux/amd64").created("2025-01-08T00:00:00Z").config_field("/history", json!(all)).build();
+        let image = publish(folder, &old.graph()).await;
+        run(&request(folder, image, keep)).await.unwrap();
+        let history = images(folder, "flat").await[0].config_view.history.clone();
+        assert_eq!(history.last().unwrap().created, Some(time(day)), "{keep:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,10 +2,9 @@ use palan::{
     convert::{self, Annotations, Form, Request},
     place::Location,
 };
-use palan_core::{Algorithm, Compression, Family};
-use palan_layer::Level;
+use palan_core::{Algorithm, Family};
 
-use super::write::Rewriting;
+use super::write::{Compressing, Rewriting};
 use crate::{
     exit::{Failure, Result},
     session::Session,
@@ -18,6 +17,10 @@ use crate::{
 /// subjects, attestations) is refused, unless it is to be converted or left out too. Prints the full reference of the
 /// result, by digest.
 #[derive(clap::Args)]
+#[command(mut_arg("compression", |arg| {
+    arg.help("Compression of layers; those that have it already stay as they are")
+}))]
+#[command(mut_arg("level", |arg| arg.requires("compression")))]
 pub(crate) struct Args {
     /// The image
     #[arg(value_name = "IMAGE")]
@@ -27,13 +30,8 @@ pub(crate) struct Args {
     #[arg(long, value_enum, value_name = "FAMILY")]
     to: Option<To>,
 
-    /// Compression of layers; those that have it already stay as they are
-    #[arg(long, value_enum, value_name = "KIND")]
-    compression: Option<Kind>,
-
-    /// How hard to compress: 1 to 9 for gzip, 1 to 22 for zstd
-    #[arg(long, value_name = "N", requires = "compression")]
-    level: Option<i32>,
+    #[command(flatten)]
+    compressing: Compressing,
 
     /// Algorithm of digests; few registries take sha512
     #[arg(long, value_name = "ALGORITHM")]
@@ -52,13 +50,6 @@ pub(crate) struct Args {
 enum To {
     Oci,
     Docker,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Kind {
-    Gzip,
-    Zstd,
-    None,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -97,12 +88,8 @@ fn form(args: &Args) -> Result<Form> {
             To::Oci => Family::Oci,
             To::Docker => Family::Docker,
         }),
-        compression: args.compression.map(|kind| match kind {
-            Kind::Gzip => Compression::Gzip,
-            Kind::Zstd => Compression::Zstd,
-            Kind::None => Compression::None,
-        }),
-        level: args.level.map_or(Level::DEFAULT, Level::new),
+        compression: args.compressing.kind(),
+        level: args.compressing.level()?,
         algorithm: args.digest,
         annotations: match args.annotations {
             What::Keep => Annotations::Keep,
@@ -110,16 +97,11 @@ fn form(args: &Args) -> Result<Form> {
             What::Promote => Annotations::Promote,
         },
     };
-    let most = if form.compression == Some(Compression::Zstd) { 22 } else { 9 };
-    match args.level {
-        Some(level) if form.compression == Some(Compression::None) || !(1..=most).contains(&level) => {
-            Err(Failure::usage(format!("--level {level}: there is no such level of this compression")))
-        }
-        _ if args.annotations == What::Keep
-            && (form.family.is_none() && form.compression.is_none() && form.algorithm.is_none()) =>
-        {
+    let stays = form.family.is_none() && form.compression.is_none() && form.algorithm.is_none();
+    match stays && args.annotations == What::Keep {
+        true => {
             Err(Failure::usage("nothing to convert: give --to, --compression, --digest or --annotations"))
         }
-        _ => Ok(form),
+        false => Ok(form),
     }
 }

@@ -5,7 +5,6 @@ use std::{
 };
 
 use palan::{
-    Error,
     copy::Options,
     export::{Exported, export},
     place::{Format, Location, Opened, Source},
@@ -80,14 +79,7 @@ async fn run_export(
     options: &Options,
 ) -> Result<Exported> {
     let out = BufWriter::with_capacity(BUFFER, out);
-    export(source.place.as_ref(), document, out, options).await.map_err(failure)
-}
-
-/// Here nothing can be done without a layer that is not there.
-pub(super) fn failure(error: Error) -> Failure {
-    let is_missing = matches!(error, Error::NotHere { .. });
-    let failure = Failure::from(error);
-    if is_missing { failure.with_hints(None) } else { failure }
+    export(source.place.as_ref(), document, out, options).await.map_err(Failure::from)
 }
 
 /// Writes beside the file and renames at the end. What is no regular file (a pipe, a device) cannot be replaced.

@@ -3,9 +3,12 @@ use palan::{
     flatten::{Keep, Request, plan},
     place::Location,
 };
-use palan_layer::{Encoder, Level};
+use palan_core::Compression;
 
-use super::{append::Kind, base::KnownFile, write::Rewriting};
+use super::{
+    base::KnownFile,
+    write::{self, Compressing, Rewriting},
+};
 use crate::{
     exit::{Failure, Result},
     session::Session,
@@ -17,6 +20,7 @@ use crate::{
 /// image, or those for --platform, inside the index. The same image gives the same result. Prints the full reference of the
 /// result, by digest.
 #[derive(clap::Args)]
+#[command(mut_arg("compression", |arg| arg.help("Compression of the layer; default: gzip")))]
 pub(crate) struct Args {
     /// The image or index
     #[arg(value_name = "IMAGE")]
@@ -37,13 +41,8 @@ pub(crate) struct Args {
     )]
     keep_base: Option<Base>,
 
-    /// Compression of the layer
-    #[arg(long, value_enum, default_value_t, value_name = "KIND")]
-    compression: Kind,
-
-    /// How hard to compress: gzip 0 to 12, by default 6; zstd 1 to 22, by default 3
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    level: Option<i32>,
+    #[command(flatten)]
+    compressing: Compressing,
 
     #[command(flatten)]
     known: KnownFile,
@@ -81,13 +80,10 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
             (None, Some(Base::Detect)) => Keep::Base,
             (None, None) => Keep::Nothing,
         },
-        compression: args.compression.into(),
-        level: args.level.map_or(Level::DEFAULT, Level::new),
+        compression: args.compressing.kind().unwrap_or(Compression::Gzip),
+        level: args.compressing.level()?,
         created: session.env.created()?,
     };
-    // Noticed before anything is read.
-    Encoder::new(std::io::sink(), request.compression, request.level)
-        .map_err(|e| Failure::usage(e.to_string()))?;
     let known = match request.keep {
         Keep::Base => args.known.open(session)?,
         _ => None,
@@ -100,7 +96,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         Error::BaseUnknown { .. } => {
             Failure::from(error).with_hint("say how many layers it has: --keep-base=N")
         }
-        error => super::export::failure(error),
+        error => write::not_compressed_so(error),
     })?;
     args.rewriting.finish(plan, "flattened", session).await
 }

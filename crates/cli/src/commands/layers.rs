@@ -85,7 +85,7 @@ async fn run_pick(args: &Pick, session: &Session) -> Result {
     let progress = session.ui.progress();
     let request = request(args, &progress, session)?;
     let places = session.places()?;
-    let plan = pick::plan(&places, &request).await?;
+    let plan = pick::plan(&places, &request).await.map_err(verdict::failed)?;
     drop(progress);
     verdict::say_read(&request.listings, session);
     let explain = args.verdict.explain;

@@ -59,6 +59,15 @@ impl VerdictArgs {
     }
 }
 
+/// What fails in verbs with [`VerdictArgs`].
+pub(super) fn failed(error: palan::Error) -> Failure {
+    let failure = Failure::from(error);
+    match failure.is_because(|error| matches!(error, palan::Error::NotHere { .. })) {
+        true => failure.with_hint("--check metadata does without the layers, and without a verdict"),
+        false => failure,
+    }
+}
+
 /// Listings that are kept from run to run.
 pub(super) fn listings(progress: &Progress, session: &Session) -> Arc<Listings> {
     let cache = session

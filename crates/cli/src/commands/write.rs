@@ -5,7 +5,8 @@ use palan::{
     place::{Format, Location},
     rewrite::{self, Attestations, Plan, Subject},
 };
-use palan_core::{Digest, Reference, Selector};
+use palan_core::{Compression, Digest, Reference, Selector};
+use palan_layer::{Encoder, Level};
 
 use crate::{
     exit::{Failure, Result},
@@ -35,6 +36,56 @@ pub(super) struct Rewriting {
     /// ones, or drop them
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     attestations: Keep,
+}
+
+/// How layers are compressed: the same for every verb that makes layers. What `--compression` is about, and what counts
+/// without it, is the verb's to say.
+#[derive(clap::Args)]
+pub(super) struct Compressing {
+    /// Compression of layers
+    #[arg(long, value_enum, value_name = "KIND")]
+    compression: Option<Kind>,
+
+    /// How hard to compress: gzip 0 to 12, by default 6; zstd 1 to 22, by default 3
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    level: Option<i32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    Gzip,
+    Zstd,
+    None,
+}
+
+impl Compressing {
+    /// What `--compression` says.
+    pub(super) fn kind(&self) -> Option<Compression> {
+        self.compression.map(|kind| match kind {
+            Kind::Gzip => Compression::Gzip,
+            Kind::Zstd => Compression::Zstd,
+            Kind::None => Compression::None,
+        })
+    }
+
+    /// The level, which the compression (by default gzip) must have: to be asked for before anything is read.
+    pub(super) fn level(&self) -> Result<Level> {
+        let Some(level) = self.level else { return Ok(Level::DEFAULT) };
+        let kind = self.kind().unwrap_or(Compression::Gzip);
+        if kind == Compression::None {
+            return Err(Failure::usage(format!("--level {level}: what is not compressed has no level")));
+        }
+        let level = Level::new(level);
+        Encoder::new(std::io::sink(), kind, level).map_err(|e| Failure::usage(e.to_string()))?;
+        Ok(level)
+    }
+}
+
+/// What fails in verbs with [`Compressing`].
+pub(super) fn not_compressed_so(error: palan::Error) -> Failure {
+    let is_it = matches!(error, palan::Error::NoMediaType { .. });
+    let failure = Failure::from(error);
+    if is_it { failure.with_hint("--compression gzip stores it as gzip") } else { failure }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

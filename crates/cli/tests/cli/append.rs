@@ -159,14 +159,15 @@ fn levels_are_those_of_the_codec() {
     assert!(size("g:1", "1", "gzip") > size("g:9", "9", "gzip"));
     assert!(size("z:1", "19", "zstd") > 0);
     let words = ["append", "-b", "@@app:1", "-f", "x.tar", "-t", "@@x:1", "--level", "99"];
+    let before = context.requests().len();
     assert_snapshot!(context.run(&words), @"
-    exit: 1
+    exit: 2
     --- stdout
 
     --- stderr
-    error: the layer x.tar cannot be appended
-      caused by: gzip has no level 99; levels are 0 to 12
+    error: gzip has no level 99; levels are 0 to 12
     ");
+    assert_eq!(context.requests().len(), before, "nothing is read");
 }
 
 #[test]
@@ -221,4 +222,28 @@ fn layers_for_windows_are_below_files() {
     context.write("form.tar", in_form.tar);
     context.run(&["append", "-b", "@@windows:1", "-f", "form.tar", "-t", "@@windows:3"]).ok();
     assert_eq!(paths("@@windows:3"), ["Files/", "Files/a", "Hives/"]);
+}
+
+#[test]
+fn the_platform_of_an_empty_image_is_one() {
+    let context = context();
+    context.write("x.tar", LayerSpec::new().file("x", "y").build().tar);
+    let words = ["append", "-f", "x.tar", "-t", "@@x:1", "--platform"];
+    let run = |platform: &str| context.run(&[&words[..], &[platform]].concat());
+    for (platform, said) in
+        [("linux/amd64,linux/arm64", "works on one image"), ("linux", "an architecture is missing")]
+    {
+        let ran = run(platform);
+        assert_eq!(ran.code, Some(2), "{ran}");
+        assert!(ran.stderr.contains(said), "{ran}");
+    }
+    run("linux/x86_64").ok();
+    assert_eq!(config(&context, "@@x:1")["architecture"], "amd64");
+    // With a base, patterns choose.
+    let images = ["linux/amd64", "linux/arm64"].map(|p| family(p).app);
+    context.push("index:1", &palan_testkit::image::IndexSpec::new().images(images).build().graph());
+    for platform in ["linux", "linux/amd64,linux/arm64"] {
+        let words = ["append", "-b", "@@index:1", "-f", "x.tar", "-t", "@@x:2", "--platform", platform];
+        context.run(&words).ok();
+    }
 }

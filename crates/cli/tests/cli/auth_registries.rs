@@ -85,6 +85,47 @@ fn what_is_changed_in_place_is_not_read_from_a_mirror() {
 }
 
 #[test]
+fn no_verb_that_changes_in_place_reads_a_mirror() {
+    let context = TestContext::new();
+    let images = family("linux/amd64");
+    context.push("cache/app:1", &images.old.graph());
+    context.push("cache/old:1", &images.old.graph());
+    let conf = format!(
+        "[[registry]]\nprefix = \"a.test\"\nlocation = \"{0}/real\"\n\
+         [[registry.mirror]]\nlocation = \"{0}/cache\"\n",
+        context.host()
+    );
+    user_conf(&context, "registries.conf", &conf);
+    let verbs: [(&[&str], &[u8]); 7] = [
+        (&["flatten", "a.test/app:1"], b""),
+        (&["flatten", "a.test/app:1", "--keep-base=1"], b""),
+        (&["convert", "a.test/app:1", "--compression", "zstd"], b""),
+        (&["edit", "config", "a.test/app:1", "-t", "a.test/app:1"], b"CONFIG"),
+        (&["edit", "manifest", "a.test/app:1"], b"MANIFEST"),
+        (&["edit", "fs", "a.test/app:1", "-f", "new"], b"new"),
+        (&["layers", "pick", "@@cache/old:1", "1", "--onto", "a.test/app:1", "-t", "a.test/app:1"], b""),
+    ];
+    for (words, input) in verbs {
+        let current = context.push("real/app:1", &images.app.graph());
+        let config = || context.run(&["config", "@@real/app:1"]).ok().text();
+        let input = match input {
+            b"CONFIG" => config().replacen('{', r#"{"author":"me","#, 1).into_bytes(),
+            b"MANIFEST" => {
+                let text = context.run(&["manifest", "@@real/app:1"]).ok().text();
+                text.replacen('{', r#"{"x":1,"#, 1).into_bytes()
+            }
+            other => other.to_vec(),
+        };
+        let before = context.requests().len();
+        context.run_input(words, &input).ok();
+        let asked = context.requests().split_off(before);
+        let of_mirror = |line: &&String| line.contains("/v2/cache/app/manifests");
+        assert_eq!(asked.iter().find(of_mirror), None, "{words:?}");
+        assert_ne!(context.run(&["digest", "@@real/app:1"]).ok().text(), current.to_string(), "{words:?}");
+    }
+}
+
+#[test]
 fn what_is_blocked_is_refused_until_the_file_is_left_out() {
     let context = TestContext::new();
     context.push("app:1", &family("linux/amd64").app.graph());

@@ -159,8 +159,14 @@ fn nothing_to_convert_is_a_usage_error() {
     --- stdout
 
     --- stderr
-    error: --level 19: there is no such level of this compression
+    error: gzip has no level 19; levels are 0 to 12
     ");
     assert_eq!(context.run(&["convert", "@@app:1", "--level", "1"]).code, Some(2));
+    for verb in [&["convert"][..], &["flatten"], &["append", "-f", "none", "-t", "@@x:1", "-b"]] {
+        let words = [verb, &["@@nowhere:1", "--compression", "none", "--level", "1"]].concat();
+        let ran = context.run(&words);
+        assert_eq!(ran.code, Some(2), "{ran}");
+        assert!(ran.stderr.contains("what is not compressed has no level"), "{ran}");
+    }
     assert_eq!(context.run(&["convert", "@@app:1", "--digest", "md5"]).code, Some(2));
 }

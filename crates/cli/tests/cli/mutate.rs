@@ -294,15 +294,15 @@ fn what_cannot_be_is_explained() {
     --- stderr
     error: [HOST]/both:1 cannot be changed so: 2 images of it would be for one platform, choose one of them
     ");
-    assert_snapshot!(context.run(&["mutate", "@@both:1", "--set-platform", "linux"]), @"
+    assert_snapshot!(context.run(&["mutate", "@@both:1", "--set-platform", "linux"]), @r#"
     exit: 2
     --- stdout
 
     --- stderr
-    error: invalid value 'linux' for '--set-platform <PLATFORM>': an architecture is missing: os/arch[/variant][:osversion] is expected
+    error: invalid value 'linux' for '--set-platform <PLATFORM>': invalid platform "linux": an architecture is missing (expected os/arch[/variant][:osversion], for example linux/arm64)
 
     For more information, try '--help'.
-    ");
+    "#);
     assert_snapshot!(context.run(&["mutate", "@@app:1", "--append", "none.tar"]), @"
     exit: 3
     --- stdout
@@ -328,4 +328,19 @@ fn what_cannot_be_is_explained() {
     --- stderr
     error: [HOST]/app:1 cannot be changed so: "http" is no port: PORT[-PORT][/tcp|/udp|/sctp] is expected
     "#);
+}
+
+/// The flags that could help are those of other verbs.
+#[test]
+fn hints_name_flags_of_the_verb_only() {
+    let context = TestContext::new();
+    let docker = ImageSpec::new("linux/amd64").family(palan_core::Family::Docker).build();
+    context.push("docker:1", &docker.graph());
+    let zstd =
+        palan_testkit::image::LayerSpec::new().file("x", "y").compression(palan_core::Compression::Zstd);
+    context.write("x.tar.zst", zstd.build().bytes);
+    let ran = context.run(&["mutate", "@@docker:1", "--append", "x.tar.zst"]);
+    assert_eq!(ran.code, Some(1), "{ran}");
+    assert!(ran.stderr.contains("no media type for zstd layers in Docker images"), "{ran}");
+    assert!(!ran.stderr.contains("hint:"), "{ran}");
 }

@@ -72,13 +72,9 @@ impl Stack {
         self.layers.is_empty()
     }
 
-    pub(super) fn plain(&self) -> &[Packed] {
-        &self.layers
-    }
-
     /// The layers in the form that a platform needs.
     pub(super) async fn on(&self, platform: &Platform) -> Result<&[Packed], Error> {
-        if platform.os != "windows" {
+        if platform.normalized().os != "windows" {
             return Ok(&self.layers);
         }
         let make = || async {

@@ -18,6 +18,7 @@ use crate::{
     convert::{self, Form},
     copy::Options,
     grow::{self, Grow, Layers, Top},
+    history,
     image::Image,
     place::{Location, Places, Source},
     rewrite::{self, Attestations, Outcome, Plan, Rewritten, Subject, rewrite},
@@ -88,22 +89,27 @@ impl Request {
 /// upload can be repeated. Every platform of an index (or the chosen ones, inside it) gets the same layers.
 pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
     let Request { base, layers, target, platforms, attestations, history, .. } = request;
+    history::check_time(history.created.as_deref(), &base.as_ref().unwrap_or(&target).to_string())?;
     let how = How { compression: request.compression, level: request.level, recompress: request.recompress };
     let base = match base {
         None => None,
-        Some(image) => Some((Base::open(places, &image, &target, request.oci).await?, image)),
+        Some(image) => {
+            let subject = Subject { image, platforms, target: Some(target.clone()), attestations };
+            Some((Base::open(places, &subject, request.oci).await?, subject))
+        }
     };
     let family = base.as_ref().map_or(Family::Oci, |(base, _)| base.root.family());
     let stack = pack_all(layers, family, how).await?;
     let mut work = Work { stack: &stack, history, hints: None };
     let plan = match base {
-        None => Plan::fresh(target, work.empty(&request.empty_platform)?, stack.spool())?,
-        Some((Base { source, root, old }, image)) => {
+        None => Plan::fresh(target, work.empty(&request.empty_platform).await?, stack.spool())?,
+        Some((Base { source, root, old, notes }, subject)) => {
             work.hints = request
                 .base_annotations
-                .then(|| image.reference().and_then(palan_core::Reference::base_name));
-            let rewritten = rewrite(source.as_ref(), root, &platforms, attestations, &Grow(&work)).await?;
-            let subject = Subject { image, platforms, target: Some(target), attestations };
+                .then(|| subject.image.reference().and_then(palan_core::Reference::base_name));
+            let mut rewritten =
+                rewrite(source.as_ref(), root, &subject.platforms, attestations, &Grow(&work)).await?;
+            rewritten.notes.splice(..0, notes);
             Plan::new(&subject, old, rewritten, source)?
         }
     };
@@ -116,21 +122,25 @@ struct Base {
     root: Document,
     /// What it is where it stands.
     old: Digest,
+    /// What is to be said about what became of it.
+    notes: Vec<String>,
 }
 
 impl Base {
     /// With `oci`, a Docker image is read as the OCI image that it would be.
-    async fn open(places: &Places, image: &Location, target: &Location, oci: bool) -> Result<Self, Error> {
-        let (opened, root) = rewrite::opened_to_change(places, image, Some(target)).await?;
+    async fn open(places: &Places, subject: &Subject, oci: bool) -> Result<Self, Error> {
+        let (opened, root) =
+            rewrite::opened_to_change(places, &subject.image, subject.target.as_ref()).await?;
         let old = root.digest();
         if !oci || root.family() == Family::Oci {
-            return Ok(Self { source: opened.place, root, old });
+            return Ok(Self { source: opened.place, root, old, notes: Vec::new() });
         }
         let form = Form { family: Some(Family::Oci), ..Form::default() };
-        let subject = Subject { target: Some(target.clone()), ..Subject::new(image.clone()) };
-        let request = convert::Request { subject, form };
-        let plan = convert::plan(places, request, &Options::default()).await?;
-        Ok(Self { source: plan.result(), root: plan.root().clone(), old: plan.old_digest().unwrap_or(old) })
+        // An index has one family: all of its images are converted, whichever are appended to.
+        let all = Subject { platforms: Vec::new(), ..subject.clone() };
+        // No layer is read for another family.
+        let plan = convert::plan_for((opened, root), &all, form, &Options::default()).await?;
+        Ok(Self { source: plan.result(), root: plan.root().clone(), old, notes: plan.notes().to_vec() })
     }
 }
 
@@ -149,15 +159,18 @@ pub(crate) struct Work<'a> {
 
 impl Work<'_> {
     /// An image of nothing but the layers.
-    fn empty(&self, platform: &Platform) -> Result<Rewritten, Error> {
+    async fn empty(&self, platform: &Platform) -> Result<Rewritten, Error> {
         let mut config = json!({"architecture": platform.architecture, "os": platform.os});
         if let Some(variant) = &platform.variant {
             config["variant"] = json!(variant);
         }
+        if let Some(version) = &platform.os_version {
+            config["os.version"] = json!(version);
+        }
         config["config"] = json!({});
         config["rootfs"] = json!({"type": "layers", "diff_ids": []});
         config["history"] = json!([]);
-        let tops = self.tops(self.stack.plain(), "an empty image", Family::Oci)?;
+        let tops = self.tops(self.stack.on(platform).await?, "an empty image", Family::Oci)?;
         let config = Document::from_value(&config, MediaType::OCI_CONFIG)?;
         let config = config.edit(|json| {
             grow::edit_config(json, &tops, true);

@@ -4,6 +4,7 @@
 //! one written here makes programs runnable for everybody (owner and group are the built-in group of users).
 
 use std::{
+    borrow::Cow,
     fs::File,
     io::{Read, Write},
     path::Path,
@@ -13,6 +14,7 @@ use std::{
 use palan_layer::{
     Decoder, Packing, Result,
     tar::{Archive, Entry, Kind, Meta, Writer},
+    tree::normalize,
 };
 
 use super::layers::{How, Packed, into_spool, pack_made};
@@ -48,27 +50,22 @@ fn open(path: &Path) -> Result<Archive<Decoder<File>>> {
 fn is_in_form(path: &Path) -> Result<bool> {
     let mut archive = open(path)?;
     while let Some(entry) = archive.next_entry()? {
-        if !matches!(first_part(entry.path()), b"Files" | b"Hives") {
+        if !matches!(clean(entry.path())?.split(|b| *b == b'/').next(), Some(b"Files" | b"Hives")) {
             return Ok(false);
         }
     }
     Ok(archive.entries() > 0)
 }
 
-fn clean(path: &[u8]) -> &[u8] {
-    let mut path = path;
-    while let Some(rest) = path.strip_prefix(b"./").or_else(|| path.strip_prefix(b"/")) {
-        path = rest;
-    }
-    if path == b"." { b"" } else { path }
+fn clean(path: &[u8]) -> Result<Cow<'_, [u8]>> {
+    normalize(path).ok_or_else(|| palan_layer::Error::Unwritable {
+        path: path.into(),
+        reason: "it has a part \"..\"".to_owned(),
+    })
 }
 
-fn first_part(path: &[u8]) -> &[u8] {
-    clean(path).split(|b| *b == b'/').next().unwrap_or_default()
-}
-
-fn below_files(path: &[u8]) -> Vec<u8> {
-    [b"Files/", clean(path)].concat()
+fn below_files(path: &[u8]) -> Result<Vec<u8>> {
+    Ok([b"Files/", clean(path)?.as_ref()].concat())
 }
 
 fn rewrite<R: Read, W: Write>(mut from: Archive<R>, mut to: Writer<W>) -> Result<()> {
@@ -76,7 +73,7 @@ fn rewrite<R: Read, W: Write>(mut from: Archive<R>, mut to: Writer<W>) -> Result
         to.dir(folder, &described(Meta::DIR.mode(0o555)))?;
     }
     while let Some(mut entry) = from.next_entry()? {
-        if !clean(entry.path()).is_empty() {
+        if !clean(entry.path())?.is_empty() {
             rewrite_entry(&mut entry, &mut to)?;
         }
     }
@@ -84,7 +81,7 @@ fn rewrite<R: Read, W: Write>(mut from: Archive<R>, mut to: Writer<W>) -> Result
 }
 
 fn rewrite_entry<R: Read, W: Write>(entry: &mut Entry<'_, R>, to: &mut Writer<W>) -> Result<()> {
-    let path = below_files(entry.path());
+    let path = below_files(entry.path())?;
     let meta = Meta { xattrs: entry.xattrs.clone(), ..Meta::FILE.mode(entry.mode) };
     let meta = described(meta.owner(entry.uid, entry.gid).mtime(entry.mtime));
     match entry.kind {
@@ -94,7 +91,7 @@ fn rewrite_entry<R: Read, W: Write>(entry: &mut Entry<'_, R>, to: &mut Writer<W>
         }
         Kind::Dir => to.dir(path, &meta),
         Kind::Symlink => to.symlink(path, entry.link(), &meta),
-        Kind::HardLink => to.hard_link(path, below_files(entry.link()), &meta),
+        Kind::HardLink => to.hard_link(path, below_files(entry.link())?, &meta),
         kind => to.special(path, kind, &meta),
     }
 }

@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, sync::Arc};
 
 use futures_util::{StreamExt as _, stream};
-use palan_core::{Kind, PlatformPattern, Reference, Repository};
+use palan_core::{Document, Kind, PlatformPattern, Reference, Repository};
 
 use super::{
     Conflict, Detection, Found, KnownBases, PlatformBase, Subject,
@@ -62,11 +62,21 @@ impl<'a> Detector<'a> {
         asked: &[PlatformPattern],
     ) -> Result<(Detection, Vec<Subject>), Error> {
         let opened = self.places.source(image)?;
-        let source = opened.place.as_ref();
-        let root = source.document(opened.chosen()?).await?;
-        let subjects = subjects(source, &root, asked).await?;
+        let root = opened.place.document(opened.chosen()?).await?;
+        self.subjects_in(opened.place.as_ref(), &root, image, asked).await
+    }
+
+    /// As [`Detector::subjects_of`], of what was read already.
+    pub(crate) async fn subjects_in(
+        &self,
+        source: &dyn Source,
+        root: &Document,
+        image: &Location,
+        asked: &[PlatformPattern],
+    ) -> Result<(Detection, Vec<Subject>), Error> {
+        let subjects = subjects(source, root, asked).await?;
         if subjects.is_empty() {
-            return Err(nothing(source, &root, asked).await?);
+            return Err(nothing(source, root, asked).await?);
         }
         let found = stream::iter(&subjects).map(|subject| self.image(source, subject)).buffered(JOBS);
         let found: Vec<Result<PlatformBase, Error>> = found.collect().await;

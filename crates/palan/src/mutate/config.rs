@@ -8,6 +8,7 @@ use super::{
     edits::{Created, Edits, Healthcheck, Pairs},
     maps::{keys, pairs, set_or_remove, within},
 };
+use crate::history;
 
 type Json = Map<String, Value>;
 
@@ -16,7 +17,9 @@ pub(super) fn edit(json: &mut Json, edits: &Edits, note: &mut dyn FnMut(String))
     if let Some(created) = &edits.created {
         let time = match created {
             Created::At(time) => time.clone(),
-            Created::Newest => newest(json).ok_or("its history does not tell when its layers were made")?,
+            Created::Newest => history::newest(history::steps(json))
+                .ok_or("its history does not tell when its layers were made")?
+                .to_owned(),
         };
         json.insert("created".into(), json!(time));
     }
@@ -46,15 +49,6 @@ pub(super) fn set_platform(json: &mut Json, platform: &palan_core::Platform) {
         let value = value.map(String::as_str).unwrap_or_default();
         set_or_remove(json, key, json!(value), value.is_empty());
     }
-}
-
-/// The newest time of a step that made a layer.
-fn newest(json: &Json) -> Option<String> {
-    let steps = json.get("history")?.as_array()?.iter();
-    let layers = steps.filter(|step| step.get("empty_layer").and_then(Value::as_bool) != Some(true));
-    let times = layers.filter_map(|step| step.get("created")?.as_str());
-    let parsed = times.filter_map(|text| Some((text.parse::<jiff::Timestamp>().ok()?, text)));
-    parsed.max_by_key(|(time, _)| *time).map(|(_, text)| text.to_owned())
 }
 
 fn edit_runtime(

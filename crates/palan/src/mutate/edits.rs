@@ -130,12 +130,7 @@ pub(super) fn fault(edits: &Edits) -> Option<String> {
     if let Some(volume) = volumes.into_iter().find(|volume| volume.is_empty()) {
         return Some(format!("\"{volume}\" is no path of a volume"));
     }
-    match &edits.created {
-        Some(Created::At(time)) if time.parse::<jiff::Timestamp>().is_err() => {
-            Some(format!("\"{time}\" is no time as RFC 3339 writes it"))
-        }
-        _ => None,
-    }
+    None
 }
 
 /// image-spec `config.md`: `port/tcp`, `port/udp`, `port`; Docker knows ranges and sctp too.

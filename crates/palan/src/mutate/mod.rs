@@ -22,6 +22,7 @@ use crate::{
     append::{self, LayerSource},
     copy::Options,
     grow::Grow,
+    history,
     image::{self, Image},
     place::Places,
     rewrite::{self, Change, New, Outcome, Plan, Subject, rewrite},
@@ -54,6 +55,9 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
     let Request { subject, edits, layers, compression } = request;
     if let Some(reason) = edits::fault(&edits) {
         return Err(inapplicable(subject.image.to_string(), reason));
+    }
+    if let Some(Created::At(time)) = &edits.created {
+        history::check_time(Some(time), &subject.image.to_string())?;
     }
     let (opened, root) = rewrite::opened_to_change(places, &subject.image, subject.target.as_ref()).await?;
     check_index(&subject, &edits, &root)?;

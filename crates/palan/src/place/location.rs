@@ -224,6 +224,19 @@ impl Places {
         }
     }
 
+    /// Opens what is to be changed; `target`: where the result goes, if not to the image's own place. What is changed in
+    /// place is opened as by [`Places::standing`].
+    pub fn to_change(
+        &self,
+        image: &Location,
+        target: Option<&Location>,
+    ) -> Result<Opened<dyn Source>, Error> {
+        match target {
+            Some(target) if target != image => self.source(image),
+            _ => self.standing(image),
+        }
+    }
+
     /// Opens a location for writing: layouts are made, archives begun.
     pub fn target(&self, location: &Location) -> Result<Opened<dyn Target>, Error> {
         let selector = location.selector();

@@ -59,10 +59,7 @@ pub(crate) async fn opened_to_change(
     image: &Location,
     target: Option<&Location>,
 ) -> Result<(Opened<dyn Source>, Document), Error> {
-    match target {
-        Some(target) if target != image => opened(places, image).await,
-        _ => with_root(places.standing(image)?).await,
-    }
+    with_root(places.to_change(image, target)?).await
 }
 
 async fn with_root(opened: Opened<dyn Source>) -> Result<(Opened<dyn Source>, Document), Error> {

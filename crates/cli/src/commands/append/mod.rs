@@ -5,10 +5,10 @@ use palan::{
     place::Location,
 };
 use palan_core::{Compression, Platform};
-use palan_layer::Level;
 
+use super::write;
 use crate::{
-    exit::{Code, Failure, Result},
+    exit::{Failure, Result},
     session::Session,
 };
 
@@ -18,6 +18,12 @@ use crate::{
 /// directory that is packed as PATH. Every platform of an index gets them, or those that --platform chooses, inside the
 /// index. Prints the full reference of the result, by digest.
 #[derive(clap::Args)]
+#[command(mut_arg("compression", |arg| {
+    arg.help("Compression of layers that come uncompressed; default: gzip").long_help(
+        "Compression of layers that come uncompressed; default: gzip\n\n\
+         Where it is given, layers are compressed anew, too, whose compression a Docker image cannot have (zstd).",
+    )
+}))]
 pub(crate) struct Args {
     /// The image to append to; default: an empty one
     #[arg(short, long, value_name = "IMAGE")]
@@ -56,15 +62,8 @@ pub(crate) struct Args {
     #[arg(long, visible_alias = "oci_empty_base", conflicts_with = "base")]
     oci_empty_base: bool,
 
-    /// Compression of layers that come uncompressed; default: gzip
-    ///
-    /// Where it is given, layers are compressed anew, too, whose compression a Docker image cannot have (zstd).
-    #[arg(long, value_enum, value_name = "KIND")]
-    compression: Option<Kind>,
-
-    /// How hard to compress: gzip 0 to 12 (6), zstd 1 to 22 (3)
-    #[arg(long, value_name = "N")]
-    level: Option<i32>,
+    #[command(flatten)]
+    compressing: write::Compressing,
 
     /// What the history says has made the layers; default: palan append
     #[arg(long, value_name = "TEXT")]
@@ -80,7 +79,7 @@ pub(crate) struct Args {
 
     /// What becomes of an index's attestations about images that are replaced
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
-    attestations: super::write::Keep,
+    attestations: write::Keep,
 
     /// Say what the result would be, and write nothing
     #[arg(long)]
@@ -90,33 +89,16 @@ pub(crate) struct Args {
     packing: layers::Packing,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Kind {
-    #[default]
-    Gzip,
-    Zstd,
-    None,
-}
-
-impl From<Kind> for Compression {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Gzip => Self::Gzip,
-            Kind::Zstd => Self::Zstd,
-            Kind::None => Self::None,
-        }
-    }
-}
-
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let target = target(args)?;
+    let level = args.compressing.level()?;
     let layers = layers::sources(&args.new_layer, &args.packing, session)?;
     let request = Request {
         platforms: session.global.platforms(),
-        empty_platform: empty_platform(session)?,
-        compression: args.compression.unwrap_or_default().into(),
-        level: args.level.map_or(Level::DEFAULT, Level::new),
-        recompress: args.compression.is_some(),
+        empty_platform: empty_platform(args, session)?,
+        compression: args.compressing.kind().unwrap_or(Compression::Gzip),
+        level,
+        recompress: args.compressing.kind().is_some(),
         history: History {
             created_by: args.history.clone(),
             comment: args.comment.clone(),
@@ -134,14 +116,14 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         ));
     }
     let places = session.places()?;
-    let plan = append::plan(&places, request).await?;
+    let plan = append::plan(&places, request).await.map_err(write::not_compressed_so)?;
     let layers = crate::ui::text::count(args.new_layer.len(), "layer");
-    super::write::finish(plan, args.dry_run, &format!("appended {layers} to"), session).await
+    write::finish(plan, args.dry_run, &format!("appended {layers} to"), session).await
 }
 
 fn target(args: &Args) -> Result<Location> {
     match &args.output {
-        Some(file) => super::write::output(file, args.new_tag.as_ref()),
+        Some(file) => write::output(file, args.new_tag.as_ref()),
         None => args.new_tag.clone().ok_or_else(|| Failure::usage("--new-tag is missing")),
     }
 }
@@ -151,17 +133,14 @@ pub(super) fn layers(words: &[String], session: &Session) -> Result<Vec<LayerSou
     layers::sources(words, &layers::Packing::default(), session)
 }
 
-/// The platform that an empty image is for.
-fn empty_platform(session: &Session) -> Result<Platform> {
-    let Some(wanted) = session.global.one_platform().unwrap_or_default() else {
-        return Ok(Platform::default_choice());
+/// The platform that an empty image is for; a base has its own.
+fn empty_platform(args: &Args, session: &Session) -> Result<Platform> {
+    let wanted = match args.base {
+        None => session.global.one_platform()?,
+        Some(_) => None,
     };
-    let text = wanted.to_string();
-    let (machine, version) = text.split_once(':').map_or((text.as_str(), None), |(m, v)| (m, Some(v)));
-    let mut parts = machine.split('/').map(str::to_owned);
-    let (Some(os), Some(architecture)) = (parts.next(), parts.next()) else {
-        return Err(Failure::new(Code::Usage, format!("an architecture is missing in --platform {text}")));
-    };
-    let os_version = version.map(str::to_owned);
-    Ok(Platform { variant: parts.next(), os_version, ..Platform::new(os, architecture) })
+    match wanted {
+        Some(wanted) => Ok(wanted.to_string().parse()?),
+        None => Ok(Platform::default_choice()),
+    }
 }

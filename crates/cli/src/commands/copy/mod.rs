@@ -91,7 +91,21 @@ enum Attestations {
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let job = Job::new(args, session)?;
     let many = args.all_tags || !args.tags.is_empty() || !args.exclude_tags.is_empty();
-    if many { tags::run(&job).await } else { one(&job).await }
+    let ran = if many { tags::run(&job).await } else { one(&job).await };
+    ran.map_err(hinted)
+}
+
+/// What `--attestations` could do about it.
+fn hinted(failure: Failure) -> Failure {
+    if failure.is_because(|error| matches!(error, palan::Error::NoAttestation { .. })) {
+        return failure.with_hint("--attestations strip leaves attestations out");
+    }
+    match failure.is_because(|error| matches!(error, palan::Error::MediaTypeRefused { .. })) {
+        true => failure.with_hint(
+            "attestations can be copied in the form before that (--attestations legacy), or left out (--attestations strip)",
+        ),
+        false => failure,
+    }
 }
 
 /// What a copy has at hand.

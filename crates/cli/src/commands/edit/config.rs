@@ -22,7 +22,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let places = session.places()?;
-    let source = places.source(&args.image)?;
+    let source = places.to_change(&args.image, args.rewriting.tag())?;
     let image = Image::load(source.place.as_ref(), read::image(&source, session).await?).await?;
     let typed = editor::document(&image.config, "config.json", session).await?;
     let subject = args.rewriting.subject(args.image.clone(), None, session);

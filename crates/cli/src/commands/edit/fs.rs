@@ -28,7 +28,7 @@ pub(super) struct Args {
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let created = session.env.created()?;
     let places = session.places()?;
-    let source = places.source(&args.image)?;
+    let source = places.to_change(&args.image, args.rewriting.tag())?;
     let place = source.place.as_ref();
     let image = Image::load(place, read::image(&source, session).await?).await?;
     let progress = session.ui.progress();

@@ -27,7 +27,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let places = session.places()?;
-    let source = places.source(&args.image)?;
+    let source = places.to_change(&args.image, args.rewriting.tag())?;
     let manifest = read::document(&source, session).await?;
     let typed = editor::document(&manifest, "manifest.json", session).await?;
     let subject = args.rewriting.subject(args.image.clone(), None, session);

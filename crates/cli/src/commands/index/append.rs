@@ -4,7 +4,7 @@ use palan::{
     index::append::{self, Entries, Existing, Request},
     place::Location,
 };
-use palan_core::{Family, Platform, PlatformPattern};
+use palan_core::{Family, Platform};
 
 use crate::{
     commands::write::{self, Writing},
@@ -43,7 +43,7 @@ pub(super) struct Args {
     keep_existing: bool,
 
     /// The platform of the image that is added, instead of what its config says
-    #[arg(long, visible_alias = "set_platform", value_name = "PLATFORM", value_parser = platform)]
+    #[arg(long, visible_alias = "set_platform", value_name = "PLATFORM")]
     set_platform: Option<Platform>,
 
     /// An annotation of every new entry; may be repeated
@@ -122,17 +122,4 @@ async fn into_layout(
     let count = text::count(manifests.len(), "manifest");
     session.ui.say(format!("appended {count} to {}: {}", path.display(), write::summary(&summary)));
     Ok(())
-}
-
-/// `os/architecture[/variant][:osversion]`
-fn platform(text: &str) -> std::result::Result<Platform, String> {
-    let pattern: PlatformPattern = text.parse().map_err(|e: palan_core::PlatformError| e.to_string())?;
-    let text = pattern.to_string();
-    let (machine, version) = text.split_once(':').map_or((text.as_str(), None), |(m, v)| (m, Some(v)));
-    let mut parts = machine.split('/').map(str::to_owned);
-    let (Some(os), Some(architecture)) = (parts.next(), parts.next()) else {
-        return Err(format!("an architecture is missing in {text}"));
-    };
-    let os_version = version.map(str::to_owned);
-    Ok(Platform { variant: parts.next(), os_version, ..Platform::new(os, architecture) })
 }

@@ -6,7 +6,7 @@ use palan::{
 };
 use palan_core::{Platform, Repository, Selector};
 
-use self::values::{list, nanoseconds, pair, pairs, platform, test};
+use self::values::{list, nanoseconds, pair, pairs, test};
 use super::write::{self, Rewriting};
 use crate::{
     exit::{Failure, Result},
@@ -181,7 +181,7 @@ struct Metadata {
     created: Option<String>,
 
     /// Set the platform, in the config and in the index: os/arch[/variant][:osversion]; parts left out are removed
-    #[arg(long, value_name = "PLATFORM", value_parser = platform)]
+    #[arg(long, value_name = "PLATFORM")]
     set_platform: Option<Platform>,
 }
 

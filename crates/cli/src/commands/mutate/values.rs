@@ -1,7 +1,5 @@
 //! What is typed for mutate's flags. Where crane takes a text, it means the same here.
 
-use palan_core::{Platform, PlatformPattern};
-
 /// `KEY=VALUE`, or several of them with commas between.
 ///
 /// As in crane, commas count only where there is more than one `=`. A part that is no pair is never one of several: the
@@ -131,18 +129,6 @@ pub(super) fn nanoseconds(text: &str) -> Result<i64, String> {
     }
 }
 
-/// `os/arch[/variant][:osversion]`
-pub(super) fn platform(text: &str) -> Result<Platform, String> {
-    text.parse::<PlatformPattern>().map_err(|e| e.to_string())?;
-    let (machine, version) = text.split_once(':').map_or((text, None), |(m, v)| (m, Some(v)));
-    let mut parts = machine.split('/');
-    let (Some(os), Some(architecture)) = (parts.next(), parts.next()) else {
-        return Err("an architecture is missing: os/arch[/variant][:osversion] is expected".to_owned());
-    };
-    let (variant, os_version) = (parts.next().map(str::to_owned), version.map(str::to_owned));
-    Ok(Platform { variant, os_version, ..Platform::new(os, architecture) })
-}
-
 /// RFC 3339, or seconds since 1970.
 pub(super) fn time(text: &str) -> Result<String, String> {
     if let Ok(seconds) = text.parse() {
@@ -229,13 +215,5 @@ mod tests {
         assert_eq!(time("0").unwrap(), "1970-01-01T00:00:00Z");
         assert_eq!(time("2024-02-29T12:00:00+01:00").unwrap(), "2024-02-29T12:00:00+01:00");
         assert!(time("yesterday").is_err());
-    }
-
-    #[test]
-    fn platforms_need_an_architecture() {
-        let found = platform("windows/amd64:10.0.1").unwrap();
-        assert_eq!(found.to_string(), "windows/amd64:10.0.1");
-        assert_eq!(platform("linux/arm/v7").unwrap().variant.as_deref(), Some("v7"));
-        assert!(platform("linux").is_err() && platform("a/b/c/d").is_err());
     }
 }

@@ -137,7 +137,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let progress = session.ui.progress();
     let request = args.request(image, knowledge(args, &progress, session)?, session)?;
     let places = session.places()?;
-    let plan = rebase::plan(&places, &request).await?;
+    let plan = rebase::plan(&places, &request).await.map_err(verdict::failed)?;
     drop(progress);
     verdict::say_read(&request.knowledge.listings, session);
     let explain = args.verdict.explain;
