@@ -223,25 +223,20 @@ impl<'a> Walk<'a> {
     async fn follow(&mut self, index: &view::Index, fates: &mut [Fate]) -> Result<Subjects, Error> {
         let mut gone: HashSet<Digest> =
             self.gone.iter().filter(|digest| !self.kept.contains_key(digest)).copied().collect();
-        let attestations: Vec<&Descriptor> =
-            index.manifests.iter().filter(|entry| entry.is_attestation()).collect();
         if self.shape.attestations == Attestations::Strip {
-            gone.extend(attestations.iter().map(|entry| entry.digest));
+            gone.extend(index.manifests.iter().filter(|e| e.is_attestation()).map(|e| e.digest));
         }
-        if gone.is_empty() {
-            return index::subjects(self.source, &attestations).await;
-        }
-        let others: Vec<&Descriptor> = index.manifests.iter().filter(|e| index::may_be_about(e)).collect();
+        let asked = |e: &&Descriptor| e.is_attestation() || (!gone.is_empty() && index::may_be_about(e));
+        let others: Vec<&Descriptor> = index.manifests.iter().filter(asked).collect();
         let subjects = index::subjects(self.source, &others).await?;
-        let following = index::followers(&others, &subjects, &gone).into_iter().map(|(digest, _)| digest);
-        let following: HashSet<Digest> = following.collect();
+        let following: Subjects = index::followers(&others, &subjects, &gone).into_iter().collect();
         for (entry, fate) in index.manifests.iter().zip(fates) {
-            if following.contains(&entry.digest) {
+            if following.contains_key(&entry.digest) {
                 self.kept.remove(&entry.digest);
                 *fate = Fate::Leave;
             }
         }
-        self.gone.extend(following);
+        self.gone.extend(following.into_keys());
         Ok(subjects)
     }
 
