@@ -133,6 +133,20 @@ impl Digest {
     pub fn referrers_tag(&self) -> String {
         format!("{}-{}", self.algorithm(), &self.hex()[..64])
     }
+
+    /// Whether a tag is the [`referrers_tag`](Self::referrers_tag) of some digest.
+    pub fn is_referrers_tag(tag: &str) -> bool {
+        Self::tag_stem(tag) == Some(tag)
+    }
+
+    /// The [`referrers_tag`](Self::referrers_tag) that a digest tag begins with. Digest tags are that tag itself and, as
+    /// cosign attaches signatures, attestations and SBOMs, that tag with a suffix: `sha256-<64 hex>.sig`.
+    pub fn tag_stem(tag: &str) -> Option<&str> {
+        let stem = tag.split_once('.').map_or(tag, |(stem, _)| stem);
+        let hex = stem.strip_prefix("sha256-").or_else(|| stem.strip_prefix("sha512-"))?;
+        let is_hex = |b| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        (hex.len() == 64 && hex.bytes().all(is_hex)).then_some(stem)
+    }
 }
 
 impl fmt::Display for Digest {
@@ -374,6 +388,24 @@ mod tests {
         assert_eq!(long.referrers_tag().len(), "sha512-".len() + 64);
         assert_eq!(Digest::from_bytes(Algorithm::Sha512, long.as_bytes()), Some(long));
         assert_eq!(Digest::from_bytes(Algorithm::Sha256, long.as_bytes()), None);
+    }
+
+    #[test]
+    fn digest_tags_are_known_whatever_the_algorithm() {
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let tag = algorithm.digest(b"x").referrers_tag();
+            assert!(Digest::is_referrers_tag(&tag));
+            for suffix in [".sig", ".att", ".sbom", ".other.kind"] {
+                let digest_tag = format!("{tag}{suffix}");
+                assert!(!Digest::is_referrers_tag(&digest_tag));
+                assert_eq!(Digest::tag_stem(&digest_tag), Some(tag.as_str()));
+            }
+            let others = [tag[..70].to_owned(), format!("{tag}0"), tag.to_uppercase(), format!("{tag}-x")];
+            for other in others {
+                assert_eq!(Digest::tag_stem(&other), None, "{other}");
+            }
+        }
+        assert_eq!(Digest::tag_stem("sha256-nightly"), None);
     }
 
     #[test]

@@ -219,19 +219,12 @@ impl<'a> Finder<'a> {
             .get_or_try_init(|| async {
                 let mut all = DigestTags::new();
                 for tag in self.source.tags().await? {
-                    if let Some((digest, _)) = tag.split_once('.').filter(|(d, _)| is_referrers_tag(d)) {
-                        all.entry(digest.to_owned()).or_default().push(tag);
+                    if let Some(stem) = Digest::tag_stem(&tag).filter(|stem| *stem != tag) {
+                        all.entry(stem.to_owned()).or_default().push(tag);
                     }
                 }
                 Ok(all)
             })
             .await
     }
-}
-
-/// Whether a tag is the one that stands for a digest's referrers where there is no API for them:
-/// distribution-spec "Referrers Tag Schema".
-pub fn is_referrers_tag(tag: &str) -> bool {
-    let hex = tag.strip_prefix("sha256-").or_else(|| tag.strip_prefix("sha512-"));
-    hex.is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
 }

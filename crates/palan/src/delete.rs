@@ -16,7 +16,6 @@ use serde_json::json;
 
 use crate::{
     Error,
-    companions::is_referrers_tag,
     place::{Layout, Location, Memory, Places, PutAs, Registry, Source as _, Target as _},
 };
 
@@ -68,7 +67,8 @@ pub async fn look(places: &Places, location: &Location, most: usize) -> Result<F
     }
     found.referrers = source.referrers(digest, None).await?.len();
     // A tag that lists referrers stands for the list.
-    let all: Vec<String> = source.tags().await?.into_iter().filter(|tag| !is_referrers_tag(tag)).collect();
+    let all: Vec<String> =
+        source.tags().await?.into_iter().filter(|tag| !Digest::is_referrers_tag(tag)).collect();
     found.unseen = all.len().saturating_sub(most);
     let looked = stream::iter(all.into_iter().take(most)).map(|tag| {
         let source = Arc::clone(&source);

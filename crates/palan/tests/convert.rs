@@ -294,6 +294,20 @@ async fn attestations_are_marked_dropped_or_refused() {
 }
 
 #[tokio::test]
+async fn attestations_that_an_earlier_change_kept_do_not_stop_docker() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = IndexSpec::new().image(image("linux/amd64", Family::Oci, Compression::Gzip));
+    let index = index.attest(Attestation::Artifact).build();
+    let source = publish(folder.path(), "source", &index.graph()).await;
+    let (kept, target) = (location(folder.path(), "kept"), location(folder.path(), "target"));
+    run(&source, &kept, Form { compression: Some(Compression::None), ..Form::default() }).await.unwrap();
+    let subject = Subject { attestations: Attestations::Drop, target: Some(target), ..Subject::new(kept) };
+    let form = Form { family: Some(Family::Docker), ..Form::default() };
+    let plan = convert::plan(&places(), Request { subject, form }, &Options::default()).await.unwrap();
+    assert_eq!(plan.root().view::<view::Index>().unwrap().manifests.len(), 1);
+}
+
+#[tokio::test]
 async fn non_distributable_layers_are_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let foreign = layer(&[("win", b"x")]).with_media_type(MediaType::OCI_FOREIGN_LAYER_GZIP);

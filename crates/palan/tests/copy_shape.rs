@@ -186,6 +186,37 @@ async fn attestations_of_one_image_become_its_referrers() {
     assert_eq!(target.referrers(arm64, None).await.unwrap().len(), 1);
 }
 
+/// Signatures of images, and signatures of attestations, go where those go.
+#[tokio::test]
+async fn what_is_about_an_image_that_is_left_out_is_left_out() {
+    let [amd, arm] = ["linux/amd64", "linux/arm64"].map(image);
+    let one = IndexSpec::new().images([amd.clone(), arm.clone()]).attest(Attestation::Artifact).build();
+    let signatures = [
+        artifact(&arm.manifest, "arm64"),
+        artifact(&one.attestations[1].manifest, "attestation"),
+        artifact(&amd.manifest, "amd64"),
+        artifact(&one.attestations[0].manifest, "other attestation"),
+    ];
+    let spec = IndexSpec::new().images([amd.clone(), arm]).attest(Attestation::Artifact);
+    let spec = signatures.iter().fold(spec, |spec, signature| {
+        let graph = Graph { blobs: Default::default(), documents: vec![signature.clone()] };
+        spec.entry(json!(signature.descriptor()), &graph)
+    });
+    let index = spec.image(image("linux/s390x")).build();
+    let source = memory(&index.graph()).await;
+    let listed = async |attestations| {
+        let asked = shape_of(&["linux/amd64", "linux/s390x"], attestations);
+        let shaped = shape(source.as_ref(), index.document.clone(), &asked).await.unwrap();
+        let view: view::Index = shaped.root.view().unwrap();
+        view.manifests.iter().map(|entry| entry.digest).collect::<HashSet<_>>()
+    };
+    let kept = listed(Attestations::Keep).await;
+    assert_eq!(signatures.each_ref().map(|s| kept.contains(&s.digest())), [false, false, true, true]);
+    let stripped = listed(Attestations::Strip).await;
+    assert_eq!(signatures.each_ref().map(|s| stripped.contains(&s.digest())), [false, false, true, false]);
+    assert_eq!((kept.len(), stripped.len()), (6, 3));
+}
+
 #[tokio::test]
 async fn an_index_is_never_emptied() {
     let only = Attestation::Legacy.about(&image("linux/amd64"));

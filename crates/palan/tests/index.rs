@@ -219,6 +219,36 @@ async fn a_layout_s_own_list_is_added_to_once() {
     }
 }
 
+/// A signature of an attestation goes with it, however the images are chosen.
+#[tokio::test]
+async fn signatures_of_attestations_go_with_them_in_every_selection() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = [image("linux/amd64", "a"), image("linux/arm64", "b")];
+    let spec = IndexSpec::new().images(images.clone()).attest(Attestation::Artifact);
+    let about = spec.clone().build().attestations[1].manifest.descriptor();
+    let empty = Descriptor::new(MediaType::OCI_EMPTY, Digest::sha256(b"{}"), 2);
+    let signature = json!({
+        "schemaVersion": 2, "mediaType": MediaType::OCI_MANIFEST, "artifactType": "application/x",
+        "config": empty, "layers": [empty], "subject": about,
+    });
+    let signature = Document::from_value(&signature, MediaType::OCI_MANIFEST).unwrap();
+    let graph = Graph { blobs: vec![(empty, "{}".into())], documents: vec![signature.clone()] };
+    let index = spec.entry(json!(signature.descriptor()), &graph).build();
+    let at = publish(folder.path(), "index", &index.graph()).await;
+    let new = publish(folder.path(), "new", &image("linux/arm64", "new").graph()).await;
+    let target = location(folder.path(), "target");
+    let platforms = vec!["linux/amd64".parse().unwrap()];
+    let entries = Entries { platforms, ..Entries::default() };
+    let flattened = run(append::Request { entries, ..append(None, &[&at], &target) }).await.unwrap().0;
+    let filtered = select(&at, keep(&["linux/amd64"]), &target).await.unwrap().0;
+    let replaced = run(append(Some(&at), &[&new], &target)).await.unwrap().0;
+    let attestation = index.attestations[0].manifest.digest();
+    assert_eq!(digests(&flattened), [images[0].digest(), attestation]);
+    assert_eq!(digests(&filtered), digests(&flattened));
+    assert_eq!(replaced.len(), 3);
+    assert!(!digests(&replaced).contains(&signature.digest()));
+}
+
 fn keep(patterns: &[&str]) -> Selection {
     Selection::Keep(patterns.iter().map(|p| p.parse().unwrap()).collect())
 }

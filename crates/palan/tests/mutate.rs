@@ -17,7 +17,9 @@ use palan::{
     rewrite::{self, Attestations, Plan, Subject},
     validate,
 };
-use palan_core::{Digest, Document, Family, Kind, Platform, Selector, view};
+use palan_core::{
+    Descriptor, Digest, Document, Family, Kind, MediaType, Platform, Selector, annotation, view,
+};
 use palan_testkit::image::{
     Attestation, Graph, Image as Fixture, ImageSpec, Index, IndexSpec, LayerSpec, layer,
 };
@@ -349,6 +351,83 @@ async fn an_index_keeps_all_that_was_not_asked_for() {
     request.subject.attestations = Attestations::Drop;
     let plan = palan::mutate::plan(&places(), request).await.unwrap();
     assert_eq!(plan.root().view::<view::Index>().unwrap().manifests.len(), 2);
+}
+
+/// An SBOM or signature as artifact.
+fn artifact_about(subject: &Descriptor) -> Graph {
+    let config = Descriptor::new(MediaType::OCI_EMPTY, Digest::sha256(b"{}"), 2);
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": MediaType::OCI_MANIFEST, "artifactType": "application/spdx+json",
+        "config": config, "layers": [config], "subject": subject,
+    });
+    let manifest = Document::from_value(&manifest, MediaType::OCI_MANIFEST).unwrap();
+    Graph { blobs: vec![(config, "{}".into())], documents: vec![manifest] }
+}
+
+fn labels(image: &Location, label: &str, attestations: Attestations) -> Request {
+    let edits = Edits { labels: set("a", label), ..Edits::default() };
+    let mut request = Request::new(Subject::new(image.clone()), edits);
+    request.subject.attestations = attestations;
+    request
+}
+
+/// What an earlier change kept is about nothing that this one replaces.
+#[tokio::test(flavor = "multi_thread")]
+async fn attestations_that_an_earlier_change_kept_are_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, form) in [("legacy", Attestation::Legacy), ("artifact", Attestation::Artifact)] {
+        let images = ["linux/amd64", "linux/arm64"].map(|p| spec(p).build());
+        let inner = IndexSpec::new().image(spec("linux/s390x").build()).attest(form).build();
+        let index = IndexSpec::new().images(images).nested(&inner).attest(form).build();
+        let image = publish(folder.path(), name, &index.graph()).await;
+        let entries = |plan: &Plan| value(plan.root())["manifests"].as_array().unwrap().clone();
+        let mutated = async |label: &str, attestations| {
+            let plan = plan(&places(), labels(&image, label, attestations)).await.unwrap();
+            applied(&plan, &image).await;
+            plan
+        };
+        let first = mutated("1", Attestations::Keep).await;
+        assert_eq!((entries(&first).len(), first.notes().len()), (5, 3), "{name}: {:?}", first.notes());
+        let second = mutated("2", Attestations::Keep).await;
+        assert_eq!(entries(&second)[3..], entries(&first)[3..], "{name}: they stay as they are");
+        assert_eq!(second.notes(), [""; 0], "{name}");
+        // Nothing is replaced here but the index inside, for what it lists.
+        let third = mutated("2", Attestations::Drop).await;
+        assert_eq!(entries(&third).len(), 3, "{name}");
+        assert_eq!(third.notes().len(), 3, "{name}: {:?}", third.notes());
+        assert!(third.notes().iter().all(|n| n.contains("which the index does not list: left out")));
+        let again = mutated("2", Attestations::Drop).await;
+        assert!(again.is_noop(), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn artifacts_about_a_replaced_image_are_marked_or_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = ["linux/amd64", "linux/arm64"].map(|p| spec(p).build());
+    let sbom = artifact_about(&images[0].manifest.descriptor());
+    let signature = artifact_about(&sbom.root().descriptor());
+    let other = artifact_about(&images[1].manifest.descriptor());
+    let index = [&sbom, &signature, &other]
+        .into_iter()
+        .fold(IndexSpec::new().images(images.clone()), |spec, a| spec.entry(json!(a.root().descriptor()), a));
+    let image = publish(folder.path(), "index", &index.build().graph()).await;
+    let planned = async |attestations| {
+        let mut request = labels(&image, "1", attestations);
+        request.subject.platforms = vec!["linux/amd64".parse().unwrap()];
+        plan(&places(), request).await.unwrap()
+    };
+    let kept = planned(Attestations::Keep).await;
+    let entries = kept.root().view::<view::Index>().unwrap().manifests;
+    let made_about: Vec<_> = entries.iter().map(|e| e.annotation(annotation::MADE_ABOUT)).collect();
+    let old = images[0].digest().to_string();
+    assert_eq!(made_about, [None, None, Some(old.as_str()), None, None]);
+    assert_eq!(kept.notes().len(), 1, "{:?}", kept.notes());
+    let dropped = planned(Attestations::Drop).await;
+    let left = dropped.root().view::<view::Index>().unwrap().manifests;
+    assert_eq!(left.len(), 3);
+    assert_eq!(left[2].digest, other.root().digest());
+    assert_eq!(dropped.notes().len(), 2, "{:?}", dropped.notes());
 }
 
 fn indexed() -> Index {

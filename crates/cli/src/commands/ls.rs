@@ -1,5 +1,6 @@
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, future, stream};
 use palan::place::Location;
+use palan_core::Digest;
 
 use super::read::Collection;
 use crate::{exit::Result, session::Session};
@@ -32,7 +33,9 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         true => format!("{}:{}\n", collection.name, printable(tag)),
         false => format!("{}\n", printable(tag)),
     };
-    let is_shown = |tag: &&String| !(args.omit_digest_tags && tag.starts_with("sha256-"));
+    // crane goes by this prefix, whatever follows it.
+    let is_digest_tag = |tag: &str| tag.starts_with("sha256-") || Digest::tag_stem(tag).is_some();
+    let is_shown = |tag: &&String| !(args.omit_digest_tags && is_digest_tag(tag));
     let text = |tags: Vec<String>| tags.iter().filter(is_shown).map(line).collect::<String>();
     let places = session.places()?;
     match &collection.location {

@@ -159,7 +159,9 @@ fn digests_of_files() {
 fn tags_and_repositories() {
     let context = context();
     context.run(&["tag", "@@app:1", "2"]).ok();
-    context.run(&["tag", "@@app:1", &format!("sha256-{}", "a".repeat(64))]).ok();
+    for digest_tag in [format!("sha256-{}", "a".repeat(64)), format!("sha512-{}.sig", "a".repeat(64))] {
+        context.run(&["tag", "@@app:1", &digest_tag]).ok();
+    }
     assert_snapshot!(context.run(&["ls", "@@app", "-O"]), @"
     exit: 0
     --- stdout
@@ -176,7 +178,7 @@ fn tags_and_repositories() {
 
     --- stderr
     ");
-    assert_eq!(context.run(&["ls", "@@app"]).ok().text().lines().count(), 3);
+    assert_eq!(context.run(&["ls", "@@app"]).ok().text().lines().count(), 4);
     assert_snapshot!(context.run(&["ls", "@@none"]), @"
     exit: 3
     --- stdout

@@ -13,7 +13,7 @@ use super::attestation::{self, Form};
 use crate::{
     Error,
     image::{self, Image, MAX_DEPTH, too_deep},
-    index::{self, point_to},
+    index::{self, Subjects, point_to},
     place::Source,
 };
 
@@ -197,9 +197,12 @@ impl<'a> Walk<'a> {
                 let is_image = !entry.is_attestation();
                 fates.push(if is_image { self.entry(entry, depth).await? } else { Fate::Stay });
             }
-            let subjects = index::subjects(self.source, &index).await?;
+            let subjects = self.follow(&index, &mut fates).await?;
             let mut counts = BTreeMap::new();
-            for (entry, fate) in index.manifests.iter().zip(&mut fates).filter(|(e, _)| e.is_attestation()) {
+            for (entry, fate) in index.manifests.iter().zip(&mut fates) {
+                if !entry.is_attestation() || matches!(fate, Fate::Leave) {
+                    continue;
+                }
                 *fate = self.attestation(entry, subjects.get(&entry.digest).copied(), &mut counts).await?;
             }
             self.out.notes.extend(counts.into_iter().map(|(what, n)| counted(n, what)));
@@ -216,12 +219,36 @@ impl<'a> Walk<'a> {
         })
     }
 
+    /// Entries about what is left out are left out too. What those that are not images are about.
+    async fn follow(&mut self, index: &view::Index, fates: &mut [Fate]) -> Result<Subjects, Error> {
+        let mut gone: HashSet<Digest> =
+            self.gone.iter().filter(|digest| !self.kept.contains_key(digest)).copied().collect();
+        if self.shape.attestations == Attestations::Strip {
+            gone.extend(index.manifests.iter().filter(|e| e.is_attestation()).map(|e| e.digest));
+        }
+        let asked = |e: &&Descriptor| e.is_attestation() || (!gone.is_empty() && index::may_be_about(e));
+        let others: Vec<&Descriptor> = index.manifests.iter().filter(asked).collect();
+        let subjects = index::subjects(self.source, &others).await?;
+        let following: Subjects = index::followers(&others, &subjects, &gone).into_iter().collect();
+        for (entry, fate) in index.manifests.iter().zip(fates) {
+            if following.contains_key(&entry.digest) {
+                self.kept.remove(&entry.digest);
+                *fate = Fate::Leave;
+            }
+        }
+        self.gone.extend(following.into_keys());
+        Ok(subjects)
+    }
+
     /// What becomes of an entry that is no attestation.
     async fn entry(&mut self, entry: &Descriptor, depth: usize) -> Result<Fate, Error> {
         if entry.media_type.role() == Role::Index {
             let inner = self.source.document(&entry.digest.into()).await?;
             return Ok(match self.index(inner, depth + 1).await? {
-                None => Fate::Leave,
+                None => {
+                    self.gone.insert(entry.digest);
+                    Fate::Leave
+                }
                 Some(new) if new.digest() == entry.digest => Fate::Stay,
                 Some(new) => Fate::Become(new, None),
             });

@@ -1,12 +1,12 @@
 //! Filter: take images out of an index, with what is about them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use futures_util::future::BoxFuture;
 use palan_core::{Descriptor, Digest, Document, Kind, Platform, PlatformPattern, Role, view};
 use serde_json::Value;
 
-use super::{Replaced, about, point_to};
+use super::{Replaced, followers, point_to, subjects};
 use crate::{
     Error,
     image::{self, MAX_DEPTH, too_deep},
@@ -171,32 +171,10 @@ impl<'a> Walk<'a> {
 
     /// Decides over entries that are not images: they follow what they are about.
     async fn follow(&mut self, others: &[&Descriptor], replaced: &Replaced) -> Result<(), Error> {
-        let mut subjects = HashMap::new();
-        for entry in others {
-            if let Some(about) = about(self.source, entry).await? {
-                subjects.insert(entry.digest, about);
-            }
-        }
-        // A signature of an attestation goes with it: as long as something goes, look again.
-        loop {
-            let gone =
-                |e: &&&Descriptor| subjects.get(&e.digest).is_some_and(|about| self.removed.contains(about));
-            let going: Vec<Digest> = others
-                .iter()
-                .filter(|e| !self.removed.contains(&e.digest))
-                .filter(gone)
-                .map(|e| e.digest)
-                .collect();
-            if going.is_empty() {
-                break;
-            }
-            for digest in going {
-                self.notes.push(format!(
-                    "the entry {digest} is about {}, which is left out: left out too",
-                    subjects[&digest]
-                ));
-                self.removed.insert(digest);
-            }
+        let subjects = subjects(self.source, others).await?;
+        for (digest, about) in followers(others, &subjects, &self.removed) {
+            self.notes.push(format!("the entry {digest} is about {about}, which is left out: left out too"));
+            self.removed.insert(digest);
         }
         for entry in others.iter().filter(|entry| !self.removed.contains(&entry.digest)) {
             match subjects.get(&entry.digest) {

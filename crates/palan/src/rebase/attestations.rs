@@ -214,8 +214,7 @@ fn kind_of(referrer: &Descriptor) -> String {
 
 /// The tags by which older tools attach signatures, attestations and SBOMs.
 async fn digest_tags(source: &dyn Source, digest: Digest) -> Result<Vec<String>, Error> {
-    let tags =
-        ["sig", "att", "sbom"].map(|kind| format!("{}-{}.{kind}", digest.algorithm().as_str(), digest.hex()));
+    let tags = ["sig", "att", "sbom"].map(|kind| format!("{}.{kind}", digest.referrers_tag()));
     let found = try_join_all(tags.map(|tag| async move {
         match source.resolve(&Selector::Tag(tag.clone())).await {
             Ok(_) => Ok(Some(tag)),

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use super::{
     hints::{self, NewHints, map_at},
     report::{Finding, FindingKind},
+    tree::Tree,
 };
 use crate::{
     Error,
-    index::{self, Orphan, Subjects},
+    index::{self, Known, Orphan},
 };
 
 /// What became of a manifest or index.
@@ -51,17 +52,20 @@ impl OnIndex {
 pub(super) fn rewrite(
     index: &Document,
     replaced: &Replaced,
-    subjects: &Subjects,
+    tree: &Tree,
     on_index: &OnIndex,
     orphan: impl Fn(Digest) -> Orphan,
 ) -> Result<(Document, Vec<Finding>), Error> {
     let documents = replaced.iter().map(|(old, new)| (*old, new.document.clone())).collect();
+    // To leave attestations out is the default here: alone it is no reason to write another index.
+    let known =
+        Known { replaced: &documents, subjects: &tree.subjects, listed: &tree.listed, drop_asked: false };
     let touch = |old: Digest, entry: &mut Value| {
         if let Some(new) = replaced.get(&old) {
             touch(entry, new);
         }
     };
-    let (edited, dropped) = index::rewrite(index, &documents, subjects, touch, orphan)?;
+    let (edited, dropped) = index::rewrite(index, &known, touch, orphan)?;
     let edited = edited.edit(|json| match on_index {
         OnIndex::Write(hints) if index.family() == Family::Oci => {
             if let Some(annotations) = map_at(json, "annotations") {

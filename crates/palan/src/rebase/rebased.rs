@@ -79,7 +79,7 @@ pub(super) async fn rebase(tree: Tree, bases: &Bases<'_>, request: &Request) -> 
     carry_entries(tree.source.as_ref(), &tree, &replaced, &policy.attestations, &mut carried).await?;
     for index in &tree.indexes {
         let orphan = |entry| policy.attestations.orphan(entry, &carried);
-        let (document, findings) = index::rewrite(index, &replaced, &tree.subjects, &on_index, orphan)?;
+        let (document, findings) = index::rewrite(index, &replaced, &tree, &on_index, orphan)?;
         out.findings.extend(findings);
         out.replace(index, document, on_index.clone(), None, &mut replaced);
     }

@@ -13,7 +13,7 @@ use crate::{
     Error,
     base::Subject,
     image::{self, Image, MAX_DEPTH, too_deep},
-    index::{Subjects, about, is_marked},
+    index::{Subjects, about, is_marked, subject_of},
     place::{Opened, Source},
 };
 
@@ -28,6 +28,8 @@ pub(super) struct Tree {
     pub(super) indexes: Vec<Document>,
     /// What the entries that are not images are about, by their own digest.
     pub(super) subjects: Subjects,
+    /// Everything that the indexes list.
+    pub(super) listed: HashSet<Digest>,
     pub(super) findings: Vec<Finding>,
     /// Whether there are images that were not asked for, and so stay as they are.
     pub(super) partial: bool,
@@ -67,6 +69,7 @@ impl Tree {
             nodes: Vec::new(),
             indexes: Vec::new(),
             subjects: Subjects::new(),
+            listed: HashSet::new(),
             findings: Vec::new(),
             partial: false,
         };
@@ -127,6 +130,7 @@ impl<'a> Reader<'a> {
                 return Err(too_deep(self.source, document.digest()));
             }
             let index: view::Index = image::parsed(self.source, &document)?;
+            self.tree.listed.extend(index.manifests.iter().map(|entry| entry.digest));
             let own = Hints::read(|k| index.annotations.get(k).map(String::as_str)).or(outer);
             let entries: Vec<_> = index.manifests.iter().filter(|e| self.is_wanted(e)).cloned().collect();
             let children = try_join_all(entries.iter().map(|e| child(self.source, e))).await?;
@@ -232,7 +236,7 @@ async fn child(source: &dyn Source, entry: &Descriptor) -> Result<Child, Error> 
     }
     let manifest: view::Manifest = image::parsed(source, &document)?;
     if !manifest.is_image() {
-        return Ok(Child::Other(manifest.subject.map(|s| s.digest).or(entry.attested_digest())));
+        return Ok(Child::Other(subject_of(entry, &document)));
     }
     Ok(Child::Image(Arc::new(Image::load(source, document).await?)))
 }

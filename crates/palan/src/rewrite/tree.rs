@@ -9,7 +9,7 @@ use super::{Attestations, Change, New};
 use crate::{
     Error,
     image::{self, Image, MAX_DEPTH, too_deep},
-    index::{self, Orphan, Replaced},
+    index::{self, Known, Orphan, Replaced, Subjects},
     place::{Memory, Source},
 };
 
@@ -50,9 +50,22 @@ pub(crate) async fn rewrite(
         images: Vec::new(),
         notes: Vec::new(),
     };
-    let (replaced, entered) = (Replaced::new(), HashSet::new());
-    let mut walk =
-        Walk { source, platforms, attestations, change, replaced, entered, found: Vec::new(), out };
+    let listed = match root.kind() {
+        Kind::Index => index::listed(source, &root, 0).await?,
+        _ => HashSet::new(),
+    };
+    let mut walk = Walk {
+        source,
+        platforms,
+        attestations,
+        change,
+        listed,
+        replaced: Replaced::new(),
+        subjects: Subjects::new(),
+        entered: HashSet::new(),
+        found: Vec::new(),
+        out,
+    };
     let root = match root.kind() {
         Kind::Index => walk.index(root, 0).await?,
         _ => walk.single(root).await?,
@@ -67,7 +80,10 @@ struct Walk<'a> {
     platforms: &'a [PlatformPattern],
     attestations: Attestations,
     change: &'a dyn Change,
+    /// Everything that the old indexes list.
+    listed: HashSet<Digest>,
     replaced: Replaced,
+    subjects: Subjects,
     /// Inner indexes and manifests that were looked at.
     entered: HashSet<Digest>,
     /// Platforms that were found, asked for or not.
@@ -126,7 +142,6 @@ impl Walk<'_> {
                     asked.insert(entry.digest);
                 }
             }
-            let subjects = index::subjects(self.source, &index).await?;
             let touch = |old: Digest, entry: &mut serde_json::Value| {
                 if let (Some(new), Some(entry), true) =
                     (self.replaced.get(&old), entry.as_object_mut(), asked.contains(&old))
@@ -138,7 +153,13 @@ impl Walk<'_> {
                 Attestations::Keep => Orphan::Keep,
                 Attestations::Drop => Orphan::Drop,
             };
-            let (new, notes) = index::rewrite(&document, &self.replaced, &subjects, touch, orphan)?;
+            let known = Known {
+                replaced: &self.replaced,
+                subjects: &self.subjects,
+                listed: &self.listed,
+                drop_asked: self.attestations == Attestations::Drop,
+            };
+            let (new, notes) = index::rewrite(&document, &known, touch, orphan)?;
             self.out.notes.extend(notes);
             let new = self.change.index(new, depth == 0)?;
             Ok(self.take(document.digest(), New { manifest: new, configs: Vec::new() }))
@@ -169,6 +190,9 @@ impl Walk<'_> {
             return Ok(false);
         }
         if entry.is_attestation() || !image::parsed::<view::Manifest>(self.source, &document)?.is_image() {
+            if let Some(about) = index::subject_of(entry, &document) {
+                self.subjects.insert(entry.digest, about);
+            }
             if let Some(new) = self.change.other(&document).await? {
                 self.take(document.digest(), new);
             }

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use futures_util::{StreamExt as _, stream};
 use palan::{
-    companions::{Finder, is_referrers_tag},
+    companions::Finder,
     copy::Copier,
     place::{Format, Location, Source},
 };
@@ -111,7 +111,7 @@ impl Copies<'_> {
         let finder = Finder::new(self.source.as_ref(), which);
         // Where referrers travel, the tags that list them are made anew, as far as the destination needs them.
         let (lists, tags): (Vec<String>, Vec<String>) =
-            tags.into_iter().partition(|tag| which.referrers && is_referrers_tag(tag));
+            tags.into_iter().partition(|tag| which.referrers && Digest::is_referrers_tag(tag));
         let mut done = self.wave(tags, &finder).await;
         let asked: HashSet<String> =
             done.iter().flat_map(|(_, _, asked)| asked).map(Digest::referrers_tag).collect();

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use palan_core::{PlatformPattern, Reference, Selector};
+use palan_core::{Digest, PlatformPattern, Reference, Selector};
 
 use super::{Entry, Order, Watch};
 use crate::{
@@ -25,7 +25,7 @@ pub struct Gathered {
 }
 
 /// Reads the bases that are to be kept: `jobs` tags at the same time. `now` is
-/// noted as the time when they were first seen, to the second. Attestations and tags that stand for digests (`sha256-…`) are passed over.
+/// noted as the time when they were first seen, to the second. Attestations and tags that stand for digests (`sha256-…`, `sha512-…`) are passed over.
 ///
 /// A single tag that does not exist is an error; a pattern that no tag matches gives nothing.
 pub async fn gather(places: &Places, watch: &Watch, jobs: usize, now: SystemTime) -> Result<Gathered, Error> {
@@ -82,7 +82,7 @@ impl Reader<'_> {
         }
         let any = watch.tags.repository.at(&Selector::Tag("latest".to_owned()));
         let mut tags = self.places.source(&Location::Registry(any))?.place.tags().await?;
-        tags.retain(|tag| !tag.starts_with("sha256-") && watch.tags.matches_tag(tag));
+        tags.retain(|tag| Digest::tag_stem(tag).is_none() && watch.tags.matches_tag(tag));
         Ok(tags)
     }
 

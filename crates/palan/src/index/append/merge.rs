@@ -97,8 +97,9 @@ async fn fates(
             Fate::Becomes(number)
         })
         .collect();
+    let following = following(source, &old, &gone).await?;
     for (entry, fate) in old.manifests.iter().zip(&mut fates) {
-        if matches!(fate, Fate::Stays) && is_about(source, entry, &gone).await? {
+        if matches!(fate, Fate::Stays) && following.contains(&entry.digest) {
             notes.push(format!("the entry {} is about one that is replaced: left out", entry.digest));
             *fate = Fate::Goes;
         }
@@ -120,11 +121,18 @@ fn is_known(platform: &Platform) -> bool {
     !platform.is_unknown() && !platform.os.is_empty()
 }
 
-async fn is_about(source: &dyn Source, entry: &Descriptor, gone: &HashSet<Digest>) -> Result<bool, Error> {
-    if gone.is_empty() || entry.platform.as_ref().is_some_and(|p| !p.is_unknown()) {
-        return Ok(false);
+/// Entries about what is gone.
+async fn following(
+    source: &dyn Source,
+    old: &view::Index,
+    gone: &HashSet<Digest>,
+) -> Result<HashSet<Digest>, Error> {
+    if gone.is_empty() {
+        return Ok(HashSet::new());
     }
-    Ok(index::about(source, entry).await?.is_some_and(|about| gone.contains(&about)))
+    let others: Vec<&Descriptor> = old.manifests.iter().filter(|e| index::may_be_about(e)).collect();
+    let subjects = index::subjects(source, &others).await?;
+    Ok(index::followers(&others, &subjects, gone).into_iter().map(|(digest, _)| digest).collect())
 }
 
 /// What is allowed, and may not be what was meant.

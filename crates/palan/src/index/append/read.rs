@@ -105,17 +105,15 @@ async fn flattened(source: &dyn Source, document: &Document, how: &Entries) -> R
             entries.push(Entry { json, view, platform: platform.clone() });
         }
     }
-    let mut kept = Vec::new();
-    for entry in entries {
-        let about = match left_out.is_empty() || entry.platform.is_some() {
-            true => None,
-            false => index::about(source, &entry.view).await?,
-        };
-        if !about.is_some_and(|about| left_out.contains(&about)) {
-            kept.push(entry);
-        }
+    if !left_out.is_empty() {
+        let others = entries.iter().filter(|entry| entry.platform.is_none());
+        let others: Vec<&Descriptor> = others.map(|entry| &entry.view).collect();
+        let subjects = index::subjects(source, &others).await?;
+        left_out
+            .extend(index::followers(&others, &subjects, &left_out).into_iter().map(|(digest, _)| digest));
+        entries.retain(|entry| entry.platform.is_some() || !left_out.contains(&entry.view.digest));
     }
-    Ok(kept)
+    Ok(entries)
 }
 
 /// What was asked for every new entry.
