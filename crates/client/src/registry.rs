@@ -139,12 +139,9 @@ impl Registry {
         }
     }
 
-    /// Refuses to be sent where a registry has no business to send us.
+    /// What can be said without resolving a name; see [`crate::near::check`].
     pub(crate) fn check_third_party(&self, from: Option<&Url>, to: &Url) -> Result<(), Error> {
-        let refuse = |reason: &str| {
-            let url = from.map_or_else(|| self.name.clone(), uri::redact);
-            Err(Error::Redirect { url, to: uri::redact(to), reason: reason.into() })
-        };
+        let refuse = |reason: &str| Err(self.refusal(from, to, reason));
         if to.scheme() == "http" && !self.allows_plain() {
             return refuse("from https to plain http");
         }
@@ -152,6 +149,12 @@ impl Registry {
             Some(reason) if !self.is_metadata() => refuse(reason),
             _ => Ok(()),
         }
+    }
+
+    /// Why an URL is not followed.
+    pub(crate) fn refusal(&self, from: Option<&Url>, to: &Url, reason: &str) -> Error {
+        let url = from.map_or_else(|| self.name.clone(), uri::redact);
+        Error::Redirect { url, to: uri::redact(to), reason: reason.into() }
     }
 
     pub(crate) fn has_referrers(&self) -> bool {

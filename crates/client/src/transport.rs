@@ -15,6 +15,7 @@ use crate::{
     blob::Upload,
     builder::Settings,
     limit::RateLimit,
+    near,
     registry::{Registry, Scheme},
     response::Response,
     retry, tls, uri, warning,
@@ -238,7 +239,7 @@ impl Transport {
     async fn deliver(&self, call: &Call<'_>, private: &HeaderMap) -> Result<Response, Error> {
         match &call.target {
             Target::Url(url) if !call.registry.owns(url) => {
-                call.registry.check_third_party(None, url)?;
+                near::check(&call.registry, None, url).await?;
                 self.follow(self.hop(call, url.clone(), &HeaderMap::new())).await
             }
             Target::Url(url) => self.follow(self.hop(call, url.clone(), private)).await,
@@ -302,7 +303,7 @@ impl Transport {
                 Outgoing { method: method.clone(), url: url.clone(), headers, body, activity, route };
             let answer = self.wire.send(outgoing).await.map_err(|e| hop.payload.blame(e))?;
             let Some(next) = redirect(&method, &answer)? else { return Ok(answer) };
-            hop.registry.check_third_party(Some(&url), &next)?;
+            near::check(hop.registry, Some(&url), &next).await?;
             if hop.secret && !uri::same_origin(&origin, &next) {
                 return Err(Error::Redirect {
                     url: uri::redact(&origin),
