@@ -110,7 +110,7 @@ pub(crate) struct Hop<'a> {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: &'a HeaderMap,
-    /// Sent to the first URL's origin only.
+    /// Sent to the first URL's origin only, and no longer once a redirect has left it.
     pub(crate) private: &'a HeaderMap,
     pub(crate) payload: &'a Payload<'a>,
     /// Whether the payload itself is a secret: it goes to the first URL's origin only, or not at all.
@@ -292,9 +292,12 @@ impl Transport {
     pub(crate) async fn follow(&self, hop: Hop<'_>) -> Result<Response, Error> {
         let origin = hop.url.clone();
         let (mut method, mut url) = (hop.method.clone(), hop.url.clone());
+        // Whoever was asked in between has chosen what follows: credentials do not come back.
+        let mut at_home = true;
         for _ in 0..=MAX_REDIRECTS {
             let mut headers = hop.headers.clone();
-            if uri::same_origin(&origin, &url) {
+            at_home &= uri::same_origin(&origin, &url);
+            if at_home {
                 headers.extend(hop.private.iter().map(|(k, v)| (k.clone(), v.clone())));
             }
             let (body, activity) = self.open(&method, hop.payload, &mut headers).await?;
