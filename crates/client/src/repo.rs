@@ -84,7 +84,8 @@ impl Repo {
         &self.place
     }
 
-    pub(crate) fn uses_mirrors(&self) -> bool {
+    /// Whether reading may be served by mirrors: then what was read need not be in the registry itself.
+    pub fn uses_mirrors(&self) -> bool {
         self.mirrors && !self.place.mirrors.is_empty()
     }
 
