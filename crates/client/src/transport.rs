@@ -356,8 +356,8 @@ impl Transport {
 
     fn route(&self, registry: &Registry, url: &Url, lane: Lane) -> Route {
         let same_host = url.host_str() == Some(registry.host.to_string().as_str());
-        let skip_verify = (same_host && registry.trust.skip_verify) || self.settings.skips_verify(url);
         let own = registry.owns(url);
+        let skip_verify = (own && registry.trust.skip_verify) || self.settings.skips_verify(url);
         let certificates = if own { registry.trust.own } else { registry.trust.others };
         let security = match (url.scheme(), skip_verify) {
             ("http", _) => tls::Security::None,
