@@ -79,14 +79,22 @@ impl Session {
             return Ok(Places::new(client.clone()));
         }
         let keychain = self.keychain();
-        // Reading files never waits. A file that cannot be read is an error when credentials are looked for in it.
-        let headers = keychain.http_headers().now_or_never();
-        let mut client = self.client_builder()?.credentials(Arc::new(keychain));
-        if let Some(Ok(headers)) = headers {
-            client = client.common_headers(headers);
-        }
-        let client = client.build()?;
+        let client = self.with_headers(self.client_builder()?, &keychain);
+        let client = client.credentials(Arc::new(keychain)).build()?;
         Ok(Places::new(self.client.get_or_init(|| client).clone()))
+    }
+
+    /// With the `HttpHeaders` of the credential files.
+    pub(crate) fn with_headers(
+        &self,
+        client: palan_client::Builder,
+        keychain: &Keychain,
+    ) -> palan_client::Builder {
+        // Reading files never waits. A file that cannot be read is an error when credentials are looked for in it.
+        match keychain.http_headers().now_or_never() {
+            Some(Ok(headers)) => client.common_headers(headers),
+            _ => client,
+        }
     }
 
     /// A client with the global flags applied, without credentials.

@@ -298,7 +298,8 @@ impl Transport {
             let mut headers = hop.headers.clone();
             at_home &= uri::same_origin(&origin, &url);
             if at_home {
-                headers.extend(hop.private.iter().map(|(k, v)| (k.clone(), v.clone())));
+                // Instead of what stands there.
+                headers.extend(hop.private.clone());
             }
             let (body, activity) = self.open(&method, hop.payload, &mut headers).await?;
             let route = self.route(hop.registry, &url, hop.lane);

@@ -488,3 +488,32 @@ async fn tentative_credentials_that_are_refused_are_left_out() {
     assert!(error.is_unauthorized(), "{error}");
     assert!(registry.requests().iter().all(|r| r.header("authorization").is_empty()));
 }
+
+/// A registry behind a proxy that wants a header: so is its token service, unless it is another host.
+#[tokio::test]
+async fn a_token_service_of_the_registry_gets_its_headers() {
+    let service = FaultRegistry::start(|_| Reply::json(r#"{"token":"T"}"#)).await;
+    let elsewhere = format!("Bearer realm=\"{}\"", service.url("/token"));
+    for own in [true, false] {
+        let elsewhere = elsewhere.clone();
+        let registry = FaultRegistry::start(move |r| match (r.path(), r.header("authorization")) {
+            ("/token", _) => Reply::json(r#"{"token":"T"}"#),
+            (_, "Bearer T") => content_reply(r),
+            _ if own => challenge(r, ""),
+            _ => Reply::status(401).header("www-authenticate", &elsewhere),
+        })
+        .await;
+        let headers = [("x-proxy", "1"), ("accept", "x/y"), ("host", "evil"), ("content-length", "7")];
+        let headers = headers.into_iter().map(|(k, v)| (k.parse().unwrap(), v.parse().unwrap()));
+        let client = builder().common_headers(headers.collect()).build().unwrap();
+        repo(&client, &registry).manifest(&tag("x")).await.unwrap();
+        let asked = if own { registry.requests() } else { service.requests() };
+        let token = asked.iter().find(|r| r.path() == "/token").unwrap();
+        assert_eq!(token.header("x-proxy"), if own { "1" } else { "" });
+        let last = registry.requests().pop().unwrap();
+        // Replaced, not added; and what says what the request is stays.
+        let accepted: Vec<_> = last.headers.get_all("accept").iter().collect();
+        assert_eq!(accepted, ["x/y"]);
+        assert_eq!((last.header("host"), last.header("content-length")), (&*registry.host(), ""));
+    }
+}

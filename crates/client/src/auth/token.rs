@@ -267,6 +267,10 @@ async fn request(
     payload: &Payload<'_>,
 ) -> Result<Response, Error> {
     tracing::debug!(registry = registry.name, realm = uri::redact(&url), "fetching a token");
+    // A token service that is part of the registry stands behind the same proxy.
+    let mut all = if registry.owns(&url) { registry.headers.clone() } else { HeaderMap::new() };
+    all.extend(private.clone());
+    let private = &all;
     let send = || {
         transport.wire.counters.token_requests.fetch_add(1, Relaxed);
         let (method, url) = (method.clone(), url.clone());
