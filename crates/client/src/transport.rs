@@ -159,7 +159,11 @@ impl Transport {
 
     /// One attempt, with the body where that is metadata: a body that is cut is a reason to try again.
     async fn attempt_whole(&self, call: &Call<'_>) -> Result<Response, Error> {
-        let mut answer = self.attempt(call).await?;
+        let mut scopes = call.scopes.clone();
+        let (mut answer, used) = self.attempt(call, &mut scopes).await?;
+        if let Some(better) = self.as_anybody(call, &scopes, &answer, used.as_ref()).await? {
+            answer = better;
+        }
         if matches!(call.lane, Lane::Api) && call.method == Method::GET && answer.status().is_success() {
             answer.buffer(call.body_limit).await?;
         }
@@ -167,20 +171,24 @@ impl Transport {
     }
 
     /// One attempt: authenticates as often as the registry finds new reasons to ask for it.
-    async fn attempt(&self, call: &Call<'_>) -> Result<Response, Error> {
+    /// Returns the answer and how it was asked for.
+    async fn attempt(
+        &self,
+        call: &Call<'_>,
+        scopes: &mut Scopes,
+    ) -> Result<(Response, Option<Authorization>), Error> {
         let _leader = call.registry.lead().await;
-        let mut scopes = call.scopes.clone();
         for _ in 0..MAX_CHALLENGES {
-            let authorization = self.authorize(call, &scopes).await?;
+            let authorization = self.authorize(call, scopes).await?;
             let answer = self.exchange(call, authorization.as_ref()).await?;
             if answer.own && answer.status() == StatusCode::UNAUTHORIZED {
-                if self.learn(call, &mut scopes, &answer, authorization.as_ref()).await? {
+                if self.learn(call, scopes, &answer, authorization.as_ref()).await? {
                     continue;
                 }
-                return Ok(answer);
+                return Ok((answer, authorization));
             }
             if retry::is_transient(answer.status()) {
-                return Ok(answer);
+                return Ok((answer, authorization));
             }
             let hidden = !call.repository.is_empty()
                 && matches!(answer.status(), StatusCode::FORBIDDEN | StatusCode::NOT_FOUND);
@@ -188,10 +196,10 @@ impl Transport {
                 continue;
             }
             call.registry.auth.settle_open();
-            return Ok(answer);
+            return Ok((answer, authorization));
         }
-        let authorization = self.authorize(call, &scopes).await?;
-        self.exchange(call, authorization.as_ref()).await
+        let authorization = self.authorize(call, scopes).await?;
+        Ok((self.exchange(call, authorization.as_ref()).await?, authorization))
     }
 
     /// Some registries hide what the anonymous may not see instead of asking for credentials. Whoever has some asks

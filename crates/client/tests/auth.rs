@@ -517,3 +517,40 @@ async fn a_token_service_of_the_registry_gets_its_headers() {
         assert_eq!((last.header("host"), last.header("content-length")), (&*registry.host(), ""));
     }
 }
+
+/// A `GITHUB_TOKEN` of another organisation gets a token, and the registry refuses it.
+#[tokio::test]
+async fn tentative_credentials_that_the_registry_refuses_are_left_out() {
+    let tentative = || Credentials::Tentative { username: "me".into(), password: Secret::new("pw") };
+    for (refusal, public) in [(403, true), (401, true), (403, false), (401, false)] {
+        let registry = FaultRegistry::start(move |r| match (r.path(), r.header("authorization")) {
+            ("/token", "") => Reply::json(r#"{"token":"nobody"}"#),
+            ("/token", _) => Reply::json(r#"{"token":"mine"}"#),
+            (_, "Bearer nobody") if public => content_reply(r),
+            (_, "") => challenge(r, ""),
+            _ => Reply::error(refusal, "DENIED"),
+        })
+        .await;
+        let outcome = repo(&with(tentative()), &registry).manifest(&tag("x")).await;
+        assert_eq!(outcome.is_ok(), public, "{refusal} {public}: {outcome:?}");
+        assert_eq!(registry.count("GET /token"), 2, "{refusal} {public}: {:?}", registry.lines());
+        if let Err(error) = outcome {
+            assert_eq!(error.status().map(|s| s.as_u16()), Some(refusal), "{error}");
+        }
+    }
+}
+
+/// A retry loop inside a retry loop once asked 16 times.
+#[tokio::test]
+async fn a_token_service_that_always_fails_is_asked_four_times() {
+    for reply in [Reply::abort(), Reply::status(503)] {
+        let shown = format!("{reply:?}");
+        let registry = FaultRegistry::start(move |r| match r.path() {
+            "/token" => reply.clone(),
+            _ => challenge(r, ""),
+        })
+        .await;
+        repo(&client(), &registry).manifest(&tag("x")).await.unwrap_err();
+        assert_eq!(registry.count("GET /token"), 4, "{shown}");
+    }
+}
