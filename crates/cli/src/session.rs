@@ -115,7 +115,8 @@ impl Session {
     /// The credentials of this machine, in crane's order.
     pub(crate) fn keychain(&self) -> Keychain {
         let files = self.env.credential_files();
-        let keychain = files.into_iter().fold(Keychain::new(), Keychain::file);
+        let keychain = Keychain::new().helpers_may_ask(has_terminal());
+        let keychain = files.into_iter().fold(keychain, Keychain::file);
         let keychain = match self.env.docker_auth_config() {
             Some(text) => keychain.text("DOCKER_AUTH_CONFIG", Secret::new(text)),
             None => keychain,
@@ -134,6 +135,11 @@ impl Session {
             observer: progress.observer(),
         }
     }
+}
+
+/// Whether somebody can be asked, wherever stdin and stdout lead.
+fn has_terminal() -> bool {
+    cfg!(unix) && std::fs::File::open("/dev/tty").is_ok()
 }
 
 /// Listens for Ctrl-C, and for the polite request to end that service managers send.
