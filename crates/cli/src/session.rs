@@ -31,9 +31,7 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(global: Global, env: Env, ui: Ui) -> Self {
-        if global.verbose {
-            ui.verbose();
-        }
+        ui.listen(global.verbose);
         Self { ui, env, global, client: OnceLock::new() }
     }
 
