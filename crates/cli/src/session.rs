@@ -1,7 +1,10 @@
 //! What every command has at hand: the printer, the environment, the global flags, and the way to the network.
 
 use std::{
+    fs::File,
     future::Future,
+    io,
+    path::Path,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -27,12 +30,14 @@ pub(crate) struct Session {
     pub(crate) env: Env,
     pub(crate) global: Global,
     client: OnceLock<Client>,
+    /// Whether it was said that a credential file cannot be read.
+    closed: OnceLock<()>,
 }
 
 impl Session {
     pub(crate) fn new(global: Global, env: Env, ui: Ui) -> Self {
         ui.listen(global.verbose);
-        Self { ui, env, global, client: OnceLock::new() }
+        Self { ui, env, global, client: OnceLock::new(), closed: OnceLock::new() }
     }
 
     /// Runs a command that does I/O, until it ends or Ctrl-C. Interrupted work is dropped, which removes its
@@ -107,12 +112,14 @@ impl Session {
             .insecure(self.global.insecure)
             .inactivity_timeout(self.global.timeout)
             .proxy_from_environment(true);
-        registries::configure(client, &self.global.connection, &self.env)
+        let warn = |text: String| self.ui.warning(text);
+        registries::configure(client, &self.global.connection, &self.env, &warn)
     }
 
     /// The credentials of this machine, in crane's order.
     pub(crate) fn keychain(&self) -> Keychain {
-        let files = self.env.credential_files();
+        let mut files = self.env.credential_files();
+        files.retain(|file| self.env.names_file(file) || self.may_read(file));
         let keychain = Keychain::new().helpers_may_ask(has_terminal());
         let keychain = files.into_iter().fold(keychain, Keychain::file);
         let keychain = match self.env.docker_auth_config() {
@@ -122,6 +129,20 @@ impl Session {
         match self.env.github() {
             Some((user, token)) => keychain.tentative("GITHUB_TOKEN", "ghcr.io", user, Secret::new(token)),
             None => keychain,
+        }
+    }
+
+    /// Whether a file that nobody named is for us: root's may lie in an inherited HOME.
+    fn may_read(&self, file: &Path) -> bool {
+        let warn = |text: String| {
+            self.closed.get_or_init(|| self.ui.warning(text));
+        };
+        match File::open(file) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                warn(format!("{} was passed over: {e}", file.display()));
+                false
+            }
+            _ => true,
         }
     }
 
@@ -137,7 +158,7 @@ impl Session {
 
 /// Whether somebody can be asked, wherever stdin and stdout lead.
 fn has_terminal() -> bool {
-    cfg!(unix) && std::fs::File::open("/dev/tty").is_ok()
+    cfg!(unix) && File::open("/dev/tty").is_ok()
 }
 
 /// Listens for Ctrl-C, and for the polite request to end that service managers send.
