@@ -6,13 +6,31 @@
 
 use std::net::IpAddr;
 
+use http::{Method, header};
 use url::{Host, Url};
 
 use crate::{
     Error,
     registry::Registry,
+    response::Response,
     uri::{self, Reach},
 };
+
+/// Where an answer redirects, if it does and if that can be followed.
+pub(crate) fn redirect(method: &Method, answer: &Response) -> Result<Option<Url>, Error> {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    match answer.status().as_u16() {
+        307 | 308 => {}
+        // For other methods these would turn the request into another one.
+        301..=303 if reads => {}
+        _ => return Ok(None),
+    }
+    let Some(location) = answer.header(header::LOCATION) else { return Ok(None) };
+    match uri::resolve(answer.url(), location) {
+        Some(url) => Ok(Some(url)),
+        None => Err(answer.malformed("redirects to something that is not an http URL")),
+    }
+}
 
 /// Refuses to be sent where a registry has no business to send us.
 pub(crate) async fn check(registry: &Registry, from: Option<&Url>, to: &Url) -> Result<(), Error> {

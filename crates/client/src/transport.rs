@@ -314,7 +314,7 @@ impl Transport {
             let outgoing =
                 Outgoing { method: method.clone(), url: url.clone(), headers, body, activity, route };
             let answer = self.wire.send(outgoing).await.map_err(|e| hop.payload.blame(e))?;
-            let Some(next) = redirect(&method, &answer)? else { return Ok(answer) };
+            let Some(next) = near::redirect(&method, &answer)? else { return Ok(answer) };
             near::check(hop.registry, Some(&url), &next).await?;
             if hop.secret && !uri::same_origin(&origin, &next) {
                 return Err(Error::Redirect {
@@ -381,22 +381,6 @@ impl Transport {
         let found = headers.get_all(header::WARNING).iter().filter_map(|v| warning::parse(v.to_str().ok()?));
         let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         warnings.extend(found);
-    }
-}
-
-/// Where an answer redirects, if it does and if that can be followed.
-fn redirect(method: &Method, answer: &Response) -> Result<Option<Url>, Error> {
-    let reads = matches!(*method, Method::GET | Method::HEAD);
-    match answer.status().as_u16() {
-        307 | 308 => {}
-        // For other methods these would turn the request into another one.
-        301..=303 if reads => {}
-        _ => return Ok(None),
-    }
-    let Some(location) = answer.header(header::LOCATION) else { return Ok(None) };
-    match uri::resolve(answer.url(), location) {
-        Some(url) => Ok(Some(url)),
-        None => Err(answer.malformed("redirects to something that is not an http URL")),
     }
 }
 
