@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use crate::exit::{Failure, Result};
@@ -133,6 +133,12 @@ impl Env {
     pub(crate) fn github(&self) -> Option<(&str, &str)> {
         let actor = self.get("GITHUB_ACTOR").and_then(OsStr::to_str).unwrap_or("x-access-token");
         Some((actor, self.get("GITHUB_TOKEN")?.to_str()?))
+    }
+
+    /// Whether a variable names this credential file, or the folder that it is in.
+    pub(crate) fn names_file(&self, file: &Path) -> bool {
+        self.path("REGISTRY_AUTH_FILE").is_some_and(|named| named == file)
+            || self.path("DOCKER_CONFIG").is_some_and(|folder| folder.join("config.json") == file)
     }
 
     /// The credential files, first the one that counts most, whether they exist or not.

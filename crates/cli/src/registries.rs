@@ -18,7 +18,14 @@ const SYSTEM: &str = "/etc/containers";
 const DOCKER_SYSTEM: &str = "/etc/docker";
 
 /// A client that reaches registries as the flags and this machine's files want it.
-pub(crate) fn configure(mut client: Builder, flags: &Connection, env: &Env) -> Result<Builder> {
+///
+/// Places that nobody named and that cannot be read are passed over, with a warning.
+pub(crate) fn configure(
+    mut client: Builder,
+    flags: &Connection,
+    env: &Env,
+    warn: &dyn Fn(String),
+) -> Result<Builder> {
     for name in &flags.plain_http {
         client = match name.as_str() {
             "" => client.plain_http_everywhere(),
@@ -36,7 +43,7 @@ pub(crate) fn configure(mut client: Builder, flags: &Connection, env: &Env) -> R
     }
     client = certificates(client, flags)?;
     client = certs_d(env).into_iter().fold(client, Builder::certs_d);
-    Ok(client.registries_conf(registries_conf(flags, env)?))
+    Ok(client.registries_conf(registries_conf(flags, env, warn)?))
 }
 
 fn certificates(mut client: Builder, flags: &Connection) -> Result<Builder> {
@@ -88,7 +95,7 @@ fn certs_d(env: &Env) -> Vec<PathBuf> {
 
 /// A user's `registries.conf` stands for the system's; parts from `registries.conf.d` come on top of it. A file that is
 /// named by flag stands for everything.
-fn registries_conf(flags: &Connection, env: &Env) -> Result<RegistriesConf> {
+fn registries_conf(flags: &Connection, env: &Env, warn: &dyn Fn(String)) -> Result<RegistriesConf> {
     match &flags.registries_conf {
         Some(none) if none.as_os_str() == "none" => return Ok(RegistriesConf::default()),
         Some(file) => return parse(file, &read_text(file)?),
@@ -99,45 +106,50 @@ fn registries_conf(flags: &Connection, env: &Env) -> Result<RegistriesConf> {
     let of_user = in_user("registries.conf").filter(|file| file.exists());
     let mut parts = Vec::new();
     if env.registries_conf().is_some() || of_user.is_none() {
-        parts.extend(parts_of(&Path::new(SYSTEM).join("registries.conf.d"))?);
+        parts.extend(parts_of(&Path::new(SYSTEM).join("registries.conf.d"), warn)?);
     }
     if let Some(folder) = in_user("registries.conf.d") {
-        parts.extend(parts_of(&folder)?);
+        parts.extend(parts_of(&folder, warn)?);
     }
     let system = Path::new(SYSTEM).join("registries.conf");
     let mut conf = match env.registries_conf() {
         Some(file) => parse(&file, &read_text(&file)?)?,
-        None => parse_if_any(&of_user.unwrap_or(system))?,
+        None => parse_if_any(&of_user.unwrap_or(system), warn)?,
     };
     for part in parts {
-        conf.add(parse_if_any(&part)?);
+        conf.add(parse_if_any(&part, warn)?);
     }
     Ok(conf)
 }
 
 /// `*.conf` in the order of their names.
-fn parts_of(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
-        Ok(entries) => entries,
-        Err(e) if is_absent(&e) => return Ok(Vec::new()),
-        Err(e) => return Err(Failure::file("read", folder, e)),
-    };
+fn parts_of(folder: &Path, warn: &dyn Fn(String)) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let Some(entries) = if_any(folder, entries, warn)? else { return Ok(Vec::new()) };
     let mut files: Vec<PathBuf> = entries.into_iter().map(|e| e.path()).collect();
     files.retain(|file| file.extension().is_some_and(|e| e == "conf"));
     files.sort();
     Ok(files)
 }
 
-fn parse_if_any(file: &Path) -> Result<RegistriesConf> {
-    match fs::read_to_string(file) {
-        Ok(text) => parse(file, &text),
-        Err(e) if is_absent(&e) => Ok(RegistriesConf::default()),
-        Err(e) => Err(Failure::file("read", file, e)),
+fn parse_if_any(file: &Path, warn: &dyn Fn(String)) -> Result<RegistriesConf> {
+    match if_any(file, fs::read_to_string(file), warn)? {
+        Some(text) => parse(file, &text),
+        None => Ok(RegistriesConf::default()),
     }
 }
 
-fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+/// What was read from a place that nobody named; `None` where it is not there or not for us.
+pub(crate) fn if_any<T>(path: &Path, read: io::Result<T>, warn: &dyn Fn(String)) -> Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            warn(format!("{} was passed over: {e}", path.display()));
+            Ok(None)
+        }
+        Err(e) => Err(Failure::file("read", path, e)),
+    }
 }
 
 fn read_text(file: &Path) -> Result<String> {
@@ -147,4 +159,25 @@ fn read_text(file: &Path) -> Result<String> {
 fn parse(file: &Path, text: &str) -> Result<RegistriesConf> {
     RegistriesConf::parse(file, text)
         .map_err(|e| Failure::from(e).with_hint("--registries-conf none goes on without such files"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_that_nobody_named_need_not_be_readable() {
+        use io::ErrorKind as Kind;
+        for (kind, fails, warns) in [
+            (Kind::NotFound, false, false),
+            (Kind::NotADirectory, false, false),
+            (Kind::PermissionDenied, false, true),
+            (Kind::InvalidData, true, false),
+        ] {
+            let warned = std::cell::Cell::new(false);
+            let warn = |text: String| warned.set(text.starts_with("/x was passed over: "));
+            let read = if_any("/x".as_ref(), io::Result::<()>::Err(kind.into()), &warn);
+            assert_eq!((read.is_err(), warned.get()), (fails, warns), "{kind}");
+        }
+    }
 }

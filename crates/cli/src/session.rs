@@ -1,7 +1,10 @@
 //! What every command has at hand: the printer, the environment, the global flags, and the way to the network.
 
 use std::{
+    fs::File,
     future::Future,
+    io,
+    path::Path,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -27,14 +30,14 @@ pub(crate) struct Session {
     pub(crate) env: Env,
     pub(crate) global: Global,
     places: OnceLock<Places>,
+    /// Whether it was said that a credential file cannot be read.
+    closed: OnceLock<()>,
 }
 
 impl Session {
     pub(crate) fn new(global: Global, env: Env, ui: Ui) -> Self {
-        if global.verbose {
-            ui.verbose();
-        }
-        Self { ui, env, global, places: OnceLock::new() }
+        ui.listen(global.verbose);
+        Self { ui, env, global, places: OnceLock::new(), closed: OnceLock::new() }
     }
 
     /// Runs a command that does I/O, until it ends or Ctrl-C. Interrupted work is dropped, which removes its
@@ -80,14 +83,22 @@ impl Session {
             return Ok(places.clone());
         }
         let keychain = self.keychain();
-        // Reading files never waits. A file that cannot be read is an error when credentials are looked for in it.
-        let headers = keychain.http_headers().now_or_never();
-        let mut client = self.client_builder()?.credentials(Arc::new(keychain));
-        if let Some(Ok(headers)) = headers {
-            client = client.common_headers(headers);
-        }
-        let places = Places::new(client.build()?);
+        let client = self.with_headers(self.client_builder()?, &keychain);
+        let places = Places::new(client.credentials(Arc::new(keychain)).build()?);
         Ok(self.places.get_or_init(|| places).clone())
+    }
+
+    /// With the `HttpHeaders` of the credential files.
+    pub(crate) fn with_headers(
+        &self,
+        client: palan_client::Builder,
+        keychain: &Keychain,
+    ) -> palan_client::Builder {
+        // Reading files never waits. A file that cannot be read is an error when credentials are looked for in it.
+        match keychain.http_headers().now_or_never() {
+            Some(Ok(headers)) => client.common_headers(headers),
+            _ => client,
+        }
     }
 
     /// A client with the global flags applied, without credentials.
@@ -102,13 +113,16 @@ impl Session {
             .insecure(self.global.insecure)
             .inactivity_timeout(self.global.timeout)
             .proxy_from_environment(true);
-        registries::configure(client, &self.global.connection, &self.env)
+        let warn = |text: String| self.ui.warning(text);
+        registries::configure(client, &self.global.connection, &self.env, &warn)
     }
 
     /// The credentials of this machine, in crane's order.
     pub(crate) fn keychain(&self) -> Keychain {
-        let files = self.env.credential_files();
-        let keychain = files.into_iter().fold(Keychain::new(), Keychain::file);
+        let mut files = self.env.credential_files();
+        files.retain(|file| self.env.names_file(file) || self.may_read(file));
+        let keychain = Keychain::new().helpers_may_ask(has_terminal());
+        let keychain = files.into_iter().fold(keychain, Keychain::file);
         let keychain = match self.env.docker_auth_config() {
             Some(text) => keychain.text("DOCKER_AUTH_CONFIG", Secret::new(text)),
             None => keychain,
@@ -116,6 +130,20 @@ impl Session {
         match self.env.github() {
             Some((user, token)) => keychain.tentative("GITHUB_TOKEN", "ghcr.io", user, Secret::new(token)),
             None => keychain,
+        }
+    }
+
+    /// Whether a file that nobody named is for us: root's may lie in an inherited HOME.
+    fn may_read(&self, file: &Path) -> bool {
+        let warn = |text: String| {
+            self.closed.get_or_init(|| self.ui.warning(text));
+        };
+        match File::open(file) {
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                warn(format!("{} was passed over: {e}", file.display()));
+                false
+            }
+            _ => true,
         }
     }
 
@@ -127,6 +155,11 @@ impl Session {
             observer: progress.observer(),
         }
     }
+}
+
+/// Whether somebody can be asked, wherever stdin and stdout lead.
+fn has_terminal() -> bool {
+    cfg!(unix) && File::open("/dev/tty").is_ok()
 }
 
 /// Listens for Ctrl-C, and for the polite request to end that service managers send.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use url::Url;
 
 use crate::{
@@ -82,6 +82,10 @@ impl Settings {
         if let Some(own) = self.headers.get(name) {
             headers.extend(own.clone());
         }
+        let ours: Vec<_> = headers.keys().filter(|name| is_ours(name)).cloned().collect();
+        for name in ours {
+            headers.remove(name);
+        }
         Registry::new(name, trust, headers, self.parallel)
     }
 
@@ -94,6 +98,12 @@ impl Settings {
                 None => host.to_owned(),
             })
     }
+}
+
+/// Headers that say what a request is, which no setting knows.
+fn is_ours(name: &HeaderName) -> bool {
+    [header::HOST, header::RANGE, header::TRANSFER_ENCODING].contains(name)
+        || name.as_str().starts_with("content-")
 }
 
 impl Default for Builder {
@@ -288,7 +298,8 @@ impl Builder {
         self
     }
 
-    /// Headers sent to this registry (host and port as in references), and to no other host.
+    /// Headers sent to this registry (host and port as in references), and to no other host, instead of those that
+    /// palan sends under these names. What says what a request is (`Host`, `Range`, `Content-…`) is ignored.
     #[must_use]
     pub fn headers(mut self, registry: impl Into<String>, headers: HeaderMap) -> Self {
         self.settings.headers.insert(registry.into(), headers);

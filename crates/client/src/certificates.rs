@@ -57,7 +57,11 @@ impl Sources {
             }
         }
         if let Some(folder) = self.per_registry.iter().find_map(|root| folder_of(root, name)) {
-            read_folder(&mut set, &folder)?;
+            // Nobody named it: root's may be closed to others, who get on without.
+            match closed(&folder) {
+                Some(path) => tracing::warn!("{} was passed over: permission denied", path.display()),
+                None => read_folder(&mut set, &folder)?,
+            }
         }
         Ok((!set.is_empty()).then_some(set))
     }
@@ -70,6 +74,18 @@ fn folder_of(root: &Path, name: &str) -> Option<PathBuf> {
         _ => &[name],
     };
     names.iter().map(|name| root.join(name)).find(|folder| folder.is_dir())
+}
+
+/// The folder or a file in it, if it is not for us.
+fn closed(folder: &Path) -> Option<PathBuf> {
+    let denied = |e: &io::Error| e.kind() == io::ErrorKind::PermissionDenied;
+    match fs::read_dir(folder) {
+        Err(e) => denied(&e).then(|| folder.to_owned()),
+        Ok(entries) => {
+            let mut paths = entries.flatten().map(|entry| entry.path());
+            paths.find(|path| File::open(path).is_err_and(|e| denied(&e)))
+        }
+    }
 }
 
 fn read_folder(set: &mut tls::Set, folder: &Path) -> Result<(), Error> {

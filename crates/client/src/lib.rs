@@ -37,6 +37,7 @@ mod limit;
 mod listing;
 mod manifest;
 mod mirror;
+mod near;
 mod pace;
 mod referrers;
 mod registry;

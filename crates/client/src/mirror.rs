@@ -4,8 +4,8 @@
 
 use std::sync::{PoisonError, atomic::Ordering::Relaxed};
 
-use http::{Method, StatusCode};
-use palan_core::Digest;
+use http::{Method, StatusCode, header};
+use palan_core::{Digest, Document, MediaType};
 
 use crate::{
     Error, Repo,
@@ -20,12 +20,15 @@ impl Repo {
     /// The first good answer of a mirror, if there is one. Only for a call that reads a manifest or blob.
     pub(crate) async fn ask_mirrors(&self, call: &Call<'_>) -> Option<Response> {
         let wanted = Wanted::of(call, &self.place().primary.path)?;
-        for (mirror, pulls) in &self.place().mirrors {
-            if !wanted.may_come_from(*pulls) {
+        for (i, (mirror, pulls)) in self.place().mirrors.iter().enumerate() {
+            if !wanted.may_come_from(*pulls) || !self.asks(i) {
                 continue;
             }
             match self.ask_mirror(call, &wanted, mirror).await {
-                Ok(Some(answer)) => return Some(answer),
+                Ok(Some(mut answer)) => {
+                    answer.mirror = Some(i);
+                    return Some(answer);
+                }
                 Ok(None) => {}
                 Err(error) => self.pass_over(mirror, &error),
             }
@@ -65,6 +68,21 @@ impl Repo {
             return Ok(None);
         }
         Ok(Some(answer))
+    }
+
+    /// Goes on without a mirror whose answer began well.
+    pub(crate) fn go_on_without(&mut self, mirror: usize, error: &Error) {
+        tracing::debug!(mirror = self.mirror_name(mirror), %error, "going on without the mirror");
+        let mut warnings = self.transport().warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let (name, primary) = (self.mirror_name(mirror), &self.place().primary.registry);
+        warnings.insert(format!("the mirror {name} was passed over for {primary}: {error}"));
+        drop(warnings);
+        self.exclude(mirror);
+    }
+
+    /// For messages.
+    pub(crate) fn mirror_name(&self, mirror: usize) -> &str {
+        self.place().mirrors.get(mirror).map_or("", |(endpoint, _)| &endpoint.registry)
     }
 
     fn pass_over(&self, mirror: &Endpoint, error: &Error) {
@@ -115,11 +133,25 @@ impl<'a> Wanted<'a> {
         }
     }
 
-    /// Whether a manifest that was read is the right one. Blobs are checked while they stream.
+    /// Whether this can be what is wanted: a manifest that is one and the right one. Blobs are checked while they
+    /// stream.
     fn is(&self, answer: &Response) -> bool {
-        match (self.digest, answer.buffered()) {
-            (Some(digest), Some(bytes)) if self.is_manifest => digest.algorithm().digest(bytes) == digest,
-            _ => true,
+        let stated = answer.digest();
+        if let (Some(wanted), Some(stated)) = (self.digest, stated)
+            && stated.algorithm() == wanted.algorithm()
+            && stated != wanted
+        {
+            return false;
         }
+        if !self.is_manifest || answer.method() == Method::HEAD {
+            return true;
+        }
+        // What is too large was not kept.
+        let Some(bytes) = answer.buffered() else { return false };
+        let whole = answer.length().is_none_or(|length| length == bytes.len() as u64);
+        let expected = self.digest.or(stated);
+        let right = expected.is_none_or(|digest| digest.algorithm().digest(bytes) == digest);
+        let declared = answer.header(header::CONTENT_TYPE).map(MediaType::from_content_type);
+        whole && right && Document::parse(bytes.clone(), declared).is_ok()
     }
 }

@@ -32,6 +32,19 @@ pub(crate) struct Pace {
     /// Requests that were not refused.
     answers: AtomicU64,
     limit: Mutex<Option<Limit>>,
+    zero: Mutex<Zero>,
+}
+
+/// What good answers mean by "nothing is left".
+#[derive(Clone, Copy, Default)]
+enum Zero {
+    /// Not said yet.
+    #[default]
+    Unheard,
+    /// Said first at this time; waited for.
+    Since(Instant),
+    /// Who asked after that was served, and heard the same again.
+    Untrue,
 }
 
 impl Pace {
@@ -43,6 +56,7 @@ impl Pace {
             quiet: Mutex::default(),
             answers: AtomicU64::new(0),
             limit: Mutex::default(),
+            zero: Mutex::default(),
         }
     }
 
@@ -79,9 +93,34 @@ impl Pace {
         tracing::debug!(host = answer.url().authority(), "rate limit: {limit}");
         // A renewal that is hours away is not waited for: the registry says so itself when it has had enough.
         if let Some(reset) = limit.reset.filter(|reset| limit.remaining == 0 && *reset <= longest) {
-            self.keep_quiet(reset);
+            let host = answer.url().authority();
+            if refused || self.heeds_zero(permit.since, &format!("{host} has served all it serves"), reset) {
+                self.keep_quiet(reset);
+            }
         }
         *self.limit.lock().unwrap_or_else(PoisonError::into_inner) = Some(limit);
+    }
+
+    /// Whether to wait because a good answer to a request from `since` says that nothing is left: once. A registry that
+    /// says so and goes on serving means something else, and says so itself when it has had enough.
+    fn heeds_zero(&self, since: Instant, what: &str, reset: Duration) -> bool {
+        let mut zero = self.zero.lock().unwrap_or_else(PoisonError::into_inner);
+        match *zero {
+            Zero::Unheard => {
+                *zero = Zero::Since(Instant::now());
+                if !reset.is_zero() {
+                    tracing::warn!("{what} for now, waiting {}", limit::spoken(reset));
+                }
+                true
+            }
+            Zero::Since(first) => {
+                if since > first {
+                    *zero = Zero::Untrue;
+                }
+                false
+            }
+            Zero::Untrue => false,
+        }
     }
 
     /// How many requests were not refused so far.
@@ -250,6 +289,21 @@ mod tests {
         futures_util::future::join_all(work).await;
         assert_eq!(most.load(Relaxed), 3);
         assert_eq!(pace.requests.state().busy, 0);
+    }
+
+    /// A registry that always says that nothing is left once made every request wait.
+    #[tokio::test]
+    async fn nothing_left_is_believed_once() {
+        let pace = Pace::new(8);
+        let reset = Duration::from_secs(30);
+        let (early, heard) = (Instant::now(), |since| pace.heeds_zero(since, "x", reset));
+        assert!(heard(early));
+        // Under way already when it was said: says nothing new.
+        assert!(!heard(early));
+        assert!(matches!(*pace.zero.lock().unwrap(), Zero::Since(_)));
+        assert!(!heard(Instant::now() + Duration::from_millis(1)));
+        assert!(matches!(*pace.zero.lock().unwrap(), Zero::Untrue));
+        assert!(!heard(Instant::now()));
     }
 
     #[tokio::test]

@@ -125,9 +125,15 @@ impl Registry {
         self.schemes().iter().any(|s| self.url(*s, "/").is_ok_and(|own| uri::same_origin(&own, url)))
     }
 
-    /// Whether plain http to third parties is no worse than what is done already.
-    fn allows_plain(&self) -> bool {
-        self.trust.insecure || self.settled.get() == Some(&Scheme::Http) || uri::is_loopback(&self.host)
+    /// Whether plain http to third parties is no worse than what is done already. Of a registry on this machine this
+    /// is so until it has answered by https, and for what is on this machine, too.
+    fn allows_plain(&self, to: &Url) -> bool {
+        let near = |host: &Host<String>| uri::is_loopback(host);
+        self.trust.insecure
+            || self.trust.plain_http
+            || self.settled.get() == Some(&Scheme::Http)
+            || (near(&self.host)
+                && (self.settled.get().is_none() || to.host().is_some_and(|to| near(&to.to_owned()))))
     }
 
     /// Whether the registry itself sits at an address where no registry is expected.
@@ -139,19 +145,22 @@ impl Registry {
         }
     }
 
-    /// Refuses to be sent where a registry has no business to send us.
+    /// What can be said without resolving a name; see [`crate::near::check`].
     pub(crate) fn check_third_party(&self, from: Option<&Url>, to: &Url) -> Result<(), Error> {
-        let refuse = |reason: &str| {
-            let url = from.map_or_else(|| self.name.clone(), uri::redact);
-            Err(Error::Redirect { url, to: uri::redact(to), reason: reason.into() })
-        };
-        if to.scheme() == "http" && !self.allows_plain() {
+        let refuse = |reason: &str| Err(self.refusal(from, to, reason));
+        if to.scheme() == "http" && !self.allows_plain(to) {
             return refuse("from https to plain http");
         }
         match uri::literal_address(to).and_then(uri::refusal) {
             Some(reason) if !self.is_metadata() => refuse(reason),
             _ => Ok(()),
         }
+    }
+
+    /// Why an URL is not followed.
+    pub(crate) fn refusal(&self, from: Option<&Url>, to: &Url, reason: &str) -> Error {
+        let url = from.map_or_else(|| self.name.clone(), uri::redact);
+        Error::Redirect { url, to: uri::redact(to), reason: reason.into() }
     }
 
     pub(crate) fn has_referrers(&self) -> bool {
@@ -213,6 +222,10 @@ mod tests {
             ("ghcr.io", insecure(), Scheme::Https, "http://store.example/x", true),
             ("ghcr.io", plain(), Scheme::Http, "http://store.example/x", true),
             ("localhost:5000", Trust::default(), Scheme::Http, "http://localhost:9000/x", true),
+            ("localhost:5000", Trust::default(), Scheme::Http, "http://store.example/x", true),
+            // A password must not go out in clear because the registry is on this machine.
+            ("localhost:5000", Trust::default(), Scheme::Https, "http://store.example/x", false),
+            ("localhost:5000", Trust::default(), Scheme::Https, "http://127.0.0.1:9000/x", true),
             ("ghcr.io", Trust::default(), Scheme::Https, "https://169.254.169.254/x", false),
             ("ghcr.io", insecure(), Scheme::Https, "http://169.254.169.254/x", false),
             ("169.254.1.1", insecure(), Scheme::Http, "http://169.254.1.2/token", true),
@@ -221,6 +234,16 @@ mod tests {
             registry.settle(settled);
             let outcome = registry.check_third_party(None, &to.parse().unwrap());
             assert_eq!(outcome.is_ok(), allowed, "{name} {trust:?} to {to}");
+        }
+    }
+
+    /// The first answer of a registry that speaks plain http may be a redirect to itself.
+    #[test]
+    fn what_speaks_plain_http_may_lead_to_plain_http_before_it_has_answered() {
+        for (trust, allowed) in [(plain(), true), (insecure(), true), (Trust::default(), false)] {
+            let registry = registry("registry.test:5000", trust);
+            let to = "http://registry.test:5000/v2/y".parse().unwrap();
+            assert_eq!(registry.check_third_party(None, &to).is_ok(), allowed, "{trust:?}");
         }
     }
 }

@@ -22,6 +22,8 @@ pub struct Repo {
     place: Arc<Place>,
     /// Whether reading may be served by mirrors.
     mirrors: bool,
+    /// Mirrors that are not asked: their places in the list.
+    excluded: Vec<usize>,
 }
 
 /// What a call needs to be allowed.
@@ -35,7 +37,7 @@ pub(crate) enum Access {
 impl Repo {
     pub(crate) fn new(client: Client, name: Repository) -> Self {
         let place = Arc::new(client.0.settings.conf.locate(name.registry(), name.path()));
-        Self { client, name, place, mirrors: true }
+        Self { client, name, place, mirrors: true, excluded: Vec::new() }
     }
 
     /// The same repository without its mirrors: what is read is what stands where writing goes.
@@ -84,8 +86,19 @@ impl Repo {
         &self.place
     }
 
-    pub(crate) fn uses_mirrors(&self) -> bool {
+    /// Whether reading may be served by mirrors: then what was read need not be in the registry itself.
+    pub fn uses_mirrors(&self) -> bool {
         self.mirrors && !self.place.mirrors.is_empty()
+    }
+
+    /// Whether this mirror is asked.
+    pub(crate) fn asks(&self, mirror: usize) -> bool {
+        !self.excluded.contains(&mirror)
+    }
+
+    /// From now on this mirror is not asked by this repository (its clones are).
+    pub(crate) fn exclude(&mut self, mirror: usize) {
+        self.excluded.push(mirror);
     }
 
     /// A call of this repository; `rest` follows the repository's name: `manifests/latest`.

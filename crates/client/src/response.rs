@@ -31,6 +31,8 @@ pub(crate) struct Response {
     pub(crate) own: bool,
     /// Whether it is a refusal for want of credentials.
     pub(crate) anonymous: bool,
+    /// Which mirror answered, if one did: its place in the list.
+    pub(crate) mirror: Option<usize>,
 }
 
 enum Body {
@@ -42,7 +44,12 @@ impl Response {
     pub(crate) fn new(method: Method, url: Url, mut inner: reqwest::Response, wire: Arc<Wire>) -> Self {
         let headers = std::mem::take(inner.headers_mut());
         let status = inner.status();
-        Self { method, url, status, headers, body: Body::Live(inner), wire, own: true, anonymous: false }
+        let body = Body::Live(inner);
+        Self { method, url, status, headers, body, wire, own: true, anonymous: false, mirror: None }
+    }
+
+    pub(crate) fn method(&self) -> &Method {
+        &self.method
     }
 
     pub(crate) fn status(&self) -> StatusCode {

@@ -15,6 +15,7 @@ use crate::{
     blob::Upload,
     builder::Settings,
     limit::RateLimit,
+    near,
     registry::{Registry, Scheme},
     response::Response,
     retry, tls, uri, warning,
@@ -109,7 +110,7 @@ pub(crate) struct Hop<'a> {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: &'a HeaderMap,
-    /// Sent to the first URL's origin only.
+    /// Sent to the first URL's origin only, and no longer once a redirect has left it.
     pub(crate) private: &'a HeaderMap,
     pub(crate) payload: &'a Payload<'a>,
     /// Whether the payload itself is a secret: it goes to the first URL's origin only, or not at all.
@@ -158,7 +159,11 @@ impl Transport {
 
     /// One attempt, with the body where that is metadata: a body that is cut is a reason to try again.
     async fn attempt_whole(&self, call: &Call<'_>) -> Result<Response, Error> {
-        let mut answer = self.attempt(call).await?;
+        let mut scopes = call.scopes.clone();
+        let (mut answer, used) = self.attempt(call, &mut scopes).await?;
+        if let Some(better) = self.as_anybody(call, &scopes, &answer, used.as_ref()).await? {
+            answer = better;
+        }
         if matches!(call.lane, Lane::Api) && call.method == Method::GET && answer.status().is_success() {
             answer.buffer(call.body_limit).await?;
         }
@@ -166,20 +171,24 @@ impl Transport {
     }
 
     /// One attempt: authenticates as often as the registry finds new reasons to ask for it.
-    async fn attempt(&self, call: &Call<'_>) -> Result<Response, Error> {
+    /// Returns the answer and how it was asked for.
+    async fn attempt(
+        &self,
+        call: &Call<'_>,
+        scopes: &mut Scopes,
+    ) -> Result<(Response, Option<Authorization>), Error> {
         let _leader = call.registry.lead().await;
-        let mut scopes = call.scopes.clone();
         for _ in 0..MAX_CHALLENGES {
-            let authorization = self.authorize(call, &scopes).await?;
+            let authorization = self.authorize(call, scopes).await?;
             let answer = self.exchange(call, authorization.as_ref()).await?;
             if answer.own && answer.status() == StatusCode::UNAUTHORIZED {
-                if self.learn(call, &mut scopes, &answer, authorization.as_ref()).await? {
+                if self.learn(call, scopes, &answer, authorization.as_ref()).await? {
                     continue;
                 }
-                return Ok(answer);
+                return Ok((answer, authorization));
             }
             if retry::is_transient(answer.status()) {
-                return Ok(answer);
+                return Ok((answer, authorization));
             }
             let hidden = !call.repository.is_empty()
                 && matches!(answer.status(), StatusCode::FORBIDDEN | StatusCode::NOT_FOUND);
@@ -187,10 +196,10 @@ impl Transport {
                 continue;
             }
             call.registry.auth.settle_open();
-            return Ok(answer);
+            return Ok((answer, authorization));
         }
-        let authorization = self.authorize(call, &scopes).await?;
-        self.exchange(call, authorization.as_ref()).await
+        let authorization = self.authorize(call, scopes).await?;
+        Ok((self.exchange(call, authorization.as_ref()).await?, authorization))
     }
 
     /// Some registries hide what the anonymous may not see instead of asking for credentials. Whoever has some asks
@@ -238,7 +247,7 @@ impl Transport {
     async fn deliver(&self, call: &Call<'_>, private: &HeaderMap) -> Result<Response, Error> {
         match &call.target {
             Target::Url(url) if !call.registry.owns(url) => {
-                call.registry.check_third_party(None, url)?;
+                near::check(&call.registry, None, url).await?;
                 self.follow(self.hop(call, url.clone(), &HeaderMap::new())).await
             }
             Target::Url(url) => self.follow(self.hop(call, url.clone(), private)).await,
@@ -291,18 +300,22 @@ impl Transport {
     pub(crate) async fn follow(&self, hop: Hop<'_>) -> Result<Response, Error> {
         let origin = hop.url.clone();
         let (mut method, mut url) = (hop.method.clone(), hop.url.clone());
+        // Whoever was asked in between has chosen what follows: credentials do not come back.
+        let mut at_home = true;
         for _ in 0..=MAX_REDIRECTS {
             let mut headers = hop.headers.clone();
-            if uri::same_origin(&origin, &url) {
-                headers.extend(hop.private.iter().map(|(k, v)| (k.clone(), v.clone())));
+            at_home &= uri::same_origin(&origin, &url);
+            if at_home {
+                // Instead of what stands there.
+                headers.extend(hop.private.clone());
             }
             let (body, activity) = self.open(&method, hop.payload, &mut headers).await?;
             let route = self.route(hop.registry, &url, hop.lane);
             let outgoing =
                 Outgoing { method: method.clone(), url: url.clone(), headers, body, activity, route };
             let answer = self.wire.send(outgoing).await.map_err(|e| hop.payload.blame(e))?;
-            let Some(next) = redirect(&method, &answer)? else { return Ok(answer) };
-            hop.registry.check_third_party(Some(&url), &next)?;
+            let Some(next) = near::redirect(&method, &answer)? else { return Ok(answer) };
+            near::check(hop.registry, Some(&url), &next).await?;
             if hop.secret && !uri::same_origin(&origin, &next) {
                 return Err(Error::Redirect {
                     url: uri::redact(&origin),
@@ -352,8 +365,8 @@ impl Transport {
 
     fn route(&self, registry: &Registry, url: &Url, lane: Lane) -> Route {
         let same_host = url.host_str() == Some(registry.host.to_string().as_str());
-        let skip_verify = (same_host && registry.trust.skip_verify) || self.settings.skips_verify(url);
         let own = registry.owns(url);
+        let skip_verify = (own && registry.trust.skip_verify) || self.settings.skips_verify(url);
         let certificates = if own { registry.trust.own } else { registry.trust.others };
         let security = match (url.scheme(), skip_verify) {
             ("http", _) => tls::Security::None,
@@ -373,22 +386,6 @@ impl Transport {
     /// What people should know about a registry's answers.
     pub(crate) fn note_warning(&self, text: String) {
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner).insert(text);
-    }
-}
-
-/// Where an answer redirects, if it does and if that can be followed.
-fn redirect(method: &Method, answer: &Response) -> Result<Option<Url>, Error> {
-    let reads = matches!(*method, Method::GET | Method::HEAD);
-    match answer.status().as_u16() {
-        307 | 308 => {}
-        // For other methods these would turn the request into another one.
-        301..=303 if reads => {}
-        _ => return Ok(None),
-    }
-    let Some(location) = answer.header(header::LOCATION) else { return Ok(None) };
-    match uri::resolve(answer.url(), location) {
-        Some(url) => Ok(Some(url)),
-        None => Err(answer.malformed("redirects to something that is not an http URL")),
     }
 }
 

@@ -488,3 +488,69 @@ async fn tentative_credentials_that_are_refused_are_left_out() {
     assert!(error.is_unauthorized(), "{error}");
     assert!(registry.requests().iter().all(|r| r.header("authorization").is_empty()));
 }
+
+/// A registry behind a proxy that wants a header: so is its token service, unless it is another host.
+#[tokio::test]
+async fn a_token_service_of_the_registry_gets_its_headers() {
+    let service = FaultRegistry::start(|_| Reply::json(r#"{"token":"T"}"#)).await;
+    let elsewhere = format!("Bearer realm=\"{}\"", service.url("/token"));
+    for own in [true, false] {
+        let elsewhere = elsewhere.clone();
+        let registry = FaultRegistry::start(move |r| match (r.path(), r.header("authorization")) {
+            ("/token", _) => Reply::json(r#"{"token":"T"}"#),
+            (_, "Bearer T") => content_reply(r),
+            _ if own => challenge(r, ""),
+            _ => Reply::status(401).header("www-authenticate", &elsewhere),
+        })
+        .await;
+        let headers = [("x-proxy", "1"), ("accept", "x/y"), ("host", "evil"), ("content-length", "7")];
+        let headers = headers.into_iter().map(|(k, v)| (k.parse().unwrap(), v.parse().unwrap()));
+        let client = builder().common_headers(headers.collect()).build().unwrap();
+        repo(&client, &registry).manifest(&tag("x")).await.unwrap();
+        let asked = if own { registry.requests() } else { service.requests() };
+        let token = asked.iter().find(|r| r.path() == "/token").unwrap();
+        assert_eq!(token.header("x-proxy"), if own { "1" } else { "" });
+        let last = registry.requests().pop().unwrap();
+        // Replaced, not added; and what says what the request is stays.
+        let accepted: Vec<_> = last.headers.get_all("accept").iter().collect();
+        assert_eq!(accepted, ["x/y"]);
+        assert_eq!((last.header("host"), last.header("content-length")), (&*registry.host(), ""));
+    }
+}
+
+/// A `GITHUB_TOKEN` of another organisation gets a token, and the registry refuses it.
+#[tokio::test]
+async fn tentative_credentials_that_the_registry_refuses_are_left_out() {
+    let tentative = || Credentials::Tentative { username: "me".into(), password: Secret::new("pw") };
+    for (refusal, public) in [(403, true), (401, true), (403, false), (401, false)] {
+        let registry = FaultRegistry::start(move |r| match (r.path(), r.header("authorization")) {
+            ("/token", "") => Reply::json(r#"{"token":"nobody"}"#),
+            ("/token", _) => Reply::json(r#"{"token":"mine"}"#),
+            (_, "Bearer nobody") if public => content_reply(r),
+            (_, "") => challenge(r, ""),
+            _ => Reply::error(refusal, "DENIED"),
+        })
+        .await;
+        let outcome = repo(&with(tentative()), &registry).manifest(&tag("x")).await;
+        assert_eq!(outcome.is_ok(), public, "{refusal} {public}: {outcome:?}");
+        assert_eq!(registry.count("GET /token"), 2, "{refusal} {public}: {:?}", registry.lines());
+        if let Err(error) = outcome {
+            assert_eq!(error.status().map(|s| s.as_u16()), Some(refusal), "{error}");
+        }
+    }
+}
+
+/// A retry loop inside a retry loop once asked 16 times.
+#[tokio::test]
+async fn a_token_service_that_always_fails_is_asked_four_times() {
+    for reply in [Reply::abort(), Reply::status(503)] {
+        let shown = format!("{reply:?}");
+        let registry = FaultRegistry::start(move |r| match r.path() {
+            "/token" => reply.clone(),
+            _ => challenge(r, ""),
+        })
+        .await;
+        repo(&client(), &registry).manifest(&tag("x")).await.unwrap_err();
+        assert_eq!(registry.count("GET /token"), 4, "{shown}");
+    }
+}

@@ -118,7 +118,7 @@ async fn what_cannot_be_read_is_an_error_that_shows_no_secret() {
         r#"{"auths":{"a.io":{"auth":"hunter2!"}}}"#,
         r#"{"auths":{"a.io":{"auth":"aHVudGVyMg=="}}}"#,
         r#"{"auths":{"a.io":{"identitytoken":["hunter2"]}}}"#,
-        r#"{"auths":{"other.io":{"password":{"hunter2":1}}}}"#,
+        r#"{"auths":{"a.io":{"username":"u","password":{"hunter2":1}}}}"#,
         r#"{"credHelpers":{"a.io":1}}"#,
         r#"{"credsStore":{"hunter2":1}}"#,
         r#"{"HttpHeaders":{"x":"hunter2\n"}}"#,
@@ -128,6 +128,54 @@ async fn what_cannot_be_read_is_an_error_that_shows_no_secret() {
         let message = format!("{error} {error:?}");
         assert!(message.contains("DOCKER_AUTH_CONFIG"), "{text}: {message}");
         assert!(!message.contains("hunter2"), "{message}");
+    }
+}
+
+/// docker and crane read these, too.
+#[tokio::test]
+async fn what_says_nothing_and_what_is_not_wanted_does_no_harm() {
+    let wanted = r#""a.io":{"username":"u","password":"p"}"#;
+    for text in [
+        format!(r#"{{"auths":{{"x":null,{wanted}}}}}"#),
+        format!(r#"{{"auths":{{"x":1,"y":{{"auth":"!"}},{wanted}}}}}"#),
+        format!(r#"{{"auths":{{{wanted}}},"credHelpers":{{"a.io":null,"x":1}}}}"#),
+        format!(r#"{{"auths":{{{wanted}}},"HttpHeaders":{{"X":null}},"credsStore":null}}"#),
+        format!("{{\"auths\":{{{wanted}}}}}\n}}"),
+    ] {
+        assert_eq!(look_in_text(&text, "a.io/x").await.unwrap(), "u:p", "{text}");
+        assert_eq!(look_in_text(&text, "other.io").await.unwrap(), "-", "{text}");
+    }
+    assert_eq!(look_in_text(r#"{"auths":{"a.io":null}}"#, "a.io").await.unwrap(), "-");
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("config.json");
+    fs::write(&path, r#"{"auths":{"a.io":null}} }"#).unwrap();
+    login(&path, "a.io", "u", "p").await;
+    assert_eq!(look(&Keychain::new().file(&path), "a.io").await.unwrap(), "u:p");
+}
+
+/// `HOME=/dev/null`: there is no such folder.
+#[tokio::test]
+async fn a_folder_that_is_a_file_holds_nothing() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    assert_eq!(look(&Keychain::new().file(file.join("config.json")), "a.io").await.unwrap(), "-");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logins_at_the_same_time_all_stay() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("config.json");
+    let logins = (0..16).map(|i| {
+        let path = path.clone();
+        tokio::spawn(async move { login(&path, &format!("r{i}.io"), "u", "p").await })
+    });
+    for login in logins.collect::<Vec<_>>() {
+        login.await.unwrap();
+    }
+    let keychain = Keychain::new().file(&path);
+    for i in 0..16 {
+        assert_eq!(look(&keychain, &format!("r{i}.io")).await.unwrap(), "u:p", "{i}");
     }
 }
 
@@ -432,15 +480,37 @@ esac"#;
     }
 
     #[tokio::test]
-    async fn the_file_is_readable_by_its_owner_only_and_links_stay() {
+    async fn a_new_file_is_readable_by_its_owner_only_and_an_old_one_by_whom_it_was() {
         let folder = TempDir::new().unwrap();
         let (real, link) = (folder.path().join("real.json"), folder.path().join("config.json"));
         fs::write(&real, "{}").unwrap();
-        fs::set_permissions(&real, fs::Permissions::from_mode(0o644)).unwrap();
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
         symlink(&real, &link).unwrap();
         login(&link, "a.io", "u", "p").await;
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-        assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);
         assert!(fs::read_to_string(&real).unwrap().contains("a.io"));
+        // Where a link leads nowhere yet, the file is made there.
+        fs::remove_file(&real).unwrap();
+        login(&link, "b.io", "u", "p").await;
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(fs::read_to_string(&real).unwrap().contains("b.io"));
+    }
+
+    /// A helper in a group of its own is stopped when it asks on the terminal.
+    #[tokio::test]
+    async fn helpers_that_may_ask_stay_in_our_group() {
+        let folder = TempDir::new().unwrap();
+        let script = "ps -o pgid= -p $$ > \"$(dirname \"$0\")/group\"; echo '{\"ServerURL\":null,\"Username\":\"u\",\"Secret\":\"s\"}'";
+        program(folder.path(), "asks", script);
+        let own = Command::new("sh").args(["-c", "ps -o pgid= -p $$"]).output().unwrap();
+        let own = String::from_utf8(own.stdout).unwrap();
+        for ask in [true, false] {
+            let keychain = keychain(&folder, r#"{"credsStore":"asks"}"#).helpers_may_ask(ask);
+            assert_eq!(look(&keychain, "a.io/x").await.unwrap(), "u:s");
+            let group = fs::read_to_string(folder.path().join("group")).unwrap();
+            assert_eq!(group.trim() == own.trim(), ask, "{group} {own}");
+        }
     }
 }

@@ -107,6 +107,10 @@ async fn a_mirror_that_fails_is_passed_over() {
         ("a web page", Box::new(|_| Reply::ok("<html>").header("content-type", "text/html"))),
         ("wrong content", Box::new(move |_| Reply::ok(other.clone()).header("content-type", MANIFEST_TYPE))),
         ("cut", Box::new(|_| manifest().cut_after(10))),
+        (
+            "another digest stated",
+            Box::new(|_| manifest().header("docker-content-digest", &Digest::sha256(b"x").to_string())),
+        ),
         ("aborts", Box::new(|_| Reply::abort())),
     ];
     for (name, handler) in cases {
@@ -118,6 +122,69 @@ async fn a_mirror_that_fails_is_passed_over() {
         assert!(!mirror.requests().is_empty(), "{name}");
         assert_eq!(primary.lines(), [format!("GET /v2/real/app/manifests/{}", by_digest())], "{name}");
     }
+}
+
+/// By tag, only the mirror's own words can be held against it.
+#[tokio::test]
+async fn a_mirror_that_contradicts_itself_is_passed_over() {
+    for (name, reply) in [
+        ("digest", manifest().header("docker-content-digest", &Digest::sha256(b"x").to_string())),
+        ("no document", Reply::ok("{").header("content-type", MANIFEST_TYPE)),
+    ] {
+        let primary = FaultRegistry::start(full).await;
+        let mirror = FaultRegistry::start(move |_| reply.clone()).await;
+        let client = client(mirrored(&primary, &[(&mirror.host(), "all")]));
+        let document = repo(&client, "app").manifest(&tag("x")).await.unwrap();
+        assert_eq!(document.bytes(), MANIFEST, "{name}");
+        assert_eq!((mirror.requests().len(), primary.requests().len()), (1, 1), "{name}");
+    }
+}
+
+/// A cache that broke a blob once made the pull fail, though the registry had it whole.
+#[tokio::test]
+async fn a_mirror_that_breaks_a_blob_is_left_for_the_registry() {
+    let bytes = content(1_000);
+    let mut wrong = bytes.to_vec();
+    wrong[500] ^= 1;
+    let longer = [&bytes[..], b"more"].concat();
+    let stated = Digest::sha256(b"x").to_string();
+    for (name, reply, from) in [
+        ("cut", Reply::ok(bytes.clone()).cut_after(400), Some(400)),
+        ("cut at once", Reply::ok(bytes.clone()).cut_after(0), None),
+        ("shorter", Reply::ok(bytes.slice(..400)), None),
+        ("shorter, unannounced", Reply::ok(bytes.slice(..400)).unannounced(), Some(400)),
+        ("longer", Reply::ok(longer.clone()), None),
+        ("longer, unannounced", Reply::ok(longer).unannounced(), None),
+        ("other bytes", Reply::ok(wrong), None),
+        ("another digest", Reply::ok(bytes.clone()).header("docker-content-digest", &stated), None),
+    ] {
+        let primary = FaultRegistry::start(full).await;
+        let mirror = FaultRegistry::start(move |_| reply.clone()).await;
+        let client = client(mirrored(&primary, &[(&mirror.host(), "all")]));
+        let read = repo(&client, "app").blob_bytes(&blob(&bytes), 1_000).await;
+        assert_eq!(read.unwrap_or_else(|e| panic!("{name}: {e}")), bytes, "{name}");
+        assert_eq!(mirror.requests().len(), 1, "{name}");
+        let asked = primary.requests();
+        assert_eq!((asked.len(), asked[0].range_start()), (1, from), "{name}");
+        let warned = client.warnings().iter().any(|w| w.contains(&mirror.host()));
+        assert_eq!(warned, name != "another digest", "{name}: {:?}", client.warnings());
+    }
+}
+
+/// Wrong bytes that were handed out already cannot be taken back, but it is said whose they are.
+#[tokio::test]
+async fn wrong_bytes_of_a_mirror_are_named_after_it() {
+    let bytes = content(1_000);
+    let mut wrong = bytes.to_vec();
+    wrong[10] ^= 1;
+    let reply = Reply::ok(wrong).cut_after(400);
+    let primary = FaultRegistry::start(full).await;
+    let mirror = FaultRegistry::start(move |_| reply.clone()).await;
+    let client = client(mirrored(&primary, &[(&mirror.host(), "all")]));
+    let stream = repo(&client, "app").open_blob(&blob(&bytes), 0).await.unwrap();
+    let (_, error) = common::drain(stream).await;
+    let error = error.unwrap().to_string();
+    assert!(error.contains(&format!("the mirror {}", mirror.host())), "{error}");
 }
 
 #[tokio::test]

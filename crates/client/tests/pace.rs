@@ -125,6 +125,21 @@ async fn what_is_left_is_known_and_nothing_left_is_waited_for() {
     assert_eq!(client.stats().retries, 0);
 }
 
+/// Some registries always say so, and serve.
+#[tokio::test]
+async fn a_registry_that_always_has_nothing_left_is_waited_for_once() {
+    let registry =
+        FaultRegistry::start(|_| manifest().header("ratelimit", "limit=9, remaining=0, reset=1")).await;
+    let client = builder().longest_retry_after(Duration::from_secs(5)).build().unwrap();
+    let repo = repo(&client, &registry);
+    let started = Instant::now();
+    for _ in 0..20 {
+        repo.manifest(&tag("x")).await.unwrap();
+    }
+    let waited = started.elapsed();
+    assert!((Duration::from_millis(900)..Duration::from_secs(10)).contains(&waited), "{waited:?}");
+}
+
 /// Hours are not waited for: the registry says so itself when it has had enough.
 #[tokio::test]
 async fn a_limit_that_is_renewed_much_later_stops_nobody() {

@@ -272,6 +272,30 @@ async fn a_cut_piece_goes_on_where_the_registry_got_to() {
     assert!(ranges.contains(&"40000-69999".to_owned()), "{ranges:?}");
 }
 
+/// A registry that says it has more than it was sent must not make us leave bytes out.
+#[tokio::test]
+async fn bytes_that_were_never_sent_are_not_skipped() {
+    let bytes = content(300_000);
+    // In the answer to a piece, and when asked after a cut.
+    for cuts in [false, true] {
+        let uploads = Shared::default();
+        let shared = uploads.clone();
+        let registry = FaultRegistry::start(move |request| {
+            let begins = request.header("content-range").starts_with("0-");
+            if cuts && begins && request.before < 3 {
+                return Reply::abort();
+            }
+            let reply = shared.lock().unwrap().answer(request);
+            let asked = matches!(request.method.as_str(), "GET" | "PATCH");
+            if asked { reply.header("range", "0-299999") } else { reply }
+        })
+        .await;
+        let client = builder().largest_upload(100_000).build().unwrap();
+        repo(&client, &registry).push_blob(&blob(&bytes), &bytes).await.unwrap();
+        assert_eq!(uploads.lock().unwrap().blobs, std::slice::from_ref(&bytes), "{cuts}");
+    }
+}
+
 #[tokio::test]
 async fn failures_without_end_are_an_error() {
     let uploads = Shared::default();

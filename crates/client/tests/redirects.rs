@@ -74,6 +74,30 @@ async fn the_same_host_gets_both() {
     assert_ne!(last.header("authorization"), "");
 }
 
+/// A store that is asked in between could choose what the registry is asked with somebody's password.
+#[tokio::test]
+async fn credentials_do_not_come_back_with_a_redirect() {
+    let back = Arc::new(std::sync::OnceLock::<String>::new());
+    let known = back.clone();
+    let store =
+        FaultRegistry::start(move |_| Reply::status(307).header("location", known.get().unwrap())).await;
+    let target = store.url("/x");
+    let registry = FaultRegistry::start(move |r| match r.path() {
+        "/back" => Reply::ok(content(10)),
+        _ => authenticated(r, Reply::status(307).header("location", &target)),
+    })
+    .await;
+    back.set(registry.url("/back")).unwrap();
+    let bytes = content(10);
+    let client = secretive(&registry);
+    assert_eq!(repo(&client, &registry).blob_bytes(&blob(&bytes), 10).await.unwrap(), bytes);
+    let last = registry.requests().pop().unwrap();
+    assert_eq!(last.path(), "/back");
+    for name in ["authorization", "x-one", "x-two"] {
+        assert_eq!(last.header(name), "", "{name}");
+    }
+}
+
 #[tokio::test]
 async fn a_host_that_is_not_the_registry_is_not_authenticated_to() {
     let store = FaultRegistry::start(|_| {

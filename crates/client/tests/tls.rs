@@ -317,6 +317,24 @@ async fn plain_http_alone_does_not_try_tls() {
     assert_eq!(registry.requests().len(), 0);
 }
 
+/// What was said about one port says nothing about another, to which the registry leads.
+#[tokio::test]
+async fn another_port_of_a_host_is_another_server() {
+    let store = registry().await;
+    let store = TlsProxy::start(&store).await;
+    let target = format!("https://localhost:{}/x", store.port);
+    let front = FaultRegistry::start(move |_| Reply::status(307).header("location", &target)).await;
+    let front = TlsProxy::start(&front).await;
+    let repository = front.repository("localhost");
+    let one = builder().retries(0).skip_tls_verify(repository.registry());
+    one.build().unwrap().read_from(&repository).await.unwrap_err();
+    let both = builder()
+        .retries(0)
+        .skip_tls_verify(repository.registry())
+        .skip_tls_verify(format!("localhost:{}", store.port));
+    both.build().unwrap().read_from(&repository).await.unwrap();
+}
+
 trait ReadOne {
     async fn read_from(&self, repository: &Repository) -> Result<(), Error>;
 }

@@ -87,7 +87,9 @@ impl Target for Dry {
     /// A mount can only be tried for real; inside one registry it is expected to work.
     async fn adopt(&self, blob: &Descriptor, from: &dyn Source) -> std::result::Result<bool, Error> {
         let registry = |origin| match origin {
-            Origin::Repository(repository) => Some(repository.registry().to_owned()),
+            Origin::Repository(repository) | Origin::Mirrored(repository) => {
+                Some(repository.registry().to_owned())
+            }
             _ => None,
         };
         let own = registry(self.0.origin(blob.digest));

@@ -1,4 +1,5 @@
-//! `--verbose`: what the libraries trace, one line per event on stderr.
+//! What the libraries trace, one line per event on stderr: with `--verbose` everything, else what the client warns of
+//! while it works.
 
 use std::{
     fmt::{self, Write as _},
@@ -13,8 +14,13 @@ use tracing::{
 };
 
 /// Sends the events of our own crates to stderr. A second call does nothing.
-pub(crate) fn install() {
-    let _ = tracing::subscriber::set_global_default(Log { spans: AtomicU64::new(1) });
+pub(crate) fn install(verbose: bool) {
+    let _ = tracing::subscriber::set_global_default(Log { verbose, spans: AtomicU64::new(1) });
+}
+
+/// What is shown without being asked for.
+fn is_for_all(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with("palan_client") && *metadata.level() <= Level::WARN
 }
 
 /// Other people's crates may log what they send, secrets included: only ours are shown.
@@ -23,12 +29,16 @@ fn is_ours(target: &str) -> bool {
 }
 
 struct Log {
+    verbose: bool,
     spans: AtomicU64,
 }
 
 impl Subscriber for Log {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        is_ours(metadata.target()) && *metadata.level() <= Level::DEBUG
+        match self.verbose {
+            true => is_ours(metadata.target()) && *metadata.level() <= Level::DEBUG,
+            false => is_for_all(metadata),
+        }
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
@@ -38,7 +48,10 @@ impl Subscriber for Log {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line::default();
         event.record(&mut line);
-        let level = event.metadata().level().as_str().to_ascii_lowercase();
+        let level = match *event.metadata().level() {
+            Level::WARN => "warning".to_owned(),
+            level => level.as_str().to_ascii_lowercase(),
+        };
         let _ = writeln!(io::stderr().lock(), "{level}: {}{}", line.message, line.fields);
     }
 

@@ -41,9 +41,9 @@ impl Ui {
         if self.color { clap::ColorChoice::Auto } else { clap::ColorChoice::Never }
     }
 
-    /// Prints debug messages of the libraries from now on.
-    pub(crate) fn verbose(&self) {
-        log::install();
+    /// Prints what the client warns of from now on, with `verbose` all debug messages of the libraries.
+    pub(crate) fn listen(&self, verbose: bool) {
+        log::install(verbose);
     }
 
     /// Raw data on stdout: nothing added, nothing changed.

@@ -191,6 +191,10 @@ fn configured_headers_are_sent_to_the_registry() {
     std::fs::write(context.home(".docker/config.json"), r#"{"HttpHeaders": {"X-Tenant": "blue"}}"#).unwrap();
     context.run(&["digest", &format!("{}/app:1", registry.host())]);
     assert!(seen.lock().unwrap().contains(&"blue".to_owned()));
+    seen.lock().unwrap().clear();
+    context.run_input(&["auth", "login", &registry.host(), "-u", "ann", "--password-stdin"], b"hunter2\n");
+    let seen = seen.lock().unwrap();
+    assert!(!seen.is_empty() && seen.iter().all(|value| value == "blue"), "{seen:?}");
 }
 
 #[test]

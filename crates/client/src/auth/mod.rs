@@ -26,6 +26,7 @@ use crate::{
     Credentials, Error,
     registry::Registry,
     response::Response,
+    retry::Attempts,
     transport::{Call, Target, Transport},
     uri,
 };
@@ -157,6 +158,34 @@ impl Transport {
         }
     }
 
+    /// Credentials that were found in passing and that the registry itself refuses: what everybody may read is asked
+    /// for as everybody. Returns a good answer, if there is one.
+    pub(crate) async fn as_anybody(
+        &self,
+        call: &Call<'_>,
+        scopes: &Scopes,
+        refused: &Response,
+        used: Option<&Authorization>,
+    ) -> Result<Option<Response>, Error> {
+        let refuses = matches!(refused.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        let reads = matches!(call.method, Method::GET | Method::HEAD);
+        let (true, true, true, Some(used)) = (refuses, reads, refused.own, used) else { return Ok(None) };
+        let credentials = self.credentials(&call.registry, &call.repository).await?;
+        let (Credentials::Tentative { .. }, Scheme::Bearer(bearer), Some(_)) =
+            (&*credentials, call.registry.auth.scheme(), &used.token)
+        else {
+            return Ok(None);
+        };
+        tracing::debug!(registry = call.registry.name, "the registry refuses tentative credentials");
+        let nobody = Arc::new(Credentials::Anonymous);
+        let slot = call.registry.auth.tokens.slot(&bearer, scopes, &nobody);
+        // Who may not even have a token: then the refusal is what it was.
+        let Ok((header, fresh)) = slot.header(self, &call.registry).await else { return Ok(None) };
+        let authorization = Authorization { header, token: Some((slot, fresh)) };
+        let answer = self.exchange(call, Some(&authorization)).await?;
+        Ok((!matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)).then_some(answer))
+    }
+
     /// Takes in what a 401 says. Returns whether another attempt makes sense.
     pub(crate) async fn learn(
         &self,
@@ -229,7 +258,16 @@ impl Transport {
         let bearer = read_bearer(registry, bearer)?;
         realm::check(registry, &bearer.realm).await?;
         let slot = registry.auth.tokens.slot(&bearer, scopes, &credentials);
-        slot.response(self, registry).await
+        let mut attempts = Attempts::new(None);
+        loop {
+            match slot.response(self, registry).await {
+                Err(error) if error.is_transient() => match attempts.fail(&self.retry, false, None) {
+                    Some(attempt) => self.pause(attempt, None).await,
+                    None => return Err(error),
+                },
+                outcome => return outcome,
+            }
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! Tokens: fetched once per registry, credentials and scopes, shared by all requests until they expire.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -15,6 +18,7 @@ use crate::{
     Credentials, Error, Secret,
     registry::Registry,
     response::Response,
+    retry,
     transport::{Hop, Payload, Transport},
     uri,
     wire::Lane,
@@ -39,6 +43,8 @@ pub(crate) struct Slot {
     credentials: Arc<Credentials>,
     /// Locked while the token is being fetched, so that it is fetched once.
     token: tokio::sync::Mutex<Option<Token>>,
+    /// Failures since the last token: whoever repeats what needs the token does so too.
+    failures: AtomicU32,
     /// What the token service gave instead of the identity token it was shown.
     renewed: Mutex<Option<Secret>>,
 }
@@ -90,6 +96,7 @@ impl Tokens {
             scopes: scopes.clone(),
             credentials: credentials.clone(),
             token: tokio::sync::Mutex::default(),
+            failures: AtomicU32::new(0),
             renewed: Mutex::default(),
         });
         slots.push(slot.clone());
@@ -182,8 +189,9 @@ impl Slot {
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
         let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, kind)]);
         let url = self.bearer.realm.clone();
-        let answer =
-            request(transport, registry, Method::POST, url, &headers, &HeaderMap::new(), &payload).await?;
+        let answer = self
+            .request(transport, registry, Method::POST, url, &headers, &HeaderMap::new(), &payload)
+            .await?;
         if answer.status() != StatusCode::NOT_FOUND {
             return Ok(answer);
         }
@@ -222,7 +230,8 @@ impl Slot {
             url.set_query(None);
         }
         let private = authorization.map(|a| (header::AUTHORIZATION, a)).into_iter().collect();
-        request(transport, registry, Method::GET, url, &HeaderMap::new(), &private, &Payload::None).await
+        let none = HeaderMap::new();
+        self.request(transport, registry, Method::GET, url, &none, &private, &Payload::None).await
     }
 
     fn read(&self, registry: &Registry, body: &[u8]) -> Result<Token, Error> {
@@ -255,23 +264,47 @@ impl Slot {
             reason,
         }
     }
-}
 
-async fn request(
-    transport: &Transport,
-    registry: &Registry,
-    method: Method,
-    url: Url,
-    headers: &HeaderMap,
-    private: &HeaderMap,
-    payload: &Payload<'_>,
-) -> Result<Response, Error> {
-    tracing::debug!(registry = registry.name, realm = uri::redact(&url), "fetching a token");
-    let send = || {
-        transport.wire.counters.token_requests.fetch_add(1, Relaxed);
-        let (method, url) = (method.clone(), url.clone());
-        let secret = matches!(payload, Payload::Bytes(_));
-        transport.follow(Hop { registry, method, url, headers, private, payload, secret, lane: Lane::Api })
-    };
-    transport.repeat(true, send).await
+    /// Repeats what the service refuses for the moment. A connection that fails is left to who repeats the request that
+    /// needs the token: both would be too often.
+    #[expect(clippy::too_many_arguments, reason = "a request's parts")]
+    async fn request(
+        &self,
+        transport: &Transport,
+        registry: &Registry,
+        method: Method,
+        url: Url,
+        headers: &HeaderMap,
+        private: &HeaderMap,
+        payload: &Payload<'_>,
+    ) -> Result<Response, Error> {
+        tracing::debug!(registry = registry.name, realm = uri::redact(&url), "fetching a token");
+        // A token service that is part of the registry stands behind the same proxy.
+        let mut all = if registry.owns(&url) { registry.headers.clone() } else { HeaderMap::new() };
+        all.extend(private.clone());
+        let (private, secret) = (&all, matches!(payload, Payload::Bytes(_)));
+        loop {
+            transport.wire.counters.token_requests.fetch_add(1, Relaxed);
+            let (method, url) = (method.clone(), url.clone());
+            let hop = Hop { registry, method, url, headers, private, payload, secret, lane: Lane::Api };
+            let outcome = transport.follow(hop).await;
+            let wait = match &outcome {
+                Ok(answer) if retry::is_transient(answer.status()) => answer.retry_after(),
+                Ok(_) => {
+                    self.failures.store(0, Relaxed);
+                    return outcome;
+                }
+                Err(_) => {
+                    self.failures.fetch_add(1, Relaxed);
+                    return outcome;
+                }
+            };
+            let failures = self.failures.fetch_add(1, Relaxed);
+            if failures >= transport.retry.retries {
+                return outcome;
+            }
+            drop(outcome);
+            transport.pause(failures, wait).await;
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
 use http::{Method, StatusCode, header};
-use palan_core::{Descriptor, Mismatch, Verifier};
+use palan_core::{Descriptor, Digest, Mismatch, Verifier};
 
 use crate::{Error, Repo, registry::Registry, repo::Access, response::Response, retry::Attempts, wire::Lane};
 
@@ -54,6 +54,8 @@ impl Repo {
             skip: 0,
             verifier: (offset == 0).then(|| Verifier::of(descriptor)),
             answer: None,
+            mirror: None,
+            fed: None,
             ranges: true,
             attempts: Attempts::new(Some(&registry.pace)),
             resumptions: 0,
@@ -82,12 +84,19 @@ impl Repo {
             let what = self.name().with_digest(descriptor.digest).to_string();
             return Err(Error::TooLarge { what, size: descriptor.size, limit });
         }
-        let mut blob = self.open_blob(descriptor, 0).await?;
-        let mut all = BytesMut::new();
-        while let Some(chunk) = blob.next().await {
-            all.extend_from_slice(&chunk?);
+        let read = async |repo: &Self| {
+            let mut blob = repo.open_blob(descriptor, 0).await?;
+            let mut all = BytesMut::new();
+            while let Some(chunk) = blob.next().await {
+                all.extend_from_slice(&chunk?);
+            }
+            Ok(all.freeze())
+        };
+        match read(self).await {
+            // Nothing was handed out: what a mirror got wrong, the registry may have right.
+            Err(Error::Mismatch { .. }) if self.uses_mirrors() => read(&self.primary()).await,
+            outcome => outcome,
         }
-        Ok(all.freeze())
     }
 }
 
@@ -100,6 +109,10 @@ struct Pull {
     skip: u64,
     verifier: Option<Verifier>,
     answer: Option<Response>,
+    /// The mirror that gave the last answer, if one did.
+    mirror: Option<usize>,
+    /// A mirror whose bytes were handed out.
+    fed: Option<usize>,
     /// Whether the registry can be asked for parts.
     ranges: bool,
     /// Attempts since the last byte.
@@ -134,8 +147,13 @@ impl Pull {
         }
     }
 
-    /// After a failure: waits, where it makes sense to try again.
+    /// After a failure: leaves a mirror out, else waits, where it makes sense to try again.
     async fn recover(&mut self, error: Error) -> Result<(), Error> {
+        if let Some(mirror) = self.mirror.take() {
+            self.repo.go_on_without(mirror, &error);
+            (self.answer, self.ranges) = (None, true);
+            return Ok(());
+        }
         let attempt = if error.is_transient() { self.fail(error.is_refusal()) } else { None };
         let Some(attempt) = attempt else { return Err(error) };
         tracing::debug!(%error, position = self.position, "taking the blob up again");
@@ -167,6 +185,9 @@ impl Pull {
             None if self.position == self.descriptor.size => Ok(None),
             None => {
                 self.answer = None;
+                if self.mirror.is_some() {
+                    return Err(self.wrong_size(self.position));
+                }
                 // Ended well, as far as HTTP can tell, and yet too early.
                 if self.fail(false).is_none() {
                     return Err(self.wrong_size(self.position));
@@ -184,26 +205,52 @@ impl Pull {
         if chunk.is_empty() {
             return Ok(None);
         }
-        self.attempts.renew();
-        self.received += chunk.len() as u64;
         let end = self.position + chunk.len() as u64;
         if end > self.descriptor.size {
             return Err(self.too_long());
         }
+        if self.completes_wrongly(&chunk) {
+            // Nothing of it was handed out yet: somebody else may have the right bytes.
+            return Err(self.wrong_digest(&chunk));
+        }
+        self.attempts.renew();
+        self.received += chunk.len() as u64;
+        self.fed = self.fed.or(self.mirror);
         if let Some(verifier) = &mut self.verifier {
-            verifier.update(&chunk).map_err(|source| mismatch(&self.repo, &self.descriptor, source))?;
+            let mirror = self.fed.or(self.mirror);
+            verifier
+                .update(&chunk)
+                .map_err(|source| mismatch(&self.repo, &self.descriptor, mirror, source))?;
         }
         self.position = end;
         Ok(Some(chunk))
     }
 
+    /// Whether a mirror has given a whole blob at once, and it is not this one.
+    fn completes_wrongly(&self, chunk: &Bytes) -> bool {
+        let whole = self.position == 0 && chunk.len() as u64 == self.descriptor.size;
+        whole && self.mirror.is_some() && self.digest_of(chunk) != self.descriptor.digest
+    }
+
+    fn digest_of(&self, chunk: &Bytes) -> Digest {
+        self.descriptor.digest.algorithm().digest(chunk)
+    }
+
+    fn wrong_digest(&self, chunk: &Bytes) -> Error {
+        let found = self.digest_of(chunk);
+        self.mismatch(Mismatch::Digest { expected: self.descriptor.digest, found })
+    }
+
     /// Asks for the bytes from the position on; for all of them, where a part cannot be had.
     async fn connect(&mut self) -> Result<(), Error> {
+        self.mirror = None;
         let mut answer = self.ask().await?;
+        self.mirror = answer.mirror;
         if self.position > 0 && self.ranges && !self.is_usable(&answer) {
             tracing::debug!(status = answer.status().as_u16(), "no part of the blob to be had");
             self.ranges = false;
             answer = self.ask().await?;
+            self.mirror = answer.mirror;
         }
         let start = match answer.status() {
             StatusCode::OK => 0,
@@ -280,12 +327,17 @@ impl Pull {
     }
 
     fn mismatch(&self, source: Mismatch) -> Error {
-        mismatch(&self.repo, &self.descriptor, source)
+        mismatch(&self.repo, &self.descriptor, self.fed.or(self.mirror), source)
     }
 }
 
-fn mismatch(repo: &Repo, descriptor: &Descriptor, source: Mismatch) -> Error {
-    Error::Mismatch { what: repo.name().with_digest(descriptor.digest).to_string(), source }
+fn mismatch(repo: &Repo, descriptor: &Descriptor, mirror: Option<usize>, source: Mismatch) -> Error {
+    let what = repo.name().with_digest(descriptor.digest);
+    let what = match mirror {
+        Some(mirror) => format!("{what}, from the mirror {}", repo.mirror_name(mirror)),
+        None => what.to_string(),
+    };
+    Error::Mismatch { what, source }
 }
 
 /// `bytes 5-9/10`: the first byte and, if known, the whole size.

@@ -1,6 +1,11 @@
 //! Pushing: `POST`, then the bytes in one `PUT`; in pieces where the registry or a proxy before it wants that; taken
 //! up again where the registry says how far it got.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
 use http::{Method, StatusCode, header};
 use palan_core::Descriptor;
 use url::Url;
@@ -68,6 +73,8 @@ struct Session {
     offset: u64,
     /// `OCI-Chunk-Min-Length`.
     smallest_chunk: u64,
+    /// Where the bytes end that were handed out for sending: the registry cannot have more.
+    handed: Arc<AtomicU64>,
 }
 
 enum Step {
@@ -176,8 +183,9 @@ impl Push<'_> {
         let answer = self.repo.send(&call).await?;
         let wanted = [StatusCode::ACCEPTED, StatusCode::CREATED, StatusCode::NO_CONTENT];
         let answer = answer.expect_data(&wanted).await?;
-        let reached = received(&answer).unwrap_or(offset + length);
-        if reached <= offset || reached > self.descriptor.size {
+        // It cannot have more than it was sent: then that is what it means, or the next piece is refused.
+        let reached = received(&answer).unwrap_or(offset + length).min(offset + length);
+        if reached <= offset {
             return Err(answer.malformed(format!("claims to have {reached} bytes of the upload")));
         }
         if let Some(session) = &mut self.session {
@@ -194,7 +202,11 @@ impl Push<'_> {
             call = call.header(header::CONTENT_RANGE, &format!("{offset}-{}", offset + length - 1));
         }
         if length > 0 {
-            call.payload = Payload::Upload(Upload::new(self.opener, self.descriptor.digest, offset, length));
+            let mut upload = Upload::new(self.opener, self.descriptor.digest, offset, length);
+            if let Some(session) = &self.session {
+                upload = upload.counted(&session.handed);
+            }
+            call.payload = Payload::Upload(upload);
         }
         call.lane = Lane::Blob;
         call.retry = false;
@@ -239,7 +251,9 @@ impl Push<'_> {
             return None;
         }
         // "0-0" may mean one byte or none: not worth to find out.
-        let offset = received(&answer).filter(|&n| n > 1 && n <= self.descriptor.size)?;
+        // More than was sent is not known to be this blob's.
+        let sent = session.handed.load(Relaxed);
+        let offset = received(&answer).filter(|&n| n > 1 && n <= sent)?;
         let location = answer.location().unwrap_or_else(|_| session.location.clone());
         Some((offset, location))
     }
@@ -252,7 +266,7 @@ async fn open(repo: &Repo) -> Result<Session, Error> {
     let answer = answer.expect_data(&[StatusCode::ACCEPTED]).await?;
     let smallest_chunk =
         answer.header("oci-chunk-min-length").and_then(|v| v.trim().parse().ok()).unwrap_or(0);
-    Ok(Session { location: answer.location()?, offset: 0, smallest_chunk })
+    Ok(Session { location: answer.location()?, offset: 0, smallest_chunk, handed: Arc::default() })
 }
 
 /// How many bytes the registry has, from `Range: 0-<last byte>`.

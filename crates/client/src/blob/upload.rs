@@ -1,6 +1,9 @@
 //! The body of an upload: counted, watched, and never longer or shorter than announced.
 
-use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -19,13 +22,20 @@ pub(crate) struct Upload<'a> {
     digest: Digest,
     offset: u64,
     length: u64,
+    /// Where in the blob the bytes end that were handed out for sending, in this or another request of the session.
+    handed: Arc<AtomicU64>,
     /// Why the bytes could not be read: not the registry's fault, so not to be mixed up with it.
     failure: Arc<Mutex<Option<BoxError>>>,
 }
 
 impl<'a> Upload<'a> {
     pub(crate) fn new(opener: &'a dyn BlobOpener, digest: Digest, offset: u64, length: u64) -> Self {
-        Self { opener, digest, offset, length, failure: Arc::default() }
+        Self { opener, digest, offset, length, handed: Arc::default(), failure: Arc::default() }
+    }
+
+    /// Counts what is handed out for sending here.
+    pub(crate) fn counted(self, handed: &Arc<AtomicU64>) -> Self {
+        Self { handed: handed.clone(), ..self }
     }
 
     pub(crate) fn length(&self) -> u64 {
@@ -41,7 +51,16 @@ impl<'a> Upload<'a> {
         let source = opened.map_err(|source| Error::Source { digest: self.digest, source })?;
         activity.set_sent(self.length == 0);
         let ready = Bytes::new();
-        let body = Body { source, ready, left: self.length, activity, wire, failure: self.failure.clone() };
+        let body = Body {
+            source,
+            ready,
+            left: self.length,
+            end: self.offset + self.length,
+            handed: self.handed.clone(),
+            activity,
+            wire,
+            failure: self.failure.clone(),
+        };
         Ok(reqwest::Body::wrap_stream(stream::unfold(body, |mut body| async move {
             body.next().await.map(|item| (item, body))
         })))
@@ -64,6 +83,9 @@ struct Body {
     /// What the source gave and was not sent yet.
     ready: Bytes,
     left: u64,
+    /// Where in the blob it ends.
+    end: u64,
+    handed: Arc<AtomicU64>,
     activity: Arc<Activity>,
     wire: Arc<Wire>,
     failure: Arc<Mutex<Option<BoxError>>>,
@@ -97,6 +119,7 @@ impl Body {
         let piece = self.ready.split_to(self.ready.len().min(most));
         self.left -= piece.len() as u64;
         self.wire.counters.bytes_sent.fetch_add(piece.len() as u64, Relaxed);
+        self.handed.fetch_max(self.end - self.left, Relaxed);
         self.activity.set_sent(self.left == 0);
         piece
     }

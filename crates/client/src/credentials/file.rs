@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 
 use base64::{Engine, alphabet, engine};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
 use super::{
@@ -25,9 +26,10 @@ const LARGEST: u64 = 16 * 1024 * 1024;
 /// What palan reads of such a file.
 #[derive(Default)]
 pub(super) struct Config {
-    /// By key; `None` for an entry that says nothing: docker leaves one for what a helper keeps.
-    auths: BTreeMap<String, Option<Credentials>>,
-    helpers: BTreeMap<String, String>,
+    /// By key; `None` for an entry that says nothing: docker leaves one for what a helper keeps. What is wrong with an
+    /// entry matters to whoever wants that one.
+    auths: BTreeMap<String, Result<Option<Credentials>, String>>,
+    helpers: BTreeMap<String, Result<String, String>>,
     store: Option<String>,
     pub(super) http_headers: HeaderMap,
 }
@@ -49,15 +51,15 @@ impl Config {
         let mut config = Self::default();
         for (key, entry) in map(json, "auths")? {
             let credentials =
-                entry_credentials(entry).map_err(|reason| format!("the entry \"{key}\" {reason}"))?;
+                entry_credentials(entry).map_err(|reason| format!("the entry \"{key}\" {reason}"));
             config.auths.insert(key.clone(), credentials);
         }
-        for (key, helper) in map(json, "credHelpers")? {
-            let name = helper.as_str().ok_or_else(|| format!("the helper for \"{key}\" is not a string"))?;
-            config.helpers.insert(key.clone(), name.to_owned());
+        for (key, helper) in map(json, "credHelpers")?.filter(|(_, helper)| !helper.is_null()) {
+            let name = helper.as_str().ok_or_else(|| format!("the helper for \"{key}\" is not a string"));
+            config.helpers.insert(key.clone(), name.map(str::to_owned));
         }
         config.store = string(json, "credsStore")?;
-        for (name, value) in map(json, "HttpHeaders")? {
+        for (name, value) in map(json, "HttpHeaders")?.filter(|(_, value)| !value.is_null()) {
             let wrong = || format!("the HTTP header \"{name}\" is not one");
             let key: HeaderName = name.parse().map_err(|_| wrong())?;
             let mut value = HeaderValue::from_str(value.as_str().ok_or_else(wrong)?).map_err(|_| wrong())?;
@@ -69,37 +71,42 @@ impl Config {
 
     /// One entry, which stands in no file.
     pub(super) fn of_one(key: String, credentials: Credentials) -> Self {
-        Self { auths: BTreeMap::from([(key, Some(credentials))]), ..Self::default() }
+        Self { auths: BTreeMap::from([(key, Ok(Some(credentials)))]), ..Self::default() }
     }
 
     /// The helper for one of these names, and the key to ask it for.
-    pub(super) fn helper_for(&self, names: &Names) -> Option<(&str, String)> {
+    pub(super) fn helper_for(&self, names: &Names) -> Result<Option<(&str, String)>, String> {
         let own = names.keys.iter().find_map(|key| Some((self.helpers.get(key)?, key)));
         if let Some((helper, key)) = own {
             let key = if names.is_registry() { key::storage_key(key) } else { key.clone() };
-            return Some((helper.as_str(), key));
+            return Ok(Some((helper.as_deref().map_err(String::clone)?, key)));
         }
-        let store = self.store.as_deref()?;
+        let Some(store) = self.store.as_deref() else { return Ok(None) };
         if names.is_registry() {
-            return Some((store, names.keys.first()?.clone()));
+            return Ok(names.keys.first().map(|key| (store, key.clone())));
         }
-        let is_marked = |key: &&String| matches!(self.auths.get(*key), Some(None));
-        Some((store, names.keys.iter().find(is_marked)?.clone()))
+        let is_marked = |key: &&String| matches!(self.auths.get(*key), Some(Ok(None)));
+        Ok(names.keys.iter().find(is_marked).map(|key| (store, key.clone())))
     }
 
     /// The file's own entry for one of these names.
-    pub(super) fn entry(&self, names: &Names) -> Option<Credentials> {
-        let exact = names.keys.iter().find_map(|key| self.auths.get(key)?.clone());
-        exact.or_else(|| {
+    pub(super) fn entry(&self, names: &Names) -> Result<Option<Credentials>, String> {
+        let says = |entry: &&Result<Option<Credentials>, String>| !matches!(entry, Ok(None));
+        let exact = names.keys.iter().find_map(|key| self.auths.get(key).filter(says));
+        let found = exact.or_else(|| {
             let points_here =
                 |key: &str| key::url_host(key).is_some_and(|h| names.hosts.iter().any(|n| n == h));
-            self.auths.iter().find_map(|(key, entry)| entry.clone().filter(|_| points_here(key)))
-        })
+            self.auths.iter().find_map(|(key, entry)| Some(entry).filter(says).filter(|_| points_here(key)))
+        });
+        found.cloned().unwrap_or(Ok(None))
     }
 
     /// The helper that stores credentials under this key.
-    pub(super) fn storing_helper(&self, key: &str) -> Option<&str> {
-        self.helpers.get(key).or(self.store.as_ref()).map(String::as_str)
+    pub(super) fn storing_helper(&self, key: &str) -> Result<Option<&str>, String> {
+        match self.helpers.get(key) {
+            Some(helper) => helper.as_deref().map(Some).map_err(String::clone),
+            None => Ok(self.store.as_deref()),
+        }
     }
 }
 
@@ -113,17 +120,17 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, Error> {
         Ok(bytes) => {
             String::from_utf8(bytes).map(Some).map_err(|_| file_error(path, "is not UTF-8 text".into()))
         }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         Err(e) => Err(file_error(path, format!("cannot be read: {e}"))),
     }
 }
 
-/// The text as a JSON object. An empty file counts as an empty object.
+/// The text as a JSON object. An empty file counts as an empty object; what follows the object is not looked at.
 pub(super) fn object(path: &Path, text: &str) -> Result<Map<String, Value>, Error> {
     if text.trim().is_empty() {
         return Ok(Map::new());
     }
-    match serde_json::from_str(text) {
+    match Value::deserialize(&mut serde_json::Deserializer::from_str(text)) {
         Ok(Value::Object(json)) => Ok(json),
         Ok(_) => Err(file_error(path, "is not a JSON object".into())),
         // The parser's own words could quote the content.
@@ -157,7 +164,11 @@ fn string(json: &Map<String, Value>, key: &str) -> Result<Option<String>, String
 }
 
 fn entry_credentials(entry: &Value) -> Result<Option<Credentials>, String> {
-    let Value::Object(entry) = entry else { return Err("is not an object".into()) };
+    let entry = match entry {
+        Value::Object(entry) => entry,
+        Value::Null => return Ok(None),
+        _ => return Err("is not an object".into()),
+    };
     if let Some(token) = string(entry, "registrytoken")? {
         return Ok(Some(Credentials::RegistryToken(Secret::new(token))));
     }

@@ -27,23 +27,33 @@ pub(super) type Reply = Option<Credentials>;
 pub(super) struct Helpers {
     pub(super) folders: Vec<PathBuf>,
     pub(super) timeout: Duration,
+    /// Whether they may ask on the terminal.
+    pub(super) may_ask: bool,
 }
 
 impl Default for Helpers {
     fn default() -> Self {
-        Self { folders: Vec::new(), timeout: Duration::from_secs(60) }
+        Self { folders: Vec::new(), timeout: Duration::from_secs(60), may_ask: false }
     }
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Exchange<'a> {
-    #[serde(rename = "ServerURL", default)]
-    server_url: std::borrow::Cow<'a, str>,
+    #[serde(rename = "ServerURL")]
+    server_url: &'a str,
+    username: &'a str,
+    secret: &'a str,
+}
+
+/// The same as helpers write it: `null` is nothing, and whose it is was asked.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answer {
     #[serde(default)]
-    username: std::borrow::Cow<'a, str>,
+    username: Option<String>,
     #[serde(default)]
-    secret: std::borrow::Cow<'a, str>,
+    secret: Option<String>,
 }
 
 /// A helper's program, as messages name it.
@@ -55,12 +65,13 @@ impl Helpers {
     /// Asks for credentials.
     pub(super) async fn get(&self, helper: &str, key: &str) -> Result<Reply, Error> {
         let Some(output) = self.run(helper, "get", key, key.as_bytes()).await? else { return Ok(None) };
-        let answer: Exchange<'_> = serde_json::from_slice(&output)
+        let answer: Answer = serde_json::from_slice(&output)
             .map_err(|_| error(helper, key, "its answer is not what a helper should answer".into()))?;
-        if answer.username.is_empty() && answer.secret.is_empty() {
+        let (username, secret) = (answer.username.unwrap_or_default(), answer.secret.unwrap_or_default());
+        if username.is_empty() && secret.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Credentials::of_user(answer.username.into_owned(), answer.secret.into_owned())))
+        Ok(Some(Credentials::of_user(username, secret)))
     }
 
     /// Has credentials kept.
@@ -71,8 +82,7 @@ impl Helpers {
         username: &str,
         secret: &Secret,
     ) -> Result<(), Error> {
-        let exchange =
-            Exchange { server_url: key.into(), username: username.into(), secret: secret.expose().into() };
+        let exchange = Exchange { server_url: key, username, secret: secret.expose() };
         let input = serde_json::to_vec(&exchange).map_err(|e| error(helper, key, e.to_string()))?;
         self.run(helper, "store", key, &input).await.map(drop)
     }
@@ -127,21 +137,32 @@ impl Helpers {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        // A group of its own, so that what it starts can be ended with it.
+        // A group of its own, so that what it starts can be ended with it. In one it is stopped as soon as it reads from
+        // the terminal.
         #[cfg(unix)]
-        command.process_group(0);
-        command.spawn().map(Group)
+        if !self.may_ask {
+            command.process_group(0);
+        }
+        Ok(Group { child: command.spawn()?, own: !self.may_ask })
     }
 }
 
-/// A helper with everything it has started: all of it ends when this is dropped.
-struct Group(Child);
+/// A helper, in a group of its own with everything it has started: all of it ends when this is dropped.
+struct Group {
+    child: Child,
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there are no groups"))]
+    own: bool,
+}
 
 #[cfg(unix)]
 impl Drop for Group {
     fn drop(&mut self) {
+        if !self.own {
+            return;
+        }
         // `None`: it has ended and was waited for. What it left running is its own affair.
-        let id = self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+        let id =
+            self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
         if let Some(id) = id {
             let _ = rustix::process::kill_process_group(id, rustix::process::Signal::KILL);
         }
@@ -149,7 +170,7 @@ impl Drop for Group {
 }
 
 async fn talk(mut group: Group, input: &[u8]) -> io::Result<Output> {
-    let child = &mut group.0;
+    let child = &mut group.child;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let write = async {
         if let Some(mut stdin) = stdin {
@@ -181,8 +202,8 @@ fn message(output: &Output, given: &[u8]) -> String {
         return "failed without a message".into();
     }
     let text = said.join(": ");
-    match serde_json::from_slice::<Exchange<'_>>(given) {
-        Ok(given) if !given.secret.is_empty() => text.replace(&*given.secret, "***"),
+    match serde_json::from_slice::<Answer>(given).ok().and_then(|given| given.secret) {
+        Some(secret) if !secret.is_empty() => text.replace(&*secret, "***"),
         _ => text,
     }
 }

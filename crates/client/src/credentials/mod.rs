@@ -182,6 +182,14 @@ impl Keychain {
         self
     }
 
+    /// Whether helpers may ask on the terminal: not if not set. Those that may stay in this process's group, and what
+    /// they have started is not ended with them.
+    #[must_use]
+    pub fn helpers_may_ask(mut self, may_ask: bool) -> Self {
+        self.helpers.may_ask = may_ask;
+        self
+    }
+
     fn source(mut self, origin: Origin) -> Self {
         self.sources.push(Source { origin, config: OnceCell::new() });
         self
@@ -211,13 +219,14 @@ impl Keychain {
 
     async fn look_into(&self, source: &Source, resource: &Resource) -> Result<Option<Found>, Error> {
         let config = source.config().await?;
+        let wrong = |reason| file::file_error(source.origin.name().as_ref(), reason);
         for names in resource.longest_first() {
-            if let Some((helper, key)) = config.helper_for(names)
+            if let Some((helper, key)) = config.helper_for(names).map_err(wrong)?
                 && let Some(found) = self.ask(helper, &key).await?
             {
                 return Ok(Some(found));
             }
-            if let Some(credentials) = config.entry(names) {
+            if let Some(credentials) = config.entry(names).map_err(wrong)? {
                 return Ok(Some(Found { credentials, origin: source.origin.name() }));
             }
         }

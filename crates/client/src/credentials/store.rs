@@ -19,7 +19,8 @@ impl Keychain {
     /// names for it, else in the file. The user `<token>` stands for an identity token. Returns where they went: the
     /// file's or the helper's name.
     ///
-    /// The file is replaced as a whole, readable by its owner only; what does not change in it keeps its bytes.
+    /// The file is replaced as a whole, a new one readable by its owner only; what does not change in it keeps its
+    /// bytes. Logins at the same time wait for each other.
     pub async fn login(
         &self,
         path: &Path,
@@ -27,10 +28,12 @@ impl Keychain {
         username: &str,
         secret: &Secret,
     ) -> Result<String, Error> {
+        let wrong = |reason| file::file_error(path, reason);
+        let _lock = lock(path).await;
         let (old, mut json) = load(path)?;
-        let config = Config::of_object(&json).map_err(|reason| file::file_error(path, reason))?;
+        let config = Config::of_object(&json).map_err(wrong)?;
         let key = key::storage_key(server);
-        if let Some(helper) = config.storing_helper(&key) {
+        if let Some(helper) = config.storing_helper(&key).map_err(wrong)? {
             self.helpers.store(helper, &key, username, secret).await?;
             // Docker's marker: the helper has something for this key.
             change_entry(path, &mut json, &key, Map::new())?;
@@ -49,11 +52,13 @@ impl Keychain {
 
     /// Forgets the credentials for `server` in this file and with the helper it names. Returns whether there were any.
     pub async fn logout(&self, path: &Path, server: &str) -> Result<bool, Error> {
+        let wrong = |reason| file::file_error(path, reason);
+        let _lock = lock(path).await;
         let (old, mut json) = load(path)?;
-        let config = Config::of_object(&json).map_err(|reason| file::file_error(path, reason))?;
+        let config = Config::of_object(&json).map_err(wrong)?;
         let mut any = false;
         let key = key::storage_key(server);
-        if let Some(helper) = config.storing_helper(&key) {
+        if let Some(helper) = config.storing_helper(&key).map_err(wrong)? {
             any = self.helpers.erase(helper, &key).await?;
         }
         if let Some(Value::Object(auths)) = json.get_mut("auths") {
@@ -99,6 +104,9 @@ fn change_entry(
     }
     let auths = auths.as_object_mut().ok_or_else(|| not_an_object("\"auths\""))?;
     let entry = auths.entry(key).or_insert_with(|| json!({}));
+    if entry.is_null() {
+        *entry = json!({});
+    }
     let entry = entry.as_object_mut().ok_or_else(|| not_an_object(&format!("the entry \"{key}\"")))?;
     entry.retain(|name, _| !SECRET_FIELDS.contains(&name.as_str()));
     entry.extend(fields);
@@ -110,13 +118,56 @@ fn save(path: &Path, old: &Secret, json: &Map<String, Value>) -> Result<(), Erro
     written.map_err(|e| file::file_error(path, format!("cannot be written: {e}")))
 }
 
-/// Writes beside the file and renames, so that nobody ever sees half of it. A symbolic link stays one.
+/// Until it is dropped, no other palan changes the file. Best effort: some file systems know no locks.
+async fn lock(path: &Path) -> Option<File> {
+    let target = behind_links(path);
+    let locked = tokio::task::spawn_blocking(move || {
+        let folder = folder_of(&target);
+        fs::create_dir_all(folder)?;
+        // The file itself is replaced, and whoever waited for the old one would hold nothing.
+        #[cfg(unix)]
+        let file = File::open(folder)?;
+        #[cfg(not(unix))]
+        let file = File::options().create(true).append(true).open(folder.join(".palan-lock"))?;
+        file.lock()?;
+        Ok::<_, io::Error>(file)
+    });
+    match locked.await {
+        Ok(Ok(file)) => Some(file),
+        Ok(Err(error)) => {
+            tracing::debug!(path = %path.display(), %error, "not locked");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// The file that a link stands for, whether it exists or not.
+fn behind_links(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    // As many as Linux follows.
+    for _ in 0..40 {
+        let Ok(next) = fs::read_link(&path) else { break };
+        path = folder_of(&path).join(next);
+    }
+    path
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Writes beside the file and renames, so that nobody ever sees half of it. A symbolic link stays one, owner and mode
+/// stay what they were.
 fn write(path: &Path, text: &[u8]) -> io::Result<()> {
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let target = behind_links(path);
+    let folder = folder_of(&target);
     fs::create_dir_all(folder)?;
     let (temporary, mut file) = create_beside(folder)?;
     let done = (|| {
+        if let Ok(old) = fs::metadata(&target) {
+            inherit(&file, &old)?;
+        }
         file.write_all(text)?;
         file.sync_all()?;
         fs::rename(&temporary, &target)
@@ -125,6 +176,20 @@ fn write(path: &Path, text: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
     }
     done
+}
+
+fn inherit(file: &File, old: &fs::Metadata) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, fchown};
+        // Whoever may not give files away keeps them; then the mode must not open it to another group.
+        let (uid, gid) = (old.uid(), old.gid());
+        let now = file.metadata()?;
+        if (now.uid(), now.gid()) != (uid, gid) && fchown(file, Some(uid), Some(gid)).is_err() {
+            return Ok(());
+        }
+    }
+    file.set_permissions(old.permissions())
 }
 
 fn create_beside(folder: &Path) -> io::Result<(PathBuf, File)> {

@@ -14,7 +14,7 @@ const DEPTH: u32 = 2;
 /// The text of `json`, in which all that stands in `old` stays as it is written there. A new text is indented with
 /// tabs, as docker does.
 pub(super) fn rewritten(old: &str, json: &Map<String, Value>) -> io::Result<Vec<u8>> {
-    let before: Option<Object> = serde_json::from_str(old).ok();
+    let before = Object::deserialize(&mut serde_json::Deserializer::from_str(old)).ok();
     let item = Item::Object(members(before.as_ref(), json, DEPTH));
     let mut text = Vec::new();
     match indent_of(old) {

@@ -237,6 +237,17 @@ impl Places {
         }
     }
 
+    /// Opens a location for reading what goes to `target`: inside one registry as [`Places::standing`], so that nothing
+    /// is missing there afterwards that only a mirror had.
+    pub fn source_for(&self, location: &Location, target: &Location) -> Result<Opened<dyn Source>, Error> {
+        match (location.reference(), target.reference()) {
+            (Some(from), Some(to)) if from.repository().registry() == to.repository().registry() => {
+                self.standing(location)
+            }
+            _ => self.source(location),
+        }
+    }
+
     /// Opens a location for writing: layouts are made, archives begun.
     pub fn target(&self, location: &Location) -> Result<Opened<dyn Target>, Error> {
         let selector = location.selector();

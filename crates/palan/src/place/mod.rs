@@ -47,6 +47,8 @@ pub type BlobStream = Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>;
 pub enum Origin {
     /// A repository of a registry: mountable from other repositories of the same registry.
     Repository(Repository),
+    /// What was read of such a repository may have come from a mirror: mountable if it is there, but it need not be.
+    Mirrored(Repository),
     /// A file of its own: linkable.
     File(PathBuf),
     /// A file that was verified when it was written, and whose name nobody else writes: links to it need no reading.

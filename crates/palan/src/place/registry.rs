@@ -94,7 +94,11 @@ impl Source for Registry {
     }
 
     fn origin(&self, _digest: Digest) -> Origin {
-        Origin::Repository(self.repository().clone())
+        let repository = self.repository().clone();
+        match self.repo.uses_mirrors() {
+            true => Origin::Mirrored(repository),
+            false => Origin::Repository(repository),
+        }
     }
 }
 
@@ -114,7 +118,9 @@ impl Target for Registry {
 
     async fn adopt(&self, blob: &Descriptor, from: &dyn Source) -> Result<bool, Error> {
         match from.origin(blob.digest) {
-            Origin::Repository(origin) if origin.registry() == self.repository().registry() => {
+            Origin::Repository(origin) | Origin::Mirrored(origin)
+                if origin != *self.repository() && origin.registry() == self.repository().registry() =>
+            {
                 Ok(self.repo.mount_blob(blob, &origin).await?)
             }
             _ => Ok(false),

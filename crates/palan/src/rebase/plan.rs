@@ -152,8 +152,7 @@ impl fmt::Debug for Plan {
 
 /// Reads the image and both bases and computes the result. Writes nothing.
 pub async fn plan(places: &Places, request: &Request) -> Result<Plan, Error> {
-    let in_place = request.target.as_ref().is_none_or(|target| *target == request.image);
-    let opened = if in_place { places.standing(&request.image)? } else { places.source(&request.image)? };
+    let opened = places.source_for(&request.image, request.target.as_ref().unwrap_or(&request.image))?;
     let standing = async { Ok(standing(places, request).await) };
     let (tree, bases, standing) =
         tokio::try_join!(Tree::read(&opened, &request.platforms), Bases::given(places, request), standing,)?;

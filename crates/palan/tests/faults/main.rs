@@ -4,6 +4,7 @@
 //! reason, with nothing half-written and no tag moved.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod mirrors;
 mod script;
 mod verbs;
 

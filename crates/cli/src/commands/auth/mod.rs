@@ -118,7 +118,8 @@ async fn login(args: &Login, session: &Session) -> Result {
             "<token>" => Credentials::IdentityToken(password.clone()),
             _ => Credentials::Basic { username: username.clone(), password: password.clone() },
         };
-        let client = session.client_builder()?.credentials(Arc::new(credentials)).build()?;
+        let client = session.with_headers(session.client_builder()?, &session.keychain());
+        let client = client.credentials(Arc::new(credentials)).build()?;
         client.check_credentials(&registry).await.map_err(|error| refused(&registry, error))?;
     }
     let server = if repository.is_empty() { registry } else { format!("{registry}/{repository}") };

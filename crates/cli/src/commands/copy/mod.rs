@@ -184,7 +184,7 @@ impl Image {
 async fn one(job: &Job<'_>) -> Result {
     let (args, session) = (job.args, job.session);
     let (from, to): (Location, Location) = (args.source.parse()?, args.destination.parse()?);
-    let source = job.places.source(&from)?;
+    let source = job.places.source_for(&from, &to)?;
     let finder = Finder::new(source.place.as_ref(), job.which);
     let place = source.place.as_ref();
     let mut root = place.document(source.chosen()?).await?;

@@ -30,7 +30,7 @@ pub(super) async fn run(job: &Job<'_>) -> Result {
         ))
         .with_hint("copy the images one by one, or to an oci-archive:"));
     }
-    let source = from.source(&job.places)?;
+    let source = job.places.source_for(&from.location, &to.location)?.place;
     let target = job.target(&to.location)?;
     let mut tags = chosen(job, &from.name, source.as_ref()).await?;
     if args.no_clobber {
