@@ -85,7 +85,7 @@ impl Request {
 }
 
 /// Reads the layers and the base. Layers are read once: packed, hashed both ways and spooled to a temporary file, so that an
-/// upload can be repeated. Every platform of an index (or the chosen ones, inside it) gets the same layers.
+/// upload can be repeated. An empty layer and one without end marker are taken, which is noted. Every platform of an index (or the chosen ones, inside it) gets the same layers.
 pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
     let Request { base, layers, target, platforms, attestations, history, .. } = request;
     let how = How { compression: request.compression, level: request.level, recompress: request.recompress };
@@ -96,7 +96,7 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
     let family = base.as_ref().map_or(Family::Oci, |(base, _)| base.root.family());
     let stack = pack_all(layers, family, how).await?;
     let mut work = Work { stack: &stack, history, hints: None };
-    let plan = match base {
+    let mut plan = match base {
         None => Plan::fresh(target, work.empty(&request.empty_platform)?, stack.spool())?,
         Some((Base { source, root, old }, image)) => {
             work.hints = request
@@ -107,6 +107,7 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
             Plan::new(&subject, old, rewritten, source)?
         }
     };
+    plan.rewritten.notes.extend(stack.notes());
     Ok(plan.with(stack.into_content()))
 }
 
