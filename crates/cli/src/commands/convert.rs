@@ -102,6 +102,7 @@ fn form(args: &Args) -> Result<Form> {
             Kind::Zstd => Compression::Zstd,
             Kind::None => Compression::None,
         }),
+        only_uncompressed: false,
         level: args.level.map_or(Level::DEFAULT, Level::new),
         algorithm: args.digest,
         annotations: match args.annotations {
