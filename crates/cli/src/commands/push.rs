@@ -183,10 +183,12 @@ async fn all_packed(
     let (mut known, mut images) = (HashMap::new(), Vec::new());
     for (root, role) in roots {
         let digest = root.digest();
-        if !known.contains_key(&digest) {
-            known.insert(digest, packed(args, Arc::clone(source), root, session).await?);
-        }
-        images.extend(known.get(&digest).map(|image: &Image| (image.clone(), role)));
+        let image = match known.get(&digest) {
+            Some(image) => Image::clone(image),
+            None => packed(args, Arc::clone(source), root, session).await?,
+        };
+        known.insert(digest, image.clone());
+        images.push((image, role));
     }
     Ok(images)
 }
