@@ -15,7 +15,7 @@ use crate::{
     hash::{RawReader, TeeReader, VerifyingReader, drain},
     listing::{Interest, Listing},
     merge::{Index, Written},
-    tar::{Archive, Ending, Kind},
+    tar::{Archive, End, Ending, Kind},
 };
 
 /// What one pass over a layer's blob tells.
@@ -144,9 +144,9 @@ impl Inside {
     }
 
     fn into_packed(self, digest: Digest, size: u64, compression: Compression) -> Packed {
-        let Self { diff_id, raw_size, entries, .. } = self;
+        let Self { diff_id, raw_size, entries, ending, .. } = self;
         let diff_id = diff_id.unwrap_or(digest);
-        Packed { digest, size, diff_id, raw_size, compression, entries }
+        Packed { digest, size, diff_id, raw_size, compression, entries, ending }
     }
 }
 
@@ -249,6 +249,8 @@ pub struct Packed {
     pub compression: Compression,
     /// Number of entries in the archive.
     pub entries: u64,
+    /// How the archive ends.
+    pub ending: Ending,
 }
 
 impl Packed {
@@ -292,7 +294,8 @@ pub fn pack_written(
     sink.flush()?;
     let (digest, size, _) = sink.finish();
     let entries = written.entries;
-    Ok((Packed { digest, size, diff_id, raw_size, compression, entries }, written))
+    let ending = Ending { end: End::Marker, trailing: 0, hidden_data: false };
+    Ok((Packed { digest, size, diff_id, raw_size, compression, entries, ending }, written))
 }
 
 fn store<R: Read, W: Write>(

@@ -10,7 +10,7 @@ mod layers;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -21,14 +21,14 @@ use palan_layer::Level;
 use serde_json::{Map, Value, json};
 
 use self::{
-    documents::{Members, Said, add_annotations, set_media_type},
+    documents::{Members, Said, add_annotations, forget_bytes, set_media_type},
     layers::{Repacked, Storage, Wanted},
 };
 use crate::{
     Error,
     copy::Options,
     image::{self, Image},
-    place::{Opened, Places, Source},
+    place::{Places, Source},
     rewrite::{self, Change, New, Plan, Subject, rewrite},
 };
 
@@ -48,6 +48,8 @@ pub struct Form {
     pub family: Option<Family>,
     /// Compression of layers. Layers that have it already stay as they are.
     pub compression: Option<Compression>,
+    /// Whether that is for layers only that are not compressed.
+    pub only_uncompressed: bool,
     /// How hard to compress.
     pub level: Level,
     /// Algorithm of the digests of indexes, manifests, configs and layers.
@@ -77,25 +79,26 @@ pub enum Annotations {
 /// before any layer is read; with [`Error::Layer`] where a layer is not what the config states. Non-distributable layers and content of unknown
 /// type keep compression and digest, which is noted.
 pub async fn plan(places: &Places, request: Request, options: &Options) -> Result<Plan, Error> {
-    let Request { subject, form } = request;
-    let read = rewrite::opened_to_change(places, &subject.image, subject.target.as_ref()).await?;
-    plan_for(read, &subject, form, options).await
+    let Subject { image, target, .. } = &request.subject;
+    let (opened, root) = rewrite::opened_to_change(places, image, target.as_ref()).await?;
+    plan_opened(opened.place, root, request, options).await
 }
 
-/// As [`plan`], for an image that was opened and read already.
-pub(crate) async fn plan_for(
-    (opened, root): (Opened<dyn Source>, Document),
-    subject: &Subject,
-    form: Form,
+/// As [`plan`], for an image of a place that is open already.
+pub async fn plan_opened(
+    source: Arc<dyn Source>,
+    root: Document,
+    request: Request,
     options: &Options,
 ) -> Result<Plan, Error> {
+    let Request { subject, form } = request;
     if form.family.is_some() && root.kind() == Kind::Index && !subject.platforms.is_empty() {
         let what = "converting some images of an index to another family: filter the index first";
         return Err(Error::Unsupported(what.to_owned()));
     }
-    let (old, source) = (root.digest(), opened.place);
+    let old = root.digest();
     let convert = async |root: Document, work: &Work| {
-        let Subject { platforms, attestations, .. } = subject;
+        let Subject { platforms, attestations, .. } = &subject;
         rewrite(source.as_ref(), root, platforms, *attestations, &Convert { form, work }).await
     };
     // What is refused is refused before a layer is read.
@@ -117,7 +120,7 @@ pub(crate) async fn plan_for(
         }
     };
     rewritten.notes.extend(notes);
-    let plan = Plan::new(subject, old, rewritten, source)?;
+    let plan = Plan::new(&subject, old, rewritten, source)?;
     Ok(match content {
         Some(content) => plan.with(content),
         None => plan,
@@ -145,6 +148,8 @@ struct Work {
 struct Layer<'a> {
     media_type: MediaType,
     stored: Option<&'a Repacked>,
+    /// Whether its bytes become others.
+    is_recompressed: bool,
 }
 
 impl Convert<'_> {
@@ -159,11 +164,12 @@ impl Convert<'_> {
     }
 
     fn layer(&self, layer: &Descriptor, diff_id: Digest) -> Layer<'_> {
-        let stays = |media_type| Layer { media_type, stored: None };
+        let stays = |media_type| Layer { media_type, stored: None, is_recompressed: false };
         let Role::Layer { compression, foreign } = layer.media_type.role() else {
             return stays(self.left_alone(layer, "of unknown type"));
         };
         let wanted = self.form.compression.filter(|wanted| *wanted != compression);
+        let wanted = wanted.filter(|_| !self.form.only_uncompressed || compression == Compression::None);
         let algorithm = self.form.algorithm.unwrap_or(layer.digest.algorithm());
         let family = self.form.family.or(layer.media_type.family()).unwrap_or(Family::Oci);
         let result = wanted.unwrap_or(compression);
@@ -188,7 +194,8 @@ impl Convert<'_> {
             all.push(Wanted { layer: layer.clone(), diff_id, storage });
         }
         let media_type = MediaType::layer(family, compression);
-        Layer { media_type: media_type.unwrap_or_else(|| layer.media_type.clone()), stored }
+        let media_type = media_type.unwrap_or_else(|| layer.media_type.clone());
+        Layer { media_type, stored, is_recompressed: wanted.is_some() }
     }
 
     /// The media type of a layer whose content stays.
@@ -238,6 +245,9 @@ impl Convert<'_> {
                 json.insert("size".into(), json!(stored.size));
                 json.shift_remove("data");
             }
+            if layer.is_recompressed {
+                self.forget_bytes(old, json);
+            }
         }
         self.promote_labels(image, json);
         let name = format!("the image for {}", image.platform());
@@ -256,6 +266,19 @@ impl Convert<'_> {
             (Some(family), _) => family,
             (None, Annotations::Promote) => media_type.family().unwrap_or(Family::Oci),
             (None, _) => Family::Oci,
+        }
+    }
+
+    /// What a descriptor says about the bytes that the layer had is not true of the new ones.
+    fn forget_bytes(&self, layer: &Descriptor, json: &mut Map<String, Value>) {
+        let gone = forget_bytes(json);
+        if !gone.is_empty() {
+            let gone = gone.join(", ");
+            let note = format!(
+                "the layer {}: left out what its annotations say about its old bytes: {gone}",
+                layer.digest
+            );
+            self.said().notes.insert(note);
         }
     }
 

@@ -120,6 +120,10 @@ fn faults_of_docker_archives_are_named() {
     let with = |manifest: &str| Builder::new().file("manifest.json", manifest);
     let entry = |config: &str, layer: &str| json!([{"Config": config, "Layers": [layer]}]).to_string();
     let config = Builder::new().file("c.json", image.config.bytes());
+    let layered = |layer: &[u8]| {
+        let tar = Builder::new().file("c.json", image.config.bytes()).file("l", layer);
+        tar.file("manifest.json", entry("c.json", "l"))
+    };
     let cases: Vec<(&str, Builder, &str)> = vec![
         ("empty", Builder::new(), "it is not a docker archive"),
         ("null", with("null"), "manifest.json is null: it holds no image"),
@@ -130,6 +134,12 @@ fn faults_of_docker_archives_are_named() {
         ("layer", config.file("manifest.json", entry("c.json", "l")), "layer l is missing"),
         ("loop", with(&entry("x", "l")).symlink("x", "y").symlink("y", "x"), "x is missing"),
         ("dir", with(&entry("x", "l")).dir("x"), "x is missing"),
+        ("bzip2", layered(b"BZh91AY&SY and so on"), "the layer l is compressed with bzip2"),
+        (
+            "no-tar",
+            layered(&[b'x'; 2000]),
+            "the layer l is neither a tar archive nor compressed with gzip or zstd",
+        ),
         ("big", Builder::new().file("manifest.json", vec![b' '; 5 << 20]), "4 MiB are allowed"),
     ];
     for (name, tar, reason) in cases {

@@ -448,3 +448,31 @@ async fn part_of_an_index_keeps_its_family_and_may_change_otherwise() {
     let stored = |compression| Role::Layer { compression, foreign: false };
     assert!(compressions.eq([stored(Compression::Gzip), stored(Compression::Zstd)]));
 }
+
+/// What is said about bytes is not said about other bytes; all else is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn annotations_about_the_old_bytes_of_a_layer_go_with_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let toc = "containerd.io/snapshot/stargz/toc.digest";
+    let position = "io.github.containers.zstd-chunked.manifest-position";
+    let annotations = json!({toc: "sha256:0", position: "1:2:3:1", "keep": "me"});
+    let graph = |compression| {
+        let layer = LayerSpec::new().file("a", "1").compression(compression).build();
+        let image = ImageSpec::new("linux/amd64").layer(layer).build();
+        let annotated = image.manifest.edit(|json| json["layers"][0]["annotations"] = annotations.clone());
+        Graph { documents: vec![annotated.unwrap()], ..image.graph() }
+    };
+    let to_zstd = Form { compression: Some(Compression::Zstd), ..Form::default() };
+    let target = location(folder.path(), "target");
+    let image = publish(folder.path(), "gzip", &graph(Compression::Gzip)).await;
+    let plan = plan(&image, &target, to_zstd).await.unwrap();
+    let notes = plan.notes().join("\n");
+    assert!(notes.contains(&format!("its old bytes: {toc}, {position}")), "{notes}");
+    let left =
+        |documents: &[Document]| images(documents)[0].layers[0].annotations.clone().unwrap_or_default();
+    assert_eq!(left(&write(plan, &target).await.unwrap()), [("keep".to_owned(), "me".to_owned())].into());
+    let image = publish(folder.path(), "zstd", &graph(Compression::Zstd)).await;
+    assert_eq!(left(&run(&image, &target, to_zstd).await.unwrap()).len(), 3);
+    let sha512 = Form { algorithm: Some(Algorithm::Sha512), ..Form::default() };
+    assert_eq!(left(&run(&image, &target, sha512).await.unwrap()).len(), 3, "the bytes are the same");
+}

@@ -90,6 +90,7 @@ fn form(args: &Args) -> Result<Form> {
         }),
         compression: args.compressing.kind(),
         level: args.compressing.level()?,
+        only_uncompressed: false,
         algorithm: args.digest,
         annotations: match args.annotations {
             What::Keep => Annotations::Keep,

@@ -1,15 +1,19 @@
 use std::{
+    collections::HashMap,
     io::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use palan::{
-    copy,
+    convert::{self, Form, Request},
+    copy::{self, Summary},
     place::{Format, Location, Opened, Places, PutAs, Source},
+    rewrite::{Plan, Subject},
 };
-use palan_core::{Document, MediaType, Reference, Repository, Selector};
+use palan_core::{Compression, Document, Family, MediaType, Reference, Repository, Selector};
 
+use super::write::Kind;
 use crate::{
     exit::{Failure, Result},
     session::Session,
@@ -38,6 +42,12 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "index")]
     all_tags: bool,
 
+    /// How to compress the uncompressed layers of a docker archive that has no manifest for them (`docker save` of old)
+    ///
+    /// Without it gzip. With zstd, the image becomes an OCI image. Images with a manifest keep every byte.
+    #[arg(long, value_enum, value_name = "KIND")]
+    compression: Option<Kind>,
+
     /// Also write the full reference, by digest, to this file; one per line where there are several
     #[arg(long, visible_alias = "image_refs", value_name = "FILE")]
     image_refs: Option<PathBuf>,
@@ -52,10 +62,14 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     // Opened before the push: a file that cannot be written must not leave a push that seems to have failed.
     let refs = args.image_refs.as_deref().map(open_private).transpose()?;
     let Some(repository) = push.target.reference().map(|r| r.repository().clone()) else { return Ok(()) };
-    let names = push.roots.iter().map(|(document, _)| repository.with_digest(document.digest()).to_string());
+    let names = push.images.iter().map(|(image, _)| repository.with_digest(image.root.digest()).to_string());
     let names: Vec<String> = names.collect();
     let progress = session.ui.progress();
-    let summary = copy::copy(&push.source, &target, push.roots, &session.copy_options(&progress)).await?;
+    let options = session.copy_options(&progress);
+    let mut summary = Summary::default();
+    for (source, roots) in batches(&push.images) {
+        summary = summary + copy::copy(&source, &target, roots, &options).await?;
+    }
     drop(progress);
     let text = names.join("\n");
     if let Some((path, mut file)) = refs {
@@ -68,18 +82,58 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
 
 /// What is to be pushed.
 struct Push {
-    source: Arc<dyn Source>,
-    roots: Vec<(Document, PutAs)>,
+    images: Vec<(Image, PutAs)>,
     target: Location,
     what: String,
+}
+
+/// An image as it is pushed.
+#[derive(Clone)]
+struct Image {
+    source: Arc<dyn Source>,
+    root: Document,
+    /// Holds its layers where they were compressed.
+    _plan: Option<Arc<Plan>>,
+}
+
+/// The images by the places that they come from: what those share moves once.
+fn batches(images: &[(Image, PutAs)]) -> Vec<(Arc<dyn Source>, Vec<(Document, PutAs)>)> {
+    let mut batches: Vec<(Arc<dyn Source>, Vec<(Document, PutAs)>)> = Vec::new();
+    for (image, role) in images {
+        let root = (image.root.clone(), role.clone());
+        match batches.iter_mut().find(|(source, _)| Arc::ptr_eq(source, &image.source)) {
+            Some((_, roots)) => roots.push(root),
+            None => batches.push((Arc::clone(&image.source), vec![root])),
+        }
+    }
+    batches
+}
+
+/// The image with its layers compressed, where it has no manifest of its own that says how they are stored.
+async fn packed(args: &Args, source: Arc<dyn Source>, root: Document, session: &Session) -> Result<Image> {
+    if !source.is_made(root.digest()) {
+        if args.compression.is_some() {
+            session.ui.note(format!("{} holds a manifest: its layers stay as they are", args.path));
+        }
+        return Ok(Image { source, root, _plan: None });
+    }
+    let compression = args.compression.map_or(Compression::Gzip, Compression::from);
+    // Docker's family has no media type for zstd.
+    let family = (compression == Compression::Zstd).then_some(Family::Oci);
+    let form = Form { family, compression: Some(compression), only_uncompressed: true, ..Form::default() };
+    let request = Request { subject: Subject::new(location(&args.path)?), form };
+    let progress = session.ui.progress();
+    let plan = convert::plan_opened(source, root, request, &session.copy_options(&progress)).await?;
+    Ok(Image { source: plan.result(), root: plan.root().clone(), _plan: Some(Arc::new(plan)) })
 }
 
 async fn one(args: &Args, session: &Session) -> Result<Push> {
     let image: Reference = args.image.parse()?;
     let (source, document) = read(args, &session.places()?, session).await?;
     let target = Location::Registry(image);
-    let role = PutAs::at(&target, document.digest())?;
-    Ok(Push { source: source.place, roots: vec![(document, role)], target, what: args.path.clone() })
+    let image = packed(args, source.place, document, session).await?;
+    let role = PutAs::at(&target, image.root.digest())?;
+    Ok(Push { images: vec![(image, role)], target, what: args.path.clone() })
 }
 
 /// Every image that has a name, under the tag of its name.
@@ -115,7 +169,28 @@ async fn all(args: &Args, session: &Session) -> Result<Push> {
         return Err(Failure::usage(format!("{} holds no image with a name", args.path)));
     }
     let what = format!("{} of {}", crate::ui::text::count(roots.len(), "image"), args.path);
-    Ok(Push { source, roots, target: Location::Registry(repository.at(&any)), what })
+    let images = all_packed(args, &source, roots, session).await?;
+    Ok(Push { images, target: Location::Registry(repository.at(&any)), what })
+}
+
+/// As [`packed`], each image once however many tags it gets.
+async fn all_packed(
+    args: &Args,
+    source: &Arc<dyn Source>,
+    roots: Vec<(Document, PutAs)>,
+    session: &Session,
+) -> Result<Vec<(Image, PutAs)>> {
+    let (mut known, mut images) = (HashMap::new(), Vec::new());
+    for (root, role) in roots {
+        let digest = root.digest();
+        let image = match known.get(&digest) {
+            Some(image) => Image::clone(image),
+            None => packed(args, Arc::clone(source), root, session).await?,
+        };
+        known.insert(digest, image.clone());
+        images.push((image, role));
+    }
+    Ok(images)
 }
 
 /// The tag of a name: of a full reference its own, else the name.

@@ -52,20 +52,26 @@ pub(super) struct Compressing {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Kind {
+pub(super) enum Kind {
     Gzip,
     Zstd,
     None,
 }
 
+impl From<Kind> for Compression {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Gzip => Self::Gzip,
+            Kind::Zstd => Self::Zstd,
+            Kind::None => Self::None,
+        }
+    }
+}
+
 impl Compressing {
     /// What `--compression` says.
     pub(super) fn kind(&self) -> Option<Compression> {
-        self.compression.map(|kind| match kind {
-            Kind::Gzip => Compression::Gzip,
-            Kind::Zstd => Compression::Zstd,
-            Kind::None => Compression::None,
-        })
+        self.compression.map(Compression::from)
     }
 
     /// The level, which the compression (by default gzip) must have: to be asked for before anything is read.

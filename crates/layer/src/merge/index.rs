@@ -25,8 +25,18 @@ pub(super) struct Entry {
     pub(super) key: Key,
     pub(super) what: What,
     pub(super) place: Place,
+    pub(super) spelling: Spelling,
     /// Whether its name or target leads out of the root.
     pub(super) escapes: bool,
+}
+
+/// Which of an entry's names are spelled otherwise than the merged archive spells names. What has a `..` is not touched:
+/// readers disagree about what it means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Spelling {
+    pub(super) path: bool,
+    /// The target of a hard link.
+    pub(super) target: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -92,9 +102,25 @@ impl Index {
         if key.is_root() && !matches!(what, What::Dir) {
             return Err(entry.error("the root must be a directory"));
         }
-        let escapes = escapes(header, &key, &what);
-        self.entries.push(Entry { key, what, place, escapes });
+        let (spelling, escapes) = (Spelling::of(header, &key, &what), escapes(header, &key, &what));
+        self.entries.push(Entry { key, what, place, spelling, escapes });
         Ok(())
+    }
+}
+
+impl Spelling {
+    fn of(header: &Header, key: &Key, what: &What) -> Self {
+        let differs =
+            |key: &Key, spelled: &[u8], is_dir| !key.leads_upwards() && key.spelled(is_dir) != spelled;
+        let target = match what {
+            What::Link(target) => differs(target, header.link(), false),
+            _ => false,
+        };
+        Self { path: differs(key, header.path(), matches!(what, What::Dir)), target }
+    }
+
+    pub(super) fn is_clean(self) -> bool {
+        !self.path && !self.target
     }
 }
 
@@ -111,17 +137,16 @@ fn is_bookkeeping(key: &Key) -> bool {
     (own(key.name()) && key.name() != OPAQUE) || parents.any(own)
 }
 
-/// Whether a tool that takes names and targets literally would leave the root.
+/// Whether a tool that takes names and targets literally would leave the root, once they are spelled as they are written.
 fn escapes(header: &Header, key: &Key, what: &What) -> bool {
-    let is_absolute = |path: &[u8]| path.starts_with(b"/");
     let target = match what {
-        What::Link(target) => is_absolute(header.link()) || target.leads_upwards(),
-        What::Content if header.kind == Kind::Symlink && !is_absolute(header.link()) => {
+        What::Link(target) => target.leads_upwards(),
+        What::Content if header.kind == Kind::Symlink && !header.link().starts_with(b"/") => {
             climbs(key.parts().count().saturating_sub(1), header.link())
         }
         _ => false,
     };
-    is_absolute(header.path()) || key.leads_upwards() || target
+    key.leads_upwards() || target
 }
 
 /// Whether a relative path leaves the root from a directory of this depth.

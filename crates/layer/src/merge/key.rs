@@ -32,6 +32,15 @@ impl Key {
         self.0.iter().map(|b| if *b == SLASH { b'/' } else { *b }).collect()
     }
 
+    /// The path as GNU tar spells names: directories end in a slash, and the root is `./`.
+    pub(super) fn spelled(&self, is_dir: bool) -> Vec<u8> {
+        let mut path = self.path();
+        if is_dir {
+            path.extend_from_slice(if self.is_root() { b"./" } else { b"/" });
+        }
+        path
+    }
+
     /// Whether a component is `..`.
     pub(super) fn leads_upwards(&self) -> bool {
         self.parts().any(|part| part == b"..")

@@ -5,12 +5,15 @@
 //! [`Tree`](crate::tree::Tree), and decides which entries are left; [`Merged::write`] copies those, byte for byte, into
 //! one archive. Memory grows with the number of entries, never with their content.
 //!
-//! Only what must change does: a file whose first name is gone moves to the next one, and hard links whose target was
+//! Names and the targets of hard links are spelled as GNU tar spells them, whichever way the layers do: without `./`, `/`
+//! or empty parts, directories with a slash at the end, the root as `./`. What is spelled so keeps its header blocks.
+//!
+//! Only what else must change does: a file whose first name is gone moves to the next one, and hard links whose target was
 //! renamed, replaced, or comes later, name another. The order is that of the paths, directory by directory, so that
 //! parents come before what is inside, hard links after their file, and no directory is left and entered again (GNU tar
 //! would set its time too early).
 //!
-//! Names that lead out of the root are data like any other; they are told ([`Written::escaping`]), not refused.
+//! Names that lead out of the root (with `..`) are data like any other; they are told ([`Written::escaping`]), not refused.
 
 mod index;
 mod key;

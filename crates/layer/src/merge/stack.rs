@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::Bound};
 
 use super::{
     Index,
-    index::{Place, What},
+    index::{Place, Spelling, What},
     key::Key,
 };
 use crate::{EntryPath, Error, Result};
@@ -38,6 +38,8 @@ pub(super) struct Node {
     pub(super) kind: NodeKind,
     /// The layer that the path is from.
     pub(super) layer: u32,
+    /// How the entry spells its names.
+    pub(super) spelling: Spelling,
     pub(super) escapes: bool,
 }
 
@@ -70,6 +72,13 @@ pub(super) enum Inode {
     Here { layer: u32, place: Place },
     /// It is the file with this name in the layers below.
     Below(Key),
+}
+
+impl Node {
+    /// What no entry stands for.
+    fn made(kind: NodeKind, layer: u32) -> Self {
+        Self { kind, layer, spelling: Spelling::default(), escapes: false }
+    }
 }
 
 impl NodeKind {
@@ -127,7 +136,7 @@ impl Merge {
                     NodeKind::Name { inode, place: entry.place, target: Some(target.clone()) }
                 }
             };
-            self.insert(&entry.key, Node { kind, layer, escapes: entry.escapes });
+            self.insert(&entry.key, Node { kind, layer, spelling: entry.spelling, escapes: entry.escapes });
         }
         Ok(())
     }
@@ -210,7 +219,7 @@ impl Merge {
             if self.nodes.get(&parent).is_some_and(|node| node.kind.is_dir()) {
                 break;
             }
-            self.put(&parent, Node { kind: NodeKind::Implied, layer: node.layer, escapes: false });
+            self.put(&parent, Node::made(NodeKind::Implied, node.layer));
         }
         self.put(key, node);
     }
@@ -276,7 +285,7 @@ impl Merge {
                 }
                 (_, Hidden::Inside) => (key.before_inside(), NodeKind::Opaque(key)),
             };
-            self.nodes.insert(new.0, Node { kind: new.1, layer: 0, escapes: false });
+            self.nodes.insert(new.0, Node::made(new.1, 0));
         }
     }
 }

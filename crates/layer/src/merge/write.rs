@@ -24,8 +24,7 @@ pub struct Written {
     pub entries: u64,
     /// Size of the archive, in bytes.
     pub size: u64,
-    /// Number of entries whose names or targets lead out of the root: absolute paths, paths with `..`, symbolic links that
-    /// climb too high.
+    /// Number of entries whose names or targets lead out of the root: paths with `..`, symbolic links that climb too high.
     pub escaping: u64,
     /// The first of them.
     pub escaping_names: Vec<EntryPath>,
@@ -65,7 +64,7 @@ impl<'a, S: Read + Seek, W: Write> Pen<'a, S, W> {
     fn node(&mut self, key: &'a Key, node: &Node) -> Result<()> {
         match &node.kind {
             NodeKind::Implied => return Ok(()),
-            NodeKind::Dir(place) => self.copy(node.layer, *place)?,
+            NodeKind::Dir(place) => self.spell(key, node, *place, None)?,
             NodeKind::Made => self.header(&key.path(), Kind::Dir, &Meta::DIR)?,
             NodeKind::Whiteout => {
                 let name = [WHITEOUT, key.name()].concat();
@@ -79,7 +78,7 @@ impl<'a, S: Read + Seek, W: Write> Pen<'a, S, W> {
                 self.header(&[&path, OPAQUE].concat(), Kind::File, &Meta::FILE)?;
             }
             NodeKind::Name { inode, place, target } => {
-                self.name(key, node.layer, *inode, *place, target.as_ref())?;
+                self.name(key, node, *inode, *place, target.as_ref())?;
             }
         }
         self.written.entries += 1;
@@ -97,8 +96,7 @@ impl<'a, S: Read + Seek, W: Write> Pen<'a, S, W> {
                 NodeKind::Dir(place) | NodeKind::Name { place, .. } => self.read_header(node.layer, place)?,
                 _ => Vec::new(),
             };
-            let mut archive = Archive::new(header.as_slice());
-            let name = archive.next_entry()?.map_or_else(|| key.path(), |entry| entry.path().to_vec());
+            let name = path_of(&header)?.unwrap_or_else(|| key.path());
             self.written.escaping_names.push(EntryPath::from(&name));
         }
         Ok(())
@@ -108,17 +106,18 @@ impl<'a, S: Read + Seek, W: Write> Pen<'a, S, W> {
     fn name(
         &mut self,
         key: &'a Key,
-        layer: u32,
+        node: &Node,
         inode: u32,
         place: Place,
         target: Option<&Key>,
     ) -> Result<()> {
+        let layer = node.layer;
         let head = self.heads.get(inode as usize).copied().flatten();
         match (head, &self.merged.inodes[inode as usize], target) {
             (None, Inode::Here { layer: at, place: content }, _) => {
                 self.heads[inode as usize] = Some(key);
                 match (*at, *content) == (layer, place) {
-                    true => self.copy(layer, place),
+                    true => self.spell(key, node, place, None),
                     false => {
                         let header = renamed(&self.read_header(*at, *content)?, &key.path())?;
                         self.bytes(&header)?;
@@ -126,9 +125,13 @@ impl<'a, S: Read + Seek, W: Write> Pen<'a, S, W> {
                     }
                 }
             }
-            (_, Inode::Below(file), Some(target)) if target == file => self.copy(layer, place),
+            (_, Inode::Below(file), Some(target)) if target == file => {
+                self.spell(key, node, place, Some(target))
+            }
             (_, Inode::Below(file), _) => self.link(key, layer, place, file),
-            (Some(_), _, Some(target)) if self.is_written_name(target, key, inode) => self.copy(layer, place),
+            (Some(_), _, Some(target)) if self.is_written_name(target, key, inode) => {
+                self.spell(key, node, place, Some(target))
+            }
             (Some(head), ..) => self.link(key, layer, place, head),
         }
     }
@@ -151,6 +154,31 @@ impl<'a, S: Read + Seek, W: Write> Pen<'a, S, W> {
     fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
         self.written.size += bytes.len() as u64;
         Ok(self.out.write_all(bytes)?)
+    }
+
+    /// An entry as it is, but for names that are spelled otherwise. `target`: what it names, where it is a hard link.
+    fn spell(&mut self, key: &Key, node: &Node, place: Place, target: Option<&Key>) -> Result<()> {
+        if node.spelling.is_clean() {
+            return self.copy(node.layer, place);
+        }
+        let old = self.read_header(node.layer, place)?;
+        let path = match node.spelling.path {
+            true => key.spelled(matches!(node.kind, NodeKind::Dir(_))),
+            false => path_of(&old)?.unwrap_or_else(|| key.path()),
+        };
+        let new = match target.filter(|_| node.spelling.target) {
+            Some(target) => hard_linked(&old, &path, &target.path()),
+            None => renamed(&old, &path),
+        };
+        match new {
+            Ok(new) => {
+                self.bytes(&new)?;
+                self.copy_content(node.layer, place.offset + place.header, place.content)
+            }
+            // Headers that only a reader makes sense of stay what they are.
+            Err(Error::Unwritable { .. }) => self.copy(node.layer, place),
+            Err(error) => Err(error),
+        }
     }
 
     /// An entry as it is.
@@ -230,4 +258,9 @@ impl<'a, S: Read + Seek, W: Write> Pen<'a, S, W> {
         *at = Some(offset + n as u64);
         Ok(n)
     }
+}
+
+/// The path of the entry that these header blocks begin, as it stands.
+fn path_of(header: &[u8]) -> Result<Option<Vec<u8>>> {
+    Ok(Archive::new(header).next_entry()?.map(|entry| entry.path().to_vec()))
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use palan_core::{Compression, Family, MediaType, Platform};
-use palan_layer::{Level, Packing, codec, pack_layer};
+use palan_layer::{Level, Limits, Packing, codec, pack_layer, tar::End};
 
 use tokio::sync::OnceCell;
 
@@ -90,6 +90,11 @@ impl Stack {
     /// Where the layers are.
     pub(crate) fn spool(&self) -> Arc<dyn Source> {
         self.spool.clone()
+    }
+
+    /// What there is to say about the layers.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        self.layers.iter().filter_map(|layer| unusual_end(&layer.name, &layer.packed)).collect()
     }
 
     /// All that was packed, for a plan to keep.
@@ -175,7 +180,25 @@ fn pack_stream(
     if !how.recompress && MediaType::layer(family, found).is_none() {
         return Err(no_media_type(name, found, family));
     }
-    pack_layer(input, packing, out).map_err(unusable)
+    // Go's and GNU's readers do without an end marker, and so do archives that are empty altogether.
+    let lenient = Packing { limits: Limits::default(), ..packing.clone() };
+    let packed = pack_layer(input, &lenient, out).map_err(unusable)?;
+    let is_cut = packed.ending.end == End::Missing && packed.raw_size % 512 != 0;
+    if is_cut && found == Compression::None {
+        return Err(unusable(palan_layer::Error::TarCutOff { offset: packed.raw_size, after: None }));
+    }
+    Ok(packed)
+}
+
+/// What is said about an archive that has no end marker: it cannot be told from one that was cut between two entries.
+fn unusual_end(name: &str, packed: &palan_layer::Packed) -> Option<String> {
+    match packed.ending.end {
+        End::Marker => None,
+        _ if packed.raw_size == 0 => Some(format!("the layer {name} is empty")),
+        End::HalfMarker | End::Missing => Some(format!(
+            "the layer {name} has no end marker after its last entry: it is taken as it is, and may have been cut off there"
+        )),
+    }
 }
 
 /// Packs an archive that is made at the same time, by `make` on a thread of its own.

@@ -86,7 +86,7 @@ impl Request {
 }
 
 /// Reads the layers and the base. Layers are read once: packed, hashed both ways and spooled to a temporary file, so that an
-/// upload can be repeated. Every platform of an index (or the chosen ones, inside it) gets the same layers.
+/// upload can be repeated. An empty layer and one without end marker are taken, which is noted. Every platform of an index (or the chosen ones, inside it) gets the same layers.
 pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
     let Request { base, layers, target, platforms, attestations, history, .. } = request;
     history::check_time(history.created.as_deref(), &base.as_ref().unwrap_or(&target).to_string())?;
@@ -101,7 +101,7 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
     let family = base.as_ref().map_or(Family::Oci, |(base, _)| base.root.family());
     let stack = pack_all(layers, family, how).await?;
     let mut work = Work { stack: &stack, history, hints: None };
-    let plan = match base {
+    let mut plan = match base {
         None => Plan::fresh(target, work.empty(&request.empty_platform).await?, stack.spool())?,
         Some((Base { source, root, old, notes }, subject)) => {
             work.hints = request
@@ -113,6 +113,7 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
             Plan::new(&subject, old, rewritten, source)?
         }
     };
+    plan.rewritten.notes.extend(stack.notes());
     Ok(plan.with(stack.into_content()))
 }
 
@@ -139,7 +140,13 @@ impl Base {
         // An index has one family: all of its images are converted, whichever are appended to.
         let all = Subject { platforms: Vec::new(), ..subject.clone() };
         // No layer is read for another family.
-        let plan = convert::plan_for((opened, root), &all, form, &Options::default()).await?;
+        let plan = convert::plan_opened(
+            opened.place,
+            root,
+            convert::Request { subject: all, form },
+            &Options::default(),
+        )
+        .await?;
         Ok(Self { source: plan.result(), root: plan.root().clone(), old, notes: plan.notes().to_vec() })
     }
 }

@@ -61,6 +61,29 @@ impl Members<'_> {
     }
 }
 
+/// Annotations of layers that speak of their bytes as they are stored: indexes for lazy pulling, positions in the blob.
+/// All keys that begin like this.
+const ABOUT_BYTES: [&str; 4] = [
+    "containerd.io/snapshot/stargz/",
+    "io.containers.estargz.",
+    "io.github.containers.zstd-chunked.",
+    "containerd.io/snapshot/overlaybd/blob-",
+];
+
+/// Removes the annotations of a descriptor that are about bytes it does not describe any more; gives their keys.
+pub(super) fn forget_bytes(descriptor: &mut Map<String, Value>) -> Vec<String> {
+    let Some(annotations) = descriptor.get_mut("annotations").and_then(Value::as_object_mut) else {
+        return Vec::new();
+    };
+    let is_about_bytes = |key: &&String| ABOUT_BYTES.iter().any(|prefix| key.starts_with(prefix));
+    let gone: Vec<String> = annotations.keys().filter(is_about_bytes).cloned().collect();
+    gone.iter().for_each(|key| drop(annotations.shift_remove(key)));
+    if annotations.is_empty() && !gone.is_empty() {
+        descriptor.shift_remove("annotations");
+    }
+    gone
+}
+
 /// Sets a media type, where it is another one: documents need not state their own.
 pub(super) fn set_media_type(json: &mut Map<String, Value>, old: &MediaType, new: &MediaType) {
     if old != new {

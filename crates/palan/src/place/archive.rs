@@ -234,6 +234,10 @@ impl Source for Archive {
     fn origin(&self, _digest: Digest) -> Origin {
         Origin::Opaque
     }
+
+    fn is_made(&self, manifest: Digest) -> bool {
+        self.contents.made.contains_key(&manifest)
+    }
 }
 
 pub(super) fn open_span(

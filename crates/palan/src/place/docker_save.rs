@@ -9,6 +9,7 @@ use std::{
 };
 
 use palan_core::{Algorithm, Compression, Descriptor, Digest, Document, Family, MediaType, annotation};
+use palan_layer::{codec, tar::Archive};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -75,7 +76,7 @@ fn manifest(
         let span = tar.get(&name).ok_or_else(|| malformed(format!("layer {name} is missing")))?;
         let layer = match layers.get(&span.start) {
             Some(known) => *known,
-            None => describe(tar, span)?,
+            None => describe(tar, place, &name, span)?,
         };
         layers.insert(span.start, layer);
         contents.blobs.insert(layer.digest, span);
@@ -104,22 +105,27 @@ struct Layer {
     compression: Compression,
 }
 
-/// Digest, size and compression of a layer member, by reading it once.
-fn describe(tar: &TarIndex, span: Span) -> Result<Layer, Error> {
+/// Digest, size and compression of a layer member, by reading it once. Fails for what is no layer.
+fn describe(tar: &TarIndex, place: &str, name: &str, span: Span) -> Result<Layer, Error> {
     let io = || Error::io("read", tar.path());
+    let malformed = |reason| Error::Malformed { place: place.to_owned(), reason };
     let mut file = File::open(tar.path()).map_err(io())?;
     file.seek(SeekFrom::Start(span.start)).map_err(io())?;
-    let mut content = file.take(span.length);
-    let mut head = [0; 4];
-    let mut filled = 0;
-    while filled < head.len() {
-        match content.read(&mut head[filled..]).map_err(io())? {
-            0 => break,
-            n => filled += n,
+    let (compression, mut content) = codec::sniff(file.take(span.length)).map_err(|error| match error {
+        palan_layer::Error::UnsupportedCompression(found) => {
+            malformed(format!("the layer {name} is compressed with {found}, and no image can say so"))
         }
+        error => io()(error.into()),
+    })?;
+    let mut head = Vec::new();
+    content.by_ref().take(512).read_to_end(&mut head).map_err(io())?;
+    let is_tar = || !matches!(Archive::new(head.as_slice()).next_entry(), Err(palan_layer::Error::NotTar));
+    if compression == Compression::None && !is_tar() {
+        let reason = format!("the layer {name} is neither a tar archive nor compressed with gzip or zstd");
+        return Err(malformed(reason));
     }
     let mut hasher = Algorithm::Sha256.hasher();
-    hasher.update(&head[..filled]);
+    hasher.update(&head);
     let mut piece = vec![0; 256 * 1024];
     loop {
         match content.read(&mut piece).map_err(io())? {
@@ -127,10 +133,5 @@ fn describe(tar: &TarIndex, span: Span) -> Result<Layer, Error> {
             n => hasher.update(&piece[..n]),
         }
     }
-    let compression = match head {
-        [0x1f, 0x8b, ..] => Compression::Gzip,
-        [0x28, 0xb5, 0x2f, 0xfd] => Compression::Zstd,
-        _ => Compression::None,
-    };
     Ok(Layer { digest: hasher.finish(), size: span.length, compression })
 }

@@ -87,6 +87,12 @@ pub trait Source: Send + Sync {
 
     /// Where the content with this digest comes from.
     fn origin(&self, digest: Digest) -> Origin;
+
+    /// Whether the place made this manifest itself, of parts that it holds without one (an archive of `docker save`): it
+    /// has no digest that anybody knows.
+    fn is_made(&self, _manifest: Digest) -> bool {
+        false
+    }
 }
 
 /// In what role a document is put into a target.

@@ -113,7 +113,7 @@ impl Plan {
     }
 
     /// The result as a place, before it is anywhere.
-    pub(crate) fn result(&self) -> Arc<dyn Source> {
+    pub fn result(&self) -> Arc<dyn Source> {
         let mut overlay = Overlay::new(self.rewritten.memory(), Arc::clone(&self.source));
         for content in &self.content {
             overlay.route(content.digests.iter().copied(), Arc::clone(&content.source));
