@@ -117,7 +117,8 @@ async fn pull(args: &Args, images: &[Location], path: &Path, places: &Places, se
         found.push((source, document, role(args, image)));
     }
     let target = target(args.format, path, places)?;
-    let options = session.copy_options(&progress);
+    let options = session.keep_options(&progress);
+    let (mut names, mut pulled) = (HashMap::new(), HashSet::new());
     for (source, document, role) in found {
         document.notes.iter().for_each(|note| session.ui.note(note));
         Copier::new(&source.place, &target, &options).shaped(&document, &[], role).await?;

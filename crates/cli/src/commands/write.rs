@@ -119,7 +119,11 @@ async fn write(plan: &Plan, dry_run: bool, done: &str, session: &Session) -> Res
     }
     let places = session.places()?;
     let progress = session.ui.progress();
-    let outcome = rewrite::apply(&places, plan, &session.copy_options(&progress)).await?;
+    let options = match plan.target() {
+        Location::Archive { .. } => session.keep_options(&progress),
+        _ => session.copy_options(&progress),
+    };
+    let outcome = rewrite::apply(&places, plan, &options).await?;
     drop(progress);
     session.ui.say(match outcome.pushed {
         true => format!("{done} {}: {}", plan.target(), summary(&outcome.summary)),

@@ -1,8 +1,12 @@
 //! `palan pull`: formats, the cache, and what is left when it fails.
 
 use insta::assert_snapshot;
+use palan_core::MediaType;
 use palan_server::RequestKind;
-use palan_testkit::fault::Reply;
+use palan_testkit::{
+    fault::Reply,
+    image::{ImageSpec, layer},
+};
 
 use crate::{TestContext, families, family};
 
@@ -152,4 +156,36 @@ fn several_platforms_are_an_index_of_these() {
     context.run(&["validate", "oci:layout"]).ok();
     let words = ["pull", "--platform", "linux/amd64,linux/arm64", "@@app:1", "x.tar"];
     assert_eq!(context.run(&words).code, Some(2), "a docker archive holds single images");
+}
+
+/// As crane does: what is not distributable goes into files too, where it can be had.
+#[test]
+fn non_distributable_layers_are_in_what_is_pulled() {
+    let context = TestContext::new();
+    let foreign = layer(&[("windows", b"base")]).with_media_type(MediaType::OCI_FOREIGN_LAYER_GZIP);
+    let digest = foreign.digest;
+    context.name(digest, "FOREIGN");
+    let image = ImageSpec::new("windows/amd64").layer(foreign).layer(layer(&[("app", b"1")])).build();
+    let mut graph = image.graph();
+    context.push("here:1", &graph);
+    graph.blobs.retain(|(blob, _)| blob.digest != digest);
+    context.push("gone:1", &graph);
+    for format in ["tarball", "legacy", "oci-archive", "oci"] {
+        context.run(&["pull", "--format", format, "@@here:1", format]).ok();
+        let scheme = match format {
+            "oci" | "oci-archive" => format,
+            _ => "docker-archive",
+        };
+        let validated = context.run(&["validate", &format!("{scheme}:{format}")]).ok();
+        assert!(!validated.to_string().contains("FOREIGN"), "{validated}");
+    }
+    context.run(&["mutate", "--label", "a=b", "@@here:1", "-o", "mutated.tar"]).ok();
+    context.run(&["validate", "docker-archive:mutated.tar"]).ok();
+    for format in ["tarball", "legacy"] {
+        let ran = context.run(&["pull", "--format", format, "@@gone:1", "gone.tar"]);
+        assert!(ran.code != Some(0) && ran.to_string().contains("[FOREIGN]"), "{ran}");
+        assert!(!context.path("gone.tar").exists());
+    }
+    let ran = context.run(&["pull", "--format", "oci", "@@gone:1", "gone"]).ok();
+    assert!(ran.to_string().contains("the layer [FOREIGN] is not distributable"), "{ran}");
 }

@@ -42,15 +42,27 @@ use watched::Watched;
 pub struct Options {
     /// How many blobs and documents are under way at once.
     pub jobs: usize,
-    /// Whether non-distributable layers are copied too.
-    pub foreign: bool,
+    /// What becomes of non-distributable layers.
+    pub foreign: Foreign,
     /// Who is told.
     pub observer: Observer,
 }
 
+/// What becomes of non-distributable layers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Foreign {
+    /// They are left out.
+    #[default]
+    Skip,
+    /// They are copied where the source has them; what is left out is noted.
+    WherePresent,
+    /// They are copied; one that the source has not got is an error.
+    Copy,
+}
+
 impl Default for Options {
     fn default() -> Self {
-        Self { jobs: 8, foreign: false, observer: Observer::default() }
+        Self { jobs: 8, foreign: Foreign::default(), observer: Observer::default() }
     }
 }
 
@@ -180,7 +192,7 @@ struct Engine {
     source: Arc<dyn Source>,
     target: Arc<dyn Target>,
     permits: Semaphore,
-    foreign: bool,
+    foreign: Foreign,
     observer: Observer,
     once: Mutex<HashMap<Digest, Arc<OnceCell<()>>>>,
     counters: Counters,
@@ -237,7 +249,7 @@ impl Engine {
             return Ok(true);
         }
         // A registry's guarantee does not cover non-distributable layers.
-        if *origin == Origin::New || self.foreign {
+        if *origin == Origin::New || self.foreign != Foreign::Skip {
             return Ok(false);
         }
         let _permit = self.permit().await?;
@@ -368,8 +380,28 @@ impl Engine {
         .copied()
     }
 
+    async fn takes_foreign(&self, blob: &Descriptor) -> Result<bool, Error> {
+        match self.foreign {
+            Foreign::Skip => return Ok(false),
+            Foreign::Copy => return Ok(true),
+            Foreign::WherePresent => {}
+        }
+        let is_there = {
+            let _permit = self.permit().await?;
+            self.source.has(blob).await?
+        };
+        if !is_there {
+            let (digest, place) = (blob.digest, self.source.name());
+            let note = format!("the layer {digest} is not distributable and not in {place}: it is left out");
+            self.observer.note(note);
+        }
+        Ok(is_there)
+    }
+
     async fn transfer(&self, blob: &Descriptor) -> Result<Transfer, Error> {
-        if matches!(blob.media_type.role(), Role::Layer { foreign: true, .. }) && !self.foreign {
+        if matches!(blob.media_type.role(), Role::Layer { foreign: true, .. })
+            && !self.takes_foreign(blob).await?
+        {
             return Ok(Transfer::Skipped);
         }
         let origin = self.source.origin(blob.digest);

@@ -314,6 +314,7 @@ impl Target for ArchiveWriter {
         if let Some(docker) = docker {
             output.bytes("manifest.json", docker.to_string().as_bytes())?;
         }
+        self.check_complete(document)?;
         // Last: an archive that was cut anywhere has none.
         output.bytes("index.json", index.to_string().as_bytes())?;
         let members = output.finish(&self.path)?;
