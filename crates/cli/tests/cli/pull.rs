@@ -189,3 +189,38 @@ fn non_distributable_layers_are_in_what_is_pulled() {
     let ran = context.run(&["pull", "--format", "oci", "@@gone:1", "gone"]).ok();
     assert!(ran.to_string().contains("the layer [FOREIGN] is not distributable"), "{ran}");
 }
+
+#[test]
+fn a_name_that_moves_leaves_the_older_image_without_one() {
+    let context = context();
+    let one = context.push("x:1", &family("linux/amd64").app.graph());
+    let two = context.push("x:2", &family("linux/amd64").old.graph());
+    context.name(one, "ONE");
+    context.name(two, "TWO");
+    let images = [one, two].map(|digest| format!("@@x:1@{digest}"));
+    for format in ["tarball", "legacy"] {
+        let ran = context.run(&["pull", "--format", format, &images[0], &images[1], format]).ok();
+        let text = ran.to_string();
+        assert!(text.contains("/x:1 is [TWO] now, and [ONE] has no name"), "{ran}");
+        assert!(text.contains("pulled 2 images"), "{ran}");
+        assert_eq!(entries(&context, format), [0, 1], "{format}");
+    }
+    let ran = context.run(&["pull", &images[0], &images[0], "same.tar"]).ok();
+    assert!(ran.to_string().contains("pulled 1 image "), "{ran}");
+}
+
+/// How many names each image of a docker archive has.
+fn entries(context: &TestContext, file: &str) -> Vec<usize> {
+    let mut archive = palan_layer::tar::Archive::new(std::fs::File::open(context.path(file)).unwrap());
+    while let Some(mut entry) = archive.next_entry().unwrap() {
+        if entry.path() != b"manifest.json" {
+            continue;
+        }
+        let mut text = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut text).unwrap();
+        let images: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let names = images.as_array().unwrap().iter().map(|i| i["RepoTags"].as_array().unwrap().len());
+        return names.collect();
+    }
+    panic!("{file} has no manifest.json");
+}

@@ -229,6 +229,23 @@ impl Source for ArchiveWriter {
         let state = self.state();
         let digest = match selector {
             Selector::Digest(digest) => Some(*digest),
+/// Puts a root. A name belongs to the last one that asked for it; who had it before stays, without a name.
+pub(super) fn put_root(roots: &mut Vec<(Option<String>, Digest)>, name: Option<String>, digest: Digest) {
+    if let Some(new) = &name {
+        for (old, other) in roots.iter_mut() {
+            if *other != digest && old.as_deref().is_some_and(|old| same_name(old, new)) {
+                *old = None;
+            }
+        }
+    }
+    if !roots.contains(&(name.clone(), digest)) {
+        roots.push((name, digest));
+    }
+    let named: HashSet<Digest> = roots.iter().filter(|(n, _)| n.is_some()).map(|(_, d)| *d).collect();
+    let mut unnamed = HashSet::new();
+    roots.retain(|(name, digest)| name.is_some() || (!named.contains(digest) && unnamed.insert(*digest)));
+}
+
             Selector::Tag(tag) => state.find(tag),
         };
         let found = digest.and_then(|d| state.documents.get(&d).cloned());
@@ -290,11 +307,8 @@ impl Target for ArchiveWriter {
         }
         let mut state = self.state();
         state.documents.insert(digest, document.clone());
-        if name.is_some() {
-            state.roots.retain(|(other, _)| *other != name);
-        }
-        if *role != PutAs::Child && !state.roots.contains(&(name.clone(), digest)) {
-            state.roots.push((name, digest));
+        if *role != PutAs::Child {
+            put_root(&mut state.roots, name, digest);
         }
         Ok(())
     }

@@ -28,8 +28,16 @@ use serde_json::{Map, Value, json};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::{
-    BlobStream, Origin, PutAs, Source, Target, index_json::same_name, layout::make_readable,
-    memory::check_role, read_all, verified, with_reader,
+    BlobStream, Origin, PutAs, Source, Target,
+    archive_writer::put_root,
+    index_json::same_name,
+    memory::check_role,
+    new_file::{NewFile, destination, folder_for},
+    read_all, verified, with_reader,
+};
+use crate::{
+    Error,
+    cancel::{self, Cancelled, blocking},
 };
 use crate::Error;
 
@@ -408,11 +416,8 @@ impl Target for LegacyWriter {
         check_role(&self.name(), role, role.tag().and_then(|tag| state.find(tag)))?;
         let digest = document.digest();
         state.documents.insert(digest, document.clone());
-        if name.is_some() {
-            state.roots.retain(|(other, _)| *other != name);
-        }
-        if *role != PutAs::Child && !state.roots.contains(&(name.clone(), digest)) {
-            state.roots.push((name, digest));
+        if *role != PutAs::Child {
+            put_root(&mut state.roots, name, digest);
         }
         Ok(())
     }
