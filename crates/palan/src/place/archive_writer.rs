@@ -118,19 +118,37 @@ impl ArchiveWriter {
         reference.base_name().ok_or_else(|| bad("it has no tag".into()))
     }
 
-    fn index(&self, state: &State) -> Map<String, Value> {
+    /// Docker's list names members: each must be there, non-distributable layers too.
+    fn check_complete(&self, document: &Document) -> Result<(), Error> {
+        if self.format == Format::Oci || document.kind() != Kind::Manifest {
+            return Ok(());
+        }
+        let (manifest, state) = (document.view::<view::Manifest>()?, self.state());
+        match manifest.layers.iter().find(|layer| !state.blobs.contains_key(&layer.digest)) {
+            Some(layer) => {
+                let reason = format!(
+                    "the layer {} is not there, and a docker archive must hold every layer",
+                    layer.digest
+                );
+                Err(Error::Malformed { place: self.name(), reason })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn index(&self, state: &State) -> Result<Map<String, Value>, Error> {
         let mut index = Map::new();
         index.insert("schemaVersion".into(), json!(2));
         index.insert("mediaType".into(), json!(MediaType::OCI_INDEX));
         index.insert("manifests".into(), json!([]));
         for (name, digest) in &state.roots {
             let Some(document) = state.documents.get(digest) else { continue };
-            add_entry(&mut index, document, name.as_deref());
+            add_entry(&mut index, document, name.as_deref(), None, &self.name())?;
         }
         if self.format == Format::Docker {
             split_names(&mut index);
         }
-        index
+        Ok(index)
     }
 
     /// Docker's own list of what the archive holds.
@@ -318,7 +336,7 @@ impl Target for ArchiveWriter {
             let state = self.state();
             state.spool.as_ref().ok_or_else(|| self.finished())?;
             let docker = (self.format == Format::Docker).then(|| Self::docker_manifest(&state));
-            (state.in_order(), Value::Object(self.index(&state)), docker.transpose()?)
+            (state.in_order(), Value::Object(self.index(&state)?), docker.transpose()?)
         };
         let mut output = Output::create(&self.path)?;
         for (digest, path, span) in members {

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
 use palan_core::{
-    Descriptor, Digest, Document, Kind, MAX_DOCUMENT_SIZE, MediaType, Selector, Verifier, view,
+    Descriptor, Digest, Document, Kind, MAX_DOCUMENT_SIZE, MediaType, Platform, Selector, Verifier, view,
 };
 use serde_json::{Map, Value, json};
 
@@ -252,10 +252,14 @@ impl Layout {
         let path = self.blob_path(blob.digest);
         let folder = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        if fs::metadata(file).is_ok_and(|m| m.len() == blob.size) && fs::hard_link(file, &path).is_ok() {
-            return Ok(true);
-        }
-        Ok(false)
+        Ok(fs::hard_link(file, &path).is_ok())
+    }
+
+    /// The platform of an image whose config is here.
+    fn platform_of(&self, document: &Document) -> Option<Platform> {
+        let manifest = document.view::<view::Manifest>().ok().filter(|m| m.is_image())?;
+        let config = read_bounded(&self.blob_path(manifest.config.digest)).ok()?;
+        Some(serde_json::from_slice::<view::Config>(&config).ok()?.platform())
     }
 
     async fn store(&self, blob: &Descriptor, from: &dyn Source) -> Result<(), Error> {
@@ -425,7 +429,8 @@ impl Target for Layout {
                 let found = index_json::find(entries, &Selector::Tag(tag.clone()), &self.name())?;
                 check_role(&self.name(), role, found.map(|d| d.digest))?;
             }
-            Ok(index_json::add_entry(index, document, role.tag()))
+            index_json::add_entry(index, document, role.tag(), platform.as_ref(), &self.name())
         })
     }
 }
+        let platform = self.platform_of(document);
