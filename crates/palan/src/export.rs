@@ -2,13 +2,7 @@
 //!
 //! How layers are merged, and what is kept of their entries: [`palan_layer::merge`].
 
-use std::{
-    io::{self, Write},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-};
+use std::io::{self, Write};
 
 use palan_core::{Descriptor, Digest, Document, Role, view};
 use palan_layer::merge::{Merge, Written};

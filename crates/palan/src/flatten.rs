@@ -74,7 +74,6 @@ pub async fn plan(
         _ => HashMap::new(),
     };
     let (opened, root) = rewrite::opened(places, &subject.image).await?;
-    let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
     let (old, source) = (root.digest(), opened.place);
     let spool = Arc::new(Layout::create(folder.path())?);
     let made = Mutex::default();

@@ -224,3 +224,75 @@ fn entries(context: &TestContext, file: &str) -> Vec<usize> {
     }
     panic!("{file} has no manifest.json");
 }
+
+#[test]
+fn a_cached_file_that_rotted_is_not_linked() {
+    let context = context();
+    context.run(&["pull", "--format", "oci", "@@single:1", "one", "-c", "cache"]).ok();
+    let blobs = context.path("cache/blobs/sha256");
+    let mut files: Vec<_> = std::fs::read_dir(&blobs).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    let mut content = std::fs::read(&files[0]).unwrap();
+    content[0] ^= 1;
+    std::fs::remove_file(&files[0]).unwrap();
+    std::fs::write(&files[0], content).unwrap();
+    let words = ["pull", "--format", "oci", "@@single:1", "two", "-c", "cache"];
+    let ran = context.run(&words);
+    assert!(ran.code == Some(9) && ran.stderr.contains("the cache ("), "{ran}");
+    context.run(&words).ok();
+    context.run(&["validate", "oci:two"]).ok();
+}
+
+/// The mode is that of every new file, or of the file that is replaced.
+#[cfg(unix)]
+#[test]
+fn files_have_the_mode_that_was_asked_for() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let context = context();
+    let mode = |name: &str| std::fs::metadata(context.path(name)).unwrap().permissions().mode() & 0o777;
+    let run = |umask: &str, words: &[&str]| {
+        let palan = context.command(words);
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\"")]).arg(palan.get_program());
+        shell.args(palan.get_args()).current_dir(context.path("")).env("HOME", context.home(""));
+        context.show(shell.output().unwrap()).ok();
+    };
+    for (umask, expected) in [("077", 0o600), ("027", 0o640), ("022", 0o644)] {
+        for format in ["tarball", "legacy", "oci-archive", "oci"] {
+            let name = format!("{format}{umask}");
+            run(umask, &["pull", "--format", format, "@@single:1", &name, "-c", &format!("cache{umask}")]);
+            let file = if format == "oci" { format!("{name}/index.json") } else { name };
+            assert_eq!(mode(&file), expected, "{file}");
+        }
+        let name = format!("files{umask}");
+        run(umask, &["export", "@@single:1", &name]);
+        assert_eq!(mode(&name), expected, "{name}");
+    }
+    for format in ["tarball", "legacy", "oci-archive"] {
+        run("022", &["pull", "--format", format, "@@single:1", "tarball077"]);
+        assert_eq!(mode("tarball077"), 0o600, "{format}");
+    }
+    run("022", &["export", "@@single:1", "files077"]);
+    assert_eq!(mode("files077"), 0o600);
+}
+
+/// As crane does; in a shell, `>(docker load)` is such a file.
+#[cfg(unix)]
+#[test]
+fn archives_are_written_to_pipes_and_devices() {
+    let context = context();
+    for format in ["tarball", "legacy", "oci-archive"] {
+        let ran = context.run(&["pull", "--format", format, "@@single:1", "/dev/stdout"]).ok();
+        context.run(&["pull", "--format", format, "@@single:1", "x.tar"]).ok();
+        assert!(ran.stdout == std::fs::read(context.path("x.tar")).unwrap(), "{format}");
+        context.run(&["pull", "--format", format, "@@single:1", "/dev/null"]).ok();
+    }
+    let ran = context.run(&["mutate", "--label", "a=b", "@@single:1", "-o", "/dev/stdout"]).ok();
+    context.write("mutated.tar", &ran.stdout);
+    context.run(&["validate", "docker-archive:mutated.tar"]).ok();
+    let ran = context.run(&["push", "--image-refs", "/dev/stdout", "x.tar", "@@pushed:1"]).ok();
+    let names = ran.text();
+    let (first, second) = names.split_at(names.len() / 2);
+    assert_eq!(first, second, "{ran}");
+    assert_eq!(context.left(), ["mutated.tar", "x.tar"]);
+}

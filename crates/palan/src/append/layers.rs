@@ -64,7 +64,6 @@ pub(crate) struct Stack {
     windows: OnceCell<Vec<Packed>>,
     how: How,
     spool: Arc<Layout>,
-    folder: tempfile::TempDir,
 }
 
 impl Stack {
@@ -112,7 +111,7 @@ pub(crate) async fn pack_all(layers: Vec<LayerSource>, family: Family, how: How)
     for layer in layers {
         packed.push(pack(Arc::clone(&spool), layer, family, how).await?);
     }
-    Ok(Stack { layers: packed, windows: OnceCell::new(), how, spool, folder })
+    Ok(Stack { layers: packed, windows: OnceCell::new(), how, spool })
 }
 
 impl How {

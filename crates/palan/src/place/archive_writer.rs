@@ -21,8 +21,8 @@ use super::{
     BlobStream, Format, Origin, PutAs, Source, Target,
     archive::open_span,
     index_json::{add_entry, same_name},
-    layout::make_readable,
     memory::{check_role, referrers_among},
+    new_file::{NewFile, destination, folder_for, is_special},
     tar_index::{Span, member_header},
     verified,
 };
@@ -41,7 +41,8 @@ pub struct ArchiveWriter {
 
 /// The tar while it is written.
 struct Output {
-    file: tempfile::NamedTempFile,
+    file: NewFile,
+    path: PathBuf,
     end: u64,
     members: HashMap<Digest, Span>,
 }
@@ -57,16 +58,11 @@ struct State {
 }
 
 impl ArchiveWriter {
-    /// Begins an archive that will replace `path` when it is finished. A symbolic link is followed; what exists and is
-    /// not a regular file (a device, a pipe) is refused, as replacing it would destroy it.
+    /// Begins an archive that will replace `path` when it is finished. A symbolic link is followed; to a device or a pipe
+    /// the archive is written when it is finished.
     pub fn create(path: impl Into<PathBuf>, format: Format) -> Result<Self, Error> {
-        let path = path.into();
-        let path = std::fs::canonicalize(&path).unwrap_or(path);
-        if std::fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
-            let place = format!("{}:{}", format.scheme(), path.display());
-            return Err(Error::Malformed { place, reason: "exists and is not a regular file".into() });
-        }
-        let spool = tempfile::Builder::new().prefix(".palan-").tempdir_in(folder_of(&path));
+        let path = destination(&path.into())?;
+        let spool = tempfile::Builder::new().prefix(".palan-").tempdir_in(folder_for(&path));
         let state = State {
             spool: Some(spool.map_err(Error::io("write", &path))?),
             blobs: HashMap::new(),
@@ -233,20 +229,6 @@ impl State {
     }
 }
 
-#[async_trait]
-impl Source for ArchiveWriter {
-    fn name(&self) -> String {
-        self.format.place(&self.path)
-    }
-
-    async fn resolve(&self, selector: &Selector) -> Result<Descriptor, Error> {
-        Ok(self.document(selector).await?.descriptor())
-    }
-
-    async fn document(&self, selector: &Selector) -> Result<Document, Error> {
-        let state = self.state();
-        let digest = match selector {
-            Selector::Digest(digest) => Some(*digest),
 /// Puts a root. A name belongs to the last one that asked for it; who had it before stays, without a name.
 pub(super) fn put_root(roots: &mut Vec<(Option<String>, Digest)>, name: Option<String>, digest: Digest) {
     if let Some(new) = &name {
@@ -349,7 +331,7 @@ impl Target for ArchiveWriter {
         self.check_complete(document)?;
         // Last: an archive that was cut anywhere has none.
         output.bytes("index.json", index.to_string().as_bytes())?;
-        let members = output.finish(&self.path)?;
+        let members = output.finish().await?;
         let mut state = self.state();
         state.blobs = members.into_iter().map(|(digest, span)| (digest, (self.path.clone(), span))).collect();
         state.spool = None;
@@ -357,24 +339,18 @@ impl Target for ArchiveWriter {
     }
 }
 
-/// The folder of a file, to make temporary files beside it.
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 impl Output {
     fn create(path: &Path) -> Result<Self, Error> {
-        let file = tempfile::Builder::new().prefix(".palan-").tempfile_in(folder_of(path));
-        Ok(Self { file: file.map_err(Error::io("write", path))?, end: 0, members: HashMap::new() })
+        Ok(Self { file: NewFile::create(path)?, path: path.to_owned(), end: 0, members: HashMap::new() })
     }
 
     fn io(&self) -> impl FnOnce(std::io::Error) -> Error + use<> {
-        Error::io("write", self.file.path().to_owned())
+        Error::io("write", self.path.clone())
     }
 
     fn start(&mut self, name: &str, size: u64) -> Result<Span, Error> {
         let header = member_header(name, size);
-        self.file.write_all(&header).map_err(self.io())?;
+        self.file.file().write_all(&header).map_err(self.io())?;
         let span = Span { start: self.end + header.len() as u64, length: size };
         self.end = span.start + size;
         Ok(span)
@@ -382,7 +358,7 @@ impl Output {
 
     fn pad(&mut self) -> Result<(), Error> {
         let padding = self.end.next_multiple_of(512) - self.end;
-        self.file.write_all(&[0; 512][..usize::try_from(padding).unwrap_or(0)]).map_err(self.io())?;
+        self.file.file().write_all(&[0; 512][..usize::try_from(padding).unwrap_or(0)]).map_err(self.io())?;
         self.end += padding;
         Ok(())
     }
@@ -394,7 +370,7 @@ impl Output {
         let mut left = size;
         while left > 0 {
             let mut piece = (&content).take(left.min(STEP));
-            let copied = std::io::copy(&mut piece, self.file.as_file_mut()).map_err(self.io())?;
+            let copied = std::io::copy(&mut piece, &mut self.file.file()).map_err(self.io())?;
             if copied == 0 {
                 return Err(Error::io("read", path)(std::io::ErrorKind::UnexpectedEof.into()));
             }
@@ -410,7 +386,7 @@ impl Output {
 
     fn bytes(&mut self, name: &str, content: &[u8]) -> Result<(), Error> {
         self.start(name, content.len() as u64)?;
-        self.file.write_all(content).map_err(self.io())?;
+        self.file.file().write_all(content).map_err(self.io())?;
         self.pad()
     }
 

@@ -28,6 +28,7 @@ use super::{
     BlobStream, Origin, PutAs, Source, Target, checked,
     index_json::{self, tag_of},
     memory::{check_role, referrers_among},
+    new_file::{publish, temporary_in},
     verified,
 };
 use crate::Error;
@@ -102,7 +103,6 @@ impl Layout {
         let path = self.root.join(LAYOUT_FILE);
         let mut file = self.temporary(&self.root)?;
         file.write_all(br#"{"imageLayoutVersion":"1.0.0"}"#).map_err(Error::io("write", &path))?;
-        make_readable(&file, &path)?;
         match file.persist_noclobber(&path) {
             Err(e) if e.error.kind() != io::ErrorKind::AlreadyExists => {
                 Err(Error::io("write", &path)(e.error))
@@ -202,7 +202,7 @@ impl Layout {
     fn temporary(&self, folder: &Path) -> Result<tempfile::NamedTempFile, Error> {
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         self.hold()?;
-        tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder).map_err(Error::io("write in", folder))
+        temporary_in(folder).map_err(Error::io("write in", folder))
     }
 
     fn find(&self, selector: &Selector) -> Result<Descriptor, Error> {
@@ -247,8 +247,11 @@ impl Layout {
         index_json::only(&self.entries()?, &self.name())
     }
 
-    /// Links a file in as the blob that it is; `false` where that cannot be done (another file system, other size).
-    fn link(&self, blob: &Descriptor, file: &Path) -> Result<bool, Error> {
+    /// Links a file in as the blob that it is; `false` where that cannot be done (another file system) or it is not.
+    async fn link(&self, blob: &Descriptor, file: &Path) -> Result<bool, Error> {
+        if !is_content_of(file, blob).await {
+            return Ok(false);
+        }
         let path = self.blob_path(blob.digest);
         let folder = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
@@ -284,6 +287,20 @@ fn empty_index() -> String {
 pub(super) fn parse_document(bytes: Bytes, entry: &Descriptor, place: &str) -> Result<Document, Error> {
     let name = entry.digest.to_string();
     let declared = Some(entry.media_type.clone()).filter(MediaType::is_document);
+/// Whether a file holds what a descriptor promises. What cannot be read does not.
+async fn is_content_of(file: &Path, blob: &Descriptor) -> bool {
+    let Ok(content) = read_file(file.to_owned(), 0, u64::MAX) else { return false };
+    let mut content = verified(String::new(), blob, content);
+    while let Some(piece) = content.next().await {
+        if piece.is_err() {
+            return false;
+        }
+        // So that Ctrl-C is noticed.
+        tokio::task::yield_now().await;
+    }
+    true
+}
+
     let listed = !entry.media_type.as_str().is_empty();
     match Document::parse_with(bytes, declared, entry.digest.algorithm()) {
         Ok(document) if listed || document.kind() != Kind::Other => Ok(document),
@@ -315,23 +332,6 @@ fn read_bounded(path: &Path) -> Result<Bytes, Error> {
         });
     }
     Ok(fs::read(path).map_err(Error::io("read", path))?.into())
-}
-
-pub(crate) fn publish(file: tempfile::NamedTempFile, path: &Path) -> Result<(), Error> {
-    make_readable(&file, path)?;
-    file.persist(path).map_err(|e| Error::io("write", path)(e.error))?;
-    Ok(())
-}
-
-/// Temporary files are private; images are not.
-pub(super) fn make_readable(file: &tempfile::NamedTempFile, path: &Path) -> Result<(), Error> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        let mode = fs::Permissions::from_mode(0o644);
-        file.as_file().set_permissions(mode).map_err(Error::io("write", path))?;
-    }
-    Ok(())
 }
 
 /// The content of a file, or a part of one, in pieces.
@@ -404,11 +404,11 @@ impl Target for Layout {
     }
 
     async fn adopt(&self, blob: &Descriptor, from: &dyn Source) -> Result<bool, Error> {
-        let Origin::Verified(file) = from.origin(blob.digest) else { return Ok(false) };
+        let Origin::Cached(file) = from.origin(blob.digest) else { return Ok(false) };
         if self.has(blob).await? {
             return Ok(false);
         }
-        self.link(blob, &file)
+        self.link(blob, &file).await
     }
 
     async fn put_blob(&self, blob: &Descriptor, from: &dyn Source) -> Result<(), Error> {

@@ -39,7 +39,6 @@ use crate::{
     Error,
     cancel::{self, Cancelled, blocking},
 };
-use crate::Error;
 
 /// An archive to write, visible after [`Target::finish`].
 pub struct LegacyWriter {
@@ -80,15 +79,9 @@ struct Step {
 }
 
 impl LegacyWriter {
-    /// Begins an archive that will replace `path` when it is finished. As with archives of the other formats, a symbolic
-    /// link is followed, and what exists and is not a regular file is refused.
+    /// Begins an archive that will replace `path` when it is finished, as those of the other formats do.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self, Error> {
-        let path = path.into();
-        let path = std::fs::canonicalize(&path).unwrap_or(path);
-        if std::fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
-            let place = format!("docker-archive:{}", path.display());
-            return Err(Error::Malformed { place, reason: "exists and is not a regular file".into() });
-        }
+        let path = destination(&path.into())?;
         // A destination that cannot be written is noticed before anything is pulled.
         drop(temporary(&path)?);
         Ok(Self { path, state: Mutex::default() })
@@ -139,8 +132,8 @@ fn copy(
 
 /// A file beside the archive.
 fn temporary(path: &Path) -> Result<NamedTempFile, Error> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    tempfile::Builder::new().prefix(".palan-").tempfile_in(folder).map_err(Error::io("write", path))
+    let file = tempfile::Builder::new().prefix(".palan-").tempfile_in(folder_for(path));
+    file.map_err(Error::io("write", path))
 }
 
 /// Refuses what is not one image.
@@ -318,11 +311,10 @@ impl Output<'_> {
 
 fn write(mut state: State, path: &Path) -> Result<(), Error> {
     let images = state.images()?;
-    let file = temporary(path)?;
-    write_members(&images, &mut state.layers, file.as_file(), path)?;
-    make_readable(&file, path)?;
-    file.persist(path).map_err(|e| Error::io("write", path)(e.error))?;
-    Ok(())
+    let file = NewFile::create(path)?;
+    write_members(&images, &mut state.layers, cancelled.writer(file.file()), path)?;
+    cancelled.check().map_err(|_| Error::Cancelled)?;
+    file.publish()
 }
 
 fn write_members(

@@ -9,7 +9,10 @@ use super::{KnownBases, write::sorted_lines};
 use crate::{
     Error,
     copy::{self, Options},
-    place::{Layout, Location, Memory, Overlay, Places, PutAs, Source, publish, verified, with_reader},
+    place::{
+        Layout, Location, Memory, Overlay, Places, PutAs, Source, publish, temporary_in, verified,
+        with_reader,
+    },
 };
 
 /// Artifact type of an index of known bases.
@@ -116,8 +119,7 @@ pub async fn pull(places: &Places, source: &Location, path: &Path) -> Result<Kno
 fn save(reader: &mut impl io::Read, path: &Path) -> Result<(), Error> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-    let builder = tempfile::Builder::new().prefix(".palan-").tempfile_in(folder);
-    let mut file = builder.map_err(Error::io("write in", folder))?;
+    let mut file = temporary_in(folder).map_err(Error::io("write in", folder))?;
     io::copy(reader, file.as_file_mut()).map_err(Error::io("write", path))?;
     KnownBases::open(file.path())?;
     for line in sorted_lines(file.path())? {
