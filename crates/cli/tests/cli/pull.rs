@@ -296,3 +296,25 @@ fn archives_are_written_to_pipes_and_devices() {
     assert_eq!(first, second, "{ran}");
     assert_eq!(context.left(), ["mutated.tar", "x.tar"]);
 }
+
+/// As crane does: a docker archive holds single images.
+#[test]
+fn one_image_of_an_index_goes_into_a_docker_archive() {
+    let context = context();
+    context.write("layer.tar", [0; 1024]);
+    let verbs = [
+        vec!["mutate", "--label", "a=b", "@@app:1", "-o", "out.tar"],
+        vec!["append", "-b", "@@app:1", "-f", "layer.tar", "-t", "@@new:1", "-o", "out.tar"],
+    ];
+    for words in verbs {
+        for (platform, architecture) in [(None, "amd64"), (Some("linux/arm64"), "arm64")] {
+            let mut words = words.clone();
+            words.extend(platform.iter().flat_map(|platform| ["--platform", platform]));
+            let ran = context.run(&words).ok();
+            let is_noted = ran.stderr.contains("chose linux/amd64 of 2 platforms");
+            assert_eq!(is_noted, platform.is_none(), "{ran}");
+            let config = context.run(&["config", "docker-archive:out.tar"]).ok().text();
+            assert!(config.contains(&format!("\"architecture\":\"{architecture}\"")), "{config}");
+        }
+    }
+}
