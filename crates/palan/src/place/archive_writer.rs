@@ -246,6 +246,20 @@ pub(super) fn put_root(roots: &mut Vec<(Option<String>, Digest)>, name: Option<S
     roots.retain(|(name, digest)| name.is_some() || (!named.contains(digest) && unnamed.insert(*digest)));
 }
 
+#[async_trait]
+impl Source for ArchiveWriter {
+    fn name(&self) -> String {
+        self.format.place(&self.path)
+    }
+
+    async fn resolve(&self, selector: &Selector) -> Result<Descriptor, Error> {
+        Ok(self.document(selector).await?.descriptor())
+    }
+
+    async fn document(&self, selector: &Selector) -> Result<Document, Error> {
+        let state = self.state();
+        let digest = match selector {
+            Selector::Digest(digest) => Some(*digest),
             Selector::Tag(tag) => state.find(tag),
         };
         let found = digest.and_then(|d| state.documents.get(&d).cloned());
@@ -300,6 +314,7 @@ impl Target for ArchiveWriter {
         let name = role.tag().map(|tag| self.written_name(tag)).transpose()?;
         let digest = document.digest();
         check_role(&self.name(), role, role.tag().and_then(|tag| self.state().find(tag)))?;
+        self.check_complete(document)?;
         if !self.has(&document.descriptor()).await? {
             let mut file = self.spool()?;
             file.write_all(document.bytes()).map_err(self.io())?;
@@ -328,7 +343,6 @@ impl Target for ArchiveWriter {
         if let Some(docker) = docker {
             output.bytes("manifest.json", docker.to_string().as_bytes())?;
         }
-        self.check_complete(document)?;
         // Last: an archive that was cut anywhere has none.
         output.bytes("index.json", index.to_string().as_bytes())?;
         let members = output.finish().await?;
@@ -390,10 +404,15 @@ impl Output {
         self.pad()
     }
 
-    fn finish(mut self, path: &Path) -> Result<HashMap<Digest, Span>, Error> {
-        self.file.write_all(&[0; 1024]).map_err(self.io())?;
-        make_readable(&self.file, path)?;
-        self.file.persist(path).map_err(|e| Error::io("write", path)(e.error))?;
-        Ok(self.members)
+    /// Where the members are; nowhere, if what was written to is gone through a pipe.
+    async fn finish(self) -> Result<HashMap<Digest, Span>, Error> {
+        self.file.file().write_all(&[0; 1024]).map_err(self.io())?;
+        if !is_special(&self.path) {
+            self.file.publish()?;
+            return Ok(self.members);
+        }
+        let publish = || self.file.publish();
+        tokio::task::spawn_blocking(publish).await.map_err(|_| Error::Cancelled)??;
+        Ok(HashMap::new())
     }
 }

@@ -46,6 +46,8 @@ pub struct Layout {
     pub(super) root: PathBuf,
     /// Held by who writes, against garbage collection: blobs come before the entry that leads to them.
     pub(super) lease: Arc<OnceLock<File>>,
+    /// A temporary one goes with its last user, which may be a thread.
+    _folder: Option<Arc<tempfile::TempDir>>,
 }
 
 impl Layout {
@@ -91,7 +93,14 @@ impl Layout {
     }
 
     fn at(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), lease: Arc::default() }
+        Self { root: root.into(), lease: Arc::default(), _folder: None }
+    }
+
+    /// A layout in a temporary folder, which is there as long as the layout or a copy of it.
+    pub(crate) fn in_temporary_folder() -> Result<Self, Error> {
+        let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
+        let layout = Self::create(folder.path())?;
+        Ok(Self { _folder: Some(Arc::new(folder)), ..layout })
     }
 
     fn exists(&self) -> bool {
@@ -278,15 +287,6 @@ impl Layout {
     }
 }
 
-fn empty_index() -> String {
-    json!({"schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": []}).to_string()
-}
-
-/// A document that is named by `entry`, or by a digest alone (then without a media type). What is neither in an index
-/// nor an image's manifest or index by its own account is only a blob.
-pub(super) fn parse_document(bytes: Bytes, entry: &Descriptor, place: &str) -> Result<Document, Error> {
-    let name = entry.digest.to_string();
-    let declared = Some(entry.media_type.clone()).filter(MediaType::is_document);
 /// Whether a file holds what a descriptor promises. What cannot be read does not.
 async fn is_content_of(file: &Path, blob: &Descriptor) -> bool {
     let Ok(content) = read_file(file.to_owned(), 0, u64::MAX) else { return false };
@@ -301,6 +301,15 @@ async fn is_content_of(file: &Path, blob: &Descriptor) -> bool {
     true
 }
 
+fn empty_index() -> String {
+    json!({"schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": []}).to_string()
+}
+
+/// A document that is named by `entry`, or by a digest alone (then without a media type). What is neither in an index
+/// nor an image's manifest or index by its own account is only a blob.
+pub(super) fn parse_document(bytes: Bytes, entry: &Descriptor, place: &str) -> Result<Document, Error> {
+    let name = entry.digest.to_string();
+    let declared = Some(entry.media_type.clone()).filter(MediaType::is_document);
     let listed = !entry.media_type.as_str().is_empty();
     match Document::parse_with(bytes, declared, entry.digest.algorithm()) {
         Ok(document) if listed || document.kind() != Kind::Other => Ok(document),
@@ -424,6 +433,7 @@ impl Target for Layout {
         if *role == PutAs::Child {
             return Ok(());
         }
+        let platform = self.platform_of(document);
         self.update_index(|entries, index| {
             if let PutAs::Replace { tag, .. } | PutAs::Absent(tag) = role {
                 let found = index_json::find(entries, &Selector::Tag(tag.clone()), &self.name())?;
@@ -433,4 +443,3 @@ impl Target for Layout {
         })
     }
 }
-        let platform = self.platform_of(document);

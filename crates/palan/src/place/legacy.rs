@@ -257,7 +257,7 @@ fn repositories(images: &[Image]) -> BTreeMap<&str, BTreeMap<&str, &str>> {
 
 /// An archive on its way to the disk.
 struct Output<'a> {
-    tar: Writer<BufWriter<&'a File>>,
+    tar: Writer<BufWriter<cancel::Writer<&'a File>>>,
     path: &'a Path,
     /// Folders that are there.
     written: HashSet<String>,
@@ -309,7 +309,7 @@ impl Output<'_> {
     }
 }
 
-fn write(mut state: State, path: &Path) -> Result<(), Error> {
+fn write(mut state: State, path: &Path, cancelled: &Cancelled) -> Result<(), Error> {
     let images = state.images()?;
     let file = NewFile::create(path)?;
     write_members(&images, &mut state.layers, cancelled.writer(file.file()), path)?;
@@ -320,7 +320,7 @@ fn write(mut state: State, path: &Path) -> Result<(), Error> {
 fn write_members(
     images: &[Image],
     layers: &mut HashMap<Digest, Layer>,
-    file: &File,
+    file: cancel::Writer<&File>,
     path: &Path,
 ) -> Result<(), Error> {
     let tar = Writer::new(BufWriter::with_capacity(128 * 1024, file));
@@ -421,6 +421,6 @@ impl Target for LegacyWriter {
             return Err(Error::Malformed { place: self.name(), reason });
         }
         let path = self.path.clone();
-        tokio::task::spawn_blocking(move || write(state, &path)).await.map_err(|_| Error::Cancelled)?
+        blocking(move |cancelled| write(state, &path, cancelled)).await
     }
 }

@@ -28,8 +28,7 @@ pub async fn push(
     target: &Location,
     options: &Options,
 ) -> Result<Digest, Error> {
-    let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
-    let spool = Arc::new(Layout::create(folder.path())?);
+    let spool = Arc::new(Layout::in_temporary_folder()?);
     let file = store(path, &spool).await?;
     let (root, new) = artifact(&file, path)?;
     let digest = root.digest();
