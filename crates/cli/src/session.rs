@@ -11,7 +11,10 @@ use std::{
 
 use futures_util::FutureExt as _;
 
-use palan::{copy, place::Places};
+use palan::{
+    copy::{self, Foreign},
+    place::Places,
+};
 use palan_client::{Client, Secret, credentials::Keychain};
 
 use crate::{
@@ -117,6 +120,16 @@ impl Session {
         registries::configure(client, &self.global.connection, &self.env, &warn)
     }
 
+    /// The same for what goes into a file or directory: it must do without the places that non-distributable layers come
+    /// from.
+    pub(crate) fn keep_options(&self, progress: &Progress) -> copy::Options {
+        let options = self.copy_options(progress);
+        match options.foreign {
+            Foreign::Skip => copy::Options { foreign: Foreign::WherePresent, ..options },
+            _ => options,
+        }
+    }
+
     /// The credentials of this machine, in crane's order.
     pub(crate) fn keychain(&self) -> Keychain {
         let mut files = self.env.credential_files();
@@ -151,7 +164,10 @@ impl Session {
     pub(crate) fn copy_options(&self, progress: &Progress) -> copy::Options {
         copy::Options {
             jobs: self.global.jobs,
-            foreign: self.global.allow_nondistributable_artifacts,
+            foreign: match self.global.allow_nondistributable_artifacts {
+                true => Foreign::Copy,
+                false => Foreign::Skip,
+            },
             observer: progress.observer(),
         }
     }

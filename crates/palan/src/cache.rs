@@ -1,7 +1,7 @@
 //! A cache of blobs in a directory, by digest: in front of a source, asked before it and filled while it is read.
 //!
-//! What is in it was verified before it got its name (temporary file, rename), and is trusted by that name: it is not
-//! hashed again, and layouts link it instead of copying. What a target reads from it is verified there, as always.
+//! What is in it was verified before it got its name (temporary file, rename), and is found by that name. Files rot, so
+//! it is verified again when it is used; layouts link it instead of copying.
 //! Several processes may use one directory. It is not bounded; any of its files may be deleted at any time.
 
 use std::{
@@ -21,7 +21,7 @@ use tempfile::NamedTempFile;
 
 use crate::{
     Error, Observer,
-    place::{BlobStream, Origin, Source, publish, read_file, verified},
+    place::{BlobStream, Origin, Source, publish, read_file, temporary_in, verified},
 };
 
 /// A directory of blobs.
@@ -53,8 +53,8 @@ impl Cache {
         let path = self.path(digest);
         let folder = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        let file = tempfile::Builder::new().prefix(".palan-").tempfile_in(folder);
-        Ok(Filling { file: file.map_err(Error::io("write in", folder))?, path })
+        let file = temporary_in(folder).map_err(Error::io("write in", folder))?;
+        Ok(Filling { file, path })
     }
 
     /// The source with this cache before it. `observer` is told when nothing can be kept.
@@ -199,6 +199,6 @@ impl Source for Cached {
 
     fn origin(&self, digest: Digest) -> Origin {
         let path = self.cache.path(digest);
-        if path.is_file() { Origin::Verified(path) } else { self.source.origin(digest) }
+        if path.is_file() { Origin::Cached(path) } else { self.source.origin(digest) }
     }
 }

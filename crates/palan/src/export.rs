@@ -2,19 +2,14 @@
 //!
 //! How layers are merged, and what is kept of their entries: [`palan_layer::merge`].
 
-use std::{
-    io::{self, Write},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-};
+use std::io::{self, Write};
 
 use palan_core::{Descriptor, Digest, Document, Role, view};
 use palan_layer::merge::{Merge, Written};
 
 use crate::{
     Error, Event, Transfer,
+    cancel::{Cancel, Cancelled, cancel},
     copy::Options,
     image::{self, Image},
     place::{Source, with_reader},
@@ -116,22 +111,13 @@ async fn raw(
 struct Output<W> {
     inner: W,
     failed: Option<io::Error>,
-    cancelled: Arc<AtomicBool>,
-}
-
-/// Stops an [`Output`] when it is dropped.
-struct Cancel(Arc<AtomicBool>);
-
-impl Drop for Cancel {
-    fn drop(&mut self) {
-        self.0.store(true, Relaxed);
-    }
+    cancelled: Cancelled,
 }
 
 impl<W: Write> Output<W> {
     fn new(inner: W) -> (Self, Cancel) {
-        let cancelled = Arc::new(AtomicBool::new(false));
-        (Self { inner, failed: None, cancelled: Arc::clone(&cancelled) }, Cancel(cancelled))
+        let (cancel, cancelled) = cancel();
+        (Self { inner, failed: None, cancelled }, cancel)
     }
 
     /// The result of what was written here, unless it was writing that failed.
@@ -152,9 +138,7 @@ impl<W: Write> Output<W> {
 
 impl<W: Write> Write for Output<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.cancelled.load(Relaxed) {
-            return Err(io::Error::other("cancelled"));
-        }
+        self.cancelled.check()?;
         let result = self.inner.write(bytes);
         self.note(result)
     }

@@ -20,6 +20,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     Error,
     base::{self, Detector, KnownBases},
+    cancel::{Cancelled, blocking},
     copy::Options,
     grow::history_is_whole,
     history,
@@ -80,9 +81,8 @@ pub async fn plan(
         }
         _ => HashMap::new(),
     };
-    let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
     let (old, source) = (root.digest(), opened.place);
-    let spool = Arc::new(Layout::create(folder.path())?);
+    let spool = Arc::new(Layout::in_temporary_folder()?);
     let made = Mutex::default();
     let work = Work { source: source.as_ref(), request, options, boundaries, spool: spool.clone(), made };
     let mut rewritten =
@@ -90,7 +90,7 @@ pub async fn plan(
     let Made { digests, notes } = work.made.into_inner().unwrap_or_else(PoisonError::into_inner);
     rewritten.notes.extend(notes);
     let plan = Plan::new(subject, old, rewritten, source)?;
-    Ok(plan.with(Content { digests, source: spool, _folder: Some(folder) }))
+    Ok(plan.with(Content { digests, source: spool }))
 }
 
 /// How many layers the base has, by the digest of the image's manifest.
@@ -211,18 +211,20 @@ impl Work<'_> {
         let diff_ids = &image.config_view.rootfs.diff_ids[keep..];
         let layers = Spool::read(self.source, layers, Some(diff_ids), self.options).await?;
         let (spool, name) = (Arc::clone(&self.spool), image.name.clone());
-        let work = move || {
+        let work = move |cancelled: &Cancelled| {
             let path = spool.path().to_owned();
             let mut file = tempfile::NamedTempFile::new_in(&path).map_err(Error::io("write in", &path))?;
             let merge = if keep == 0 { Merge::whole() } else { Merge::above() };
             let packed = layers.merge(merge).and_then(|mut stacked| {
-                pack_written(&packing, &mut file, |out| stacked.merged.write(&mut stacked.archives, out))
+                pack_written(&packing, cancelled.writer(&mut file), |out| {
+                    stacked.merged.write(&mut stacked.archives, out)
+                })
             });
             let packed = packed.map_err(|source| Error::NoFileSystem { image: name, source })?;
             spool.take(file, packed.0.digest)?;
             Ok::<_, Error>(packed)
         };
-        let packed = tokio::task::spawn_blocking(work).await.map_err(|_| Error::Cancelled)??;
+        let packed = blocking(work).await?;
         self.made.lock().unwrap_or_else(PoisonError::into_inner).digests.insert(packed.0.digest);
         Ok(packed)
     }

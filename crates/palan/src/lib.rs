@@ -12,6 +12,7 @@
 pub mod append;
 pub mod base;
 pub mod cache;
+mod cancel;
 pub mod companions;
 pub mod convert;
 pub mod copy;

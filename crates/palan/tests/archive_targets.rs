@@ -29,15 +29,26 @@ async fn a_symbolic_link_is_followed_and_stays_one() {
     assert_ne!(fs::read(&file).unwrap(), b"old");
 }
 
-#[tokio::test]
-async fn a_pipe_is_refused_and_left_alone() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_gets_the_archive_and_stays_one() {
     use std::os::unix::fs::FileTypeExt as _;
     let folder = tempfile::tempdir().unwrap();
-    let pipe = folder.path().join("pipe");
+    let (pipe, file) = (folder.path().join("pipe"), folder.path().join("file.tar"));
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let refused = places().target(&archive(&pipe)).err().unwrap().to_string();
-    assert!(refused.contains("not a regular file"), "{refused}");
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::read(pipe).unwrap()
+    });
+    write_empty(&places(), &pipe).await;
+    write_empty(&places(), &file).await;
+    assert_eq!(reader.join().unwrap(), fs::read(&file).unwrap());
     assert!(fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
+}
+
+#[tokio::test]
+async fn a_directory_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(places().target(&archive(folder.path())).is_err());
 }
 
 #[tokio::test]

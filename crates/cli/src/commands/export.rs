@@ -7,7 +7,7 @@ use std::{
 use palan::{
     copy::Options,
     export::{Exported, export},
-    place::{Format, Location, Opened, Source},
+    place::{Format, Location, NewFile, Opened, Source},
 };
 use palan_core::Document;
 use palan_layer::merge::Written;
@@ -94,17 +94,11 @@ async fn to_file(
         let out = File::options().write(true).open(path).map_err(unwritable)?;
         return run_export(source, document, out, options).await;
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = tempfile::NamedTempFile::new_in(folder).map_err(unwritable)?;
+    let file = NewFile::create(path)?;
     // The thread that writes may outlive this function when it is interrupted; the file's name does not.
-    let out = file.as_file().try_clone().map_err(unwritable)?;
+    let out = file.file().try_clone().map_err(unwritable)?;
     let exported = run_export(source, document, out, options).await?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(unwritable)?;
-    }
-    file.persist(path).map_err(|e| unwritable(e.error))?;
+    file.publish()?;
     Ok(exported)
 }
 

@@ -1,4 +1,5 @@
 use std::{
+    collections::{HashMap, HashSet},
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
@@ -71,8 +72,8 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     check(args, path)?;
     let places = session.places()?;
     if path != Path::new("-") {
-        pull(args, &images, path, &places, session).await?;
-        let count = crate::ui::text::count(images.len(), "image");
+        let pulled = pull(args, &images, path, &places, session).await?;
+        let count = crate::ui::text::count(pulled, "image");
         session.ui.say(format!("pulled {count} to {}", path.display()));
         return Ok(());
     }
@@ -104,7 +105,13 @@ fn check(args: &Args, path: &Path) -> Result {
     Ok(())
 }
 
-async fn pull(args: &Args, images: &[Location], path: &Path, places: &Places, session: &Session) -> Result {
+async fn pull(
+    args: &Args,
+    images: &[Location],
+    path: &Path,
+    places: &Places,
+    session: &Session,
+) -> Result<usize> {
     let progress = session.ui.progress();
     let cache = args.cache_path.as_ref().map(Cache::create).transpose()?;
     let mut found = Vec::new();
@@ -117,12 +124,21 @@ async fn pull(args: &Args, images: &[Location], path: &Path, places: &Places, se
         found.push((source, document, role(args, image)));
     }
     let target = target(args.format, path, places)?;
-    let options = session.copy_options(&progress);
+    let options = session.keep_options(&progress);
+    let (mut names, mut pulled) = (HashMap::new(), HashSet::new());
     for (source, document, role) in found {
         document.notes.iter().for_each(|note| session.ui.note(note));
+        let digest = document.root.digest();
+        pulled.insert(digest);
+        if let Some(name) = role.tag()
+            && let Some(older) = names.insert(name.to_owned(), digest).filter(|older| *older != digest)
+        {
+            session.ui.note(format!("{name} is {digest} now, and {older} has no name"));
+        }
         Copier::new(&source.place, &target, &options).shaped(&document, &[], role).await?;
     }
-    Ok(target.finish().await?)
+    target.finish().await?;
+    Ok(pulled.len())
 }
 
 fn target(format: PullFormat, path: &Path, places: &Places) -> Result<Arc<dyn Target>> {

@@ -73,7 +73,10 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     drop(progress);
     let text = names.join("\n");
     if let Some((path, mut file)) = refs {
-        let written = file.set_len(0).and_then(|()| file.write_all(text.as_bytes()));
+        // A pipe or a device cannot be cut.
+        let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+        let emptied = if is_file { file.set_len(0) } else { Ok(()) };
+        let written = emptied.and_then(|()| file.write_all(text.as_bytes()));
         written.map_err(|e| Failure::file("write", path, e))?;
     }
     session.ui.say(format!("pushed {} to {}: {}", push.what, args.image, super::write::summary(&summary)));

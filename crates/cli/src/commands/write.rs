@@ -5,7 +5,7 @@ use palan::{
     place::{Format, Location},
     rewrite::{self, Attestations, Plan, Subject},
 };
-use palan_core::{Compression, Digest, Reference, Selector};
+use palan_core::{Compression, Digest, Kind as DocumentKind, Reference, Selector};
 use palan_layer::{Encoder, Level};
 
 use crate::{
@@ -176,7 +176,11 @@ async fn write(plan: &Plan, dry_run: bool, done: &str, session: &Session) -> Res
     }
     let places = session.places()?;
     let progress = session.ui.progress();
-    let outcome = rewrite::apply(&places, plan, &session.copy_options(&progress)).await?;
+    let options = match plan.target() {
+        Location::Archive { .. } => session.keep_options(&progress),
+        _ => session.copy_options(&progress),
+    };
+    let outcome = rewrite::apply(&places, plan, &options).await?;
     drop(progress);
     session.ui.say(match outcome.pushed {
         true => format!("{done} {}: {}", plan.target(), summary(&outcome.summary)),
@@ -193,6 +197,42 @@ pub(super) fn output(file: &str, named: Option<&Location>) -> Result<Location> {
     }
     let name = named.and_then(Location::reference).and_then(Reference::base_name);
     Ok(Location::Archive { path: file.into(), format: Format::Docker, selector: name.map(Selector::Tag) })
+}
+
+/// The one image that goes into a docker archive, which holds single images, by its digest: that of an index which
+/// `--platform` asks for, by default linux/amd64. `None`: there is no such choice to make.
+pub(super) async fn single(
+    image: &Location,
+    target: Option<&Location>,
+    session: &Session,
+) -> Result<Option<Location>> {
+    if !matches!(target, Some(Location::Archive { format: Format::Docker, .. })) {
+        return Ok(None);
+    }
+    let source = session.places()?.source(image)?;
+    if source.place.document(source.chosen()?).await?.kind() != DocumentKind::Index {
+        return Ok(None);
+    }
+    let chosen = super::read::image(&source, session).await?;
+    match image {
+        // The tag tells base hints the image's name.
+        Location::Registry(reference) if reference.digest().is_none() => {
+            Ok(Some(format!("{reference}@{}", chosen.digest()).parse()?))
+        }
+        _ => Ok(Some(by_digest(image, chosen.digest()))),
+    }
+}
+
+fn by_digest(location: &Location, digest: Digest) -> Location {
+    match location {
+        Location::Registry(reference) => Location::Registry(reference.repository().with_digest(digest)),
+        Location::Layout { path, .. } => {
+            Location::Layout { path: path.clone(), selector: Some(digest.into()) }
+        }
+        Location::Archive { path, format, .. } => {
+            Location::Archive { path: path.clone(), format: *format, selector: Some(digest.into()) }
+        }
+    }
 }
 
 /// `3 blobs moved (1.20 MiB), 2 mounted or linked, 1 already there`
@@ -216,16 +256,7 @@ pub(super) fn summary(summary: &Summary) -> String {
 
 /// What a script goes on with: the full reference of a result, by digest.
 pub(super) fn reference(target: &Location, digest: Digest) -> String {
-    match target {
-        Location::Registry(reference) => reference.repository().with_digest(digest).to_string(),
-        Location::Layout { path, .. } => {
-            Location::Layout { path: path.clone(), selector: Some(digest.into()) }.to_string()
-        }
-        Location::Archive { path, format, .. } => {
-            Location::Archive { path: path.clone(), format: *format, selector: Some(digest.into()) }
-                .to_string()
-        }
-    }
+    by_digest(target, digest).to_string()
 }
 
 /// `KEY=VALUE`; the value may be empty.

@@ -27,9 +27,8 @@ impl TestContext {
                 Places::new(palan_client::Client::builder().build().unwrap()).target(&location).unwrap();
             let source: Arc<dyn Source> = Arc::new(memory);
             let role = PutAs::from_selector(target.selector.as_ref().unwrap());
-            copy::copy(&source, &target.place, vec![(root.clone(), role)], &copy::Options::default())
-                .await
-                .unwrap();
+            let options = copy::Options { foreign: copy::Foreign::WherePresent, ..copy::Options::default() };
+            copy::copy(&source, &target.place, vec![(root.clone(), role)], &options).await.unwrap();
         });
         root.digest()
     }

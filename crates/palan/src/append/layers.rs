@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     Error,
+    cancel::{Cancelled, blocking},
     place::{Layout, Source},
     rewrite::Content,
 };
@@ -64,7 +65,6 @@ pub(crate) struct Stack {
     windows: OnceCell<Vec<Packed>>,
     how: How,
     spool: Arc<Layout>,
-    folder: tempfile::TempDir,
 }
 
 impl Stack {
@@ -101,19 +101,18 @@ impl Stack {
     pub(crate) fn into_content(self) -> Content {
         let all = self.layers.iter().chain(self.windows.get().into_iter().flatten());
         let digests = all.map(|layer| layer.packed.digest).collect();
-        Content { digests, source: self.spool, _folder: Some(self.folder) }
+        Content { digests, source: self.spool }
     }
 }
 
 /// Packs layers for the images of a family, into a temporary folder.
 pub(crate) async fn pack_all(layers: Vec<LayerSource>, family: Family, how: How) -> Result<Stack, Error> {
-    let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
-    let spool = Arc::new(Layout::create(folder.path())?);
+    let spool = Arc::new(Layout::in_temporary_folder()?);
     let mut packed = Vec::new();
     for layer in layers {
         packed.push(pack(Arc::clone(&spool), layer, family, how).await?);
     }
-    Ok(Stack { layers: packed, windows: OnceCell::new(), how, spool, folder })
+    Ok(Stack { layers: packed, windows: OnceCell::new(), how, spool })
 }
 
 impl How {
@@ -133,8 +132,8 @@ fn no_media_type(layer: &str, compression: Compression, family: Family) -> Error
 async fn pack(spool: Arc<Layout>, layer: LayerSource, family: Family, how: How) -> Result<Packed, Error> {
     let packing = how.packing(family, &layer.name)?;
     let LayerSource { name, content } = layer;
-    let work = move || {
-        let packed = into_spool(&spool, |out| match content {
+    let work = move |cancelled: &Cancelled| {
+        let packed = into_spool(&spool, cancelled, |out| match content {
             LayerContent::File(path) => {
                 let input = File::open(&path).map_err(Error::io("read", &path))?;
                 pack_stream(&name, input, &packing, family, how, out)
@@ -149,17 +148,18 @@ async fn pack(spool: Arc<Layout>, layer: LayerSource, family: Family, how: How) 
         })?;
         Ok(Packed { name, packed })
     };
-    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Cancelled)?
+    blocking(work).await
 }
 
 /// Puts what `pack` writes into the spool, as the blob that it is.
 pub(super) fn into_spool(
     spool: &Layout,
+    cancelled: &Cancelled,
     pack: impl FnOnce(&mut dyn Write) -> Result<palan_layer::Packed, Error>,
 ) -> Result<palan_layer::Packed, Error> {
     let path = spool.path();
     let mut file = tempfile::NamedTempFile::new_in(path).map_err(Error::io("write in", path))?;
-    let mut out = io::BufWriter::with_capacity(128 * 1024, &mut file);
+    let mut out = io::BufWriter::with_capacity(128 * 1024, cancelled.writer(&mut file));
     let packed = pack(&mut out)?;
     out.flush().map_err(Error::io("write in", path))?;
     drop(out);

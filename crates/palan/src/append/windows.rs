@@ -18,7 +18,11 @@ use palan_layer::{
 };
 
 use super::layers::{How, Packed, into_spool, pack_made};
-use crate::{Error, place::Layout};
+use crate::{
+    Error,
+    cancel::{Cancelled, blocking},
+    place::Layout,
+};
 
 /// PAX record of a security descriptor, in its self-relative binary form, base64.
 const DESCRIPTOR: (&[u8], &[u8]) =
@@ -26,7 +30,7 @@ const DESCRIPTOR: (&[u8], &[u8]) =
 
 /// The layer in the form that Windows needs; one that has it already stays as it is.
 pub(super) async fn repack(spool: Arc<Layout>, layer: Packed, how: How) -> Result<Packed, Error> {
-    let work = move || {
+    let work = move |cancelled: &Cancelled| {
         let path = spool.blob_path(layer.packed.digest);
         let name = layer.name.clone();
         let unusable = |source| Error::Append { name: name.clone(), source };
@@ -34,12 +38,12 @@ pub(super) async fn repack(spool: Arc<Layout>, layer: Packed, how: How) -> Resul
             return Ok(layer);
         }
         let packing = Packing { level: how.level, ..Packing::new(layer.packed.compression) };
-        let packed = into_spool(&spool, |out| {
+        let packed = into_spool(&spool, cancelled, |out| {
             pack_made(&name, &packing, out, |out| rewrite(open(&path)?, Writer::new(out)))
         })?;
         Ok(Packed { name: layer.name, packed })
     };
-    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Cancelled)?
+    blocking(work).await
 }
 
 fn open(path: &Path) -> Result<Archive<Decoder<File>>> {

@@ -51,8 +51,7 @@ pub(super) async fn repack_all(
     wanted: Vec<Wanted>,
     options: &Options,
 ) -> Result<(HashMap<Digest, Repacked>, Content), Error> {
-    let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
-    let spool = Arc::new(Layout::create(folder.path())?);
+    let spool = Arc::new(Layout::in_temporary_folder()?);
     let repacker =
         Repacker { source: source.as_ref(), spool: Arc::clone(&spool), observer: &options.observer };
     let mut seen = HashSet::new();
@@ -71,7 +70,7 @@ pub(super) async fn repack_all(
         return Err(Error::Layer { digest: layer.digest, place: source.name(), source: source_error });
     }
     let digests = repacked.values().map(|repacked| repacked.digest).collect();
-    Ok((repacked, Content { digests, source: spool, _folder: Some(folder) }))
+    Ok((repacked, Content { digests, source: spool }))
 }
 
 struct Repacker<'a> {

@@ -44,15 +44,27 @@ use writing::{MOMENT, Writing, is_late};
 pub struct Options {
     /// How many blobs and documents are under way at once.
     pub jobs: usize,
-    /// Whether non-distributable layers are copied too.
-    pub foreign: bool,
+    /// What becomes of non-distributable layers.
+    pub foreign: Foreign,
     /// Who is told.
     pub observer: Observer,
 }
 
+/// What becomes of non-distributable layers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Foreign {
+    /// They are left out.
+    #[default]
+    Skip,
+    /// They are copied where the source has them; what is left out is noted.
+    WherePresent,
+    /// They are copied; one that the source has not got is an error.
+    Copy,
+}
+
 impl Default for Options {
     fn default() -> Self {
-        Self { jobs: 8, foreign: false, observer: Observer::default() }
+        Self { jobs: 8, foreign: Foreign::default(), observer: Observer::default() }
     }
 }
 
@@ -183,7 +195,7 @@ struct Engine {
     source: Arc<dyn Source>,
     target: Arc<dyn Target>,
     permits: Semaphore,
-    foreign: bool,
+    foreign: Foreign,
     observer: Observer,
     /// By digest, and whether it was left out: what is not distributable as one layer may be so as another.
     once: Mutex<HashMap<(Digest, bool), Arc<OnceCell<()>>>>,
@@ -256,7 +268,7 @@ impl Engine {
             return Ok(true);
         }
         // A registry's guarantee does not cover non-distributable layers.
-        if *origin == Origin::New || self.foreign {
+        if *origin == Origin::New || self.foreign != Foreign::Skip {
             return Ok(false);
         }
         let _permit = self.permit().await?;
@@ -372,7 +384,8 @@ impl Engine {
     }
 
     async fn blob(&self, blob: Descriptor) -> Result<(), Error> {
-        let skip = matches!(blob.media_type.role(), Role::Layer { foreign: true, .. }) && !self.foreign;
+        let is_foreign = matches!(blob.media_type.role(), Role::Layer { foreign: true, .. });
+        let skip = is_foreign && !self.takes_foreign(&blob).await?;
         let cell = self.cell(blob.digest, skip);
         cell.get_or_try_init(|| async {
             let how = if skip { Transfer::Skipped } else { self.transfer(&blob).await? };
@@ -391,6 +404,24 @@ impl Engine {
         })
         .await
         .copied()
+    }
+
+    async fn takes_foreign(&self, blob: &Descriptor) -> Result<bool, Error> {
+        match self.foreign {
+            Foreign::Skip => return Ok(false),
+            Foreign::Copy => return Ok(true),
+            Foreign::WherePresent => {}
+        }
+        let is_there = {
+            let _permit = self.permit().await?;
+            self.source.has(blob).await?
+        };
+        if !is_there {
+            let (digest, place) = (blob.digest, self.source.name());
+            let note = format!("the layer {digest} is not distributable and not in {place}: it is left out");
+            self.observer.note(note);
+        }
+        Ok(is_there)
     }
 
     async fn transfer(&self, blob: &Descriptor) -> Result<Transfer, Error> {

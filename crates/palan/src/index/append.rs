@@ -100,7 +100,7 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
     let mut plan = plan;
     for addition in additions.into_iter().filter(|addition| addition.source.name() != source.name()) {
         let digests = addition.digests().await?;
-        plan = plan.with(Content { digests, source: addition.source, _folder: None });
+        plan = plan.with(Content { digests, source: addition.source });
     }
     Ok(plan)
 }

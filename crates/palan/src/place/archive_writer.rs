@@ -21,8 +21,8 @@ use super::{
     BlobStream, Format, Origin, PutAs, Source, Target,
     archive::open_span,
     index_json::{add_entry, same_name},
-    layout::make_readable,
     memory::{check_role, referrers_among},
+    new_file::{NewFile, destination, folder_for, is_special},
     tar_index::{Span, member_header},
     verified,
 };
@@ -41,7 +41,8 @@ pub struct ArchiveWriter {
 
 /// The tar while it is written.
 struct Output {
-    file: tempfile::NamedTempFile,
+    file: NewFile,
+    path: PathBuf,
     end: u64,
     members: HashMap<Digest, Span>,
 }
@@ -57,16 +58,11 @@ struct State {
 }
 
 impl ArchiveWriter {
-    /// Begins an archive that will replace `path` when it is finished. A symbolic link is followed; what exists and is
-    /// not a regular file (a device, a pipe) is refused, as replacing it would destroy it.
+    /// Begins an archive that will replace `path` when it is finished. A symbolic link is followed; to a device or a pipe
+    /// the archive is written when it is finished.
     pub fn create(path: impl Into<PathBuf>, format: Format) -> Result<Self, Error> {
-        let path = path.into();
-        let path = std::fs::canonicalize(&path).unwrap_or(path);
-        if std::fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
-            let place = format!("{}:{}", format.scheme(), path.display());
-            return Err(Error::Malformed { place, reason: "exists and is not a regular file".into() });
-        }
-        let spool = tempfile::Builder::new().prefix(".palan-").tempdir_in(folder_of(&path));
+        let path = destination(&path.into())?;
+        let spool = tempfile::Builder::new().prefix(".palan-").tempdir_in(folder_for(&path));
         let state = State {
             spool: Some(spool.map_err(Error::io("write", &path))?),
             blobs: HashMap::new(),
@@ -118,19 +114,37 @@ impl ArchiveWriter {
         reference.base_name().ok_or_else(|| bad("it has no tag".into()))
     }
 
-    fn index(&self, state: &State) -> Map<String, Value> {
+    /// Docker's list names members: each must be there, non-distributable layers too.
+    fn check_complete(&self, document: &Document) -> Result<(), Error> {
+        if self.format == Format::Oci || document.kind() != Kind::Manifest {
+            return Ok(());
+        }
+        let (manifest, state) = (document.view::<view::Manifest>()?, self.state());
+        match manifest.layers.iter().find(|layer| !state.blobs.contains_key(&layer.digest)) {
+            Some(layer) => {
+                let reason = format!(
+                    "the layer {} is not there, and a docker archive must hold every layer",
+                    layer.digest
+                );
+                Err(Error::Malformed { place: self.name(), reason })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn index(&self, state: &State) -> Result<Map<String, Value>, Error> {
         let mut index = Map::new();
         index.insert("schemaVersion".into(), json!(2));
         index.insert("mediaType".into(), json!(MediaType::OCI_INDEX));
         index.insert("manifests".into(), json!([]));
         for (name, digest) in &state.roots {
             let Some(document) = state.documents.get(digest) else { continue };
-            add_entry(&mut index, document, name.as_deref());
+            add_entry(&mut index, document, name.as_deref(), None, &self.name())?;
         }
         if self.format == Format::Docker {
             split_names(&mut index);
         }
-        index
+        Ok(index)
     }
 
     /// Docker's own list of what the archive holds.
@@ -215,6 +229,23 @@ impl State {
     }
 }
 
+/// Puts a root. A name belongs to the last one that asked for it; who had it before stays, without a name.
+pub(super) fn put_root(roots: &mut Vec<(Option<String>, Digest)>, name: Option<String>, digest: Digest) {
+    if let Some(new) = &name {
+        for (old, other) in roots.iter_mut() {
+            if *other != digest && old.as_deref().is_some_and(|old| same_name(old, new)) {
+                *old = None;
+            }
+        }
+    }
+    if !roots.contains(&(name.clone(), digest)) {
+        roots.push((name, digest));
+    }
+    let named: HashSet<Digest> = roots.iter().filter(|(n, _)| n.is_some()).map(|(_, d)| *d).collect();
+    let mut unnamed = HashSet::new();
+    roots.retain(|(name, digest)| name.is_some() || (!named.contains(digest) && unnamed.insert(*digest)));
+}
+
 #[async_trait]
 impl Source for ArchiveWriter {
     fn name(&self) -> String {
@@ -283,6 +314,7 @@ impl Target for ArchiveWriter {
         let name = role.tag().map(|tag| self.written_name(tag)).transpose()?;
         let digest = document.digest();
         check_role(&self.name(), role, role.tag().and_then(|tag| self.state().find(tag)))?;
+        self.check_complete(document)?;
         if !self.has(&document.descriptor()).await? {
             let mut file = self.spool()?;
             file.write_all(document.bytes()).map_err(self.io())?;
@@ -290,11 +322,8 @@ impl Target for ArchiveWriter {
         }
         let mut state = self.state();
         state.documents.insert(digest, document.clone());
-        if name.is_some() {
-            state.roots.retain(|(other, _)| *other != name);
-        }
-        if *role != PutAs::Child && !state.roots.contains(&(name.clone(), digest)) {
-            state.roots.push((name, digest));
+        if *role != PutAs::Child {
+            put_root(&mut state.roots, name, digest);
         }
         Ok(())
     }
@@ -304,7 +333,7 @@ impl Target for ArchiveWriter {
             let state = self.state();
             state.spool.as_ref().ok_or_else(|| self.finished())?;
             let docker = (self.format == Format::Docker).then(|| Self::docker_manifest(&state));
-            (state.in_order(), Value::Object(self.index(&state)), docker.transpose()?)
+            (state.in_order(), Value::Object(self.index(&state)?), docker.transpose()?)
         };
         let mut output = Output::create(&self.path)?;
         for (digest, path, span) in members {
@@ -316,7 +345,7 @@ impl Target for ArchiveWriter {
         }
         // Last: an archive that was cut anywhere has none.
         output.bytes("index.json", index.to_string().as_bytes())?;
-        let members = output.finish(&self.path)?;
+        let members = output.finish().await?;
         let mut state = self.state();
         state.blobs = members.into_iter().map(|(digest, span)| (digest, (self.path.clone(), span))).collect();
         state.spool = None;
@@ -324,24 +353,18 @@ impl Target for ArchiveWriter {
     }
 }
 
-/// The folder of a file, to make temporary files beside it.
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 impl Output {
     fn create(path: &Path) -> Result<Self, Error> {
-        let file = tempfile::Builder::new().prefix(".palan-").tempfile_in(folder_of(path));
-        Ok(Self { file: file.map_err(Error::io("write", path))?, end: 0, members: HashMap::new() })
+        Ok(Self { file: NewFile::create(path)?, path: path.to_owned(), end: 0, members: HashMap::new() })
     }
 
     fn io(&self) -> impl FnOnce(std::io::Error) -> Error + use<> {
-        Error::io("write", self.file.path().to_owned())
+        Error::io("write", self.path.clone())
     }
 
     fn start(&mut self, name: &str, size: u64) -> Result<Span, Error> {
         let header = member_header(name, size);
-        self.file.write_all(&header).map_err(self.io())?;
+        self.file.file().write_all(&header).map_err(self.io())?;
         let span = Span { start: self.end + header.len() as u64, length: size };
         self.end = span.start + size;
         Ok(span)
@@ -349,7 +372,7 @@ impl Output {
 
     fn pad(&mut self) -> Result<(), Error> {
         let padding = self.end.next_multiple_of(512) - self.end;
-        self.file.write_all(&[0; 512][..usize::try_from(padding).unwrap_or(0)]).map_err(self.io())?;
+        self.file.file().write_all(&[0; 512][..usize::try_from(padding).unwrap_or(0)]).map_err(self.io())?;
         self.end += padding;
         Ok(())
     }
@@ -361,7 +384,7 @@ impl Output {
         let mut left = size;
         while left > 0 {
             let mut piece = (&content).take(left.min(STEP));
-            let copied = std::io::copy(&mut piece, self.file.as_file_mut()).map_err(self.io())?;
+            let copied = std::io::copy(&mut piece, &mut self.file.file()).map_err(self.io())?;
             if copied == 0 {
                 return Err(Error::io("read", path)(std::io::ErrorKind::UnexpectedEof.into()));
             }
@@ -377,14 +400,19 @@ impl Output {
 
     fn bytes(&mut self, name: &str, content: &[u8]) -> Result<(), Error> {
         self.start(name, content.len() as u64)?;
-        self.file.write_all(content).map_err(self.io())?;
+        self.file.file().write_all(content).map_err(self.io())?;
         self.pad()
     }
 
-    fn finish(mut self, path: &Path) -> Result<HashMap<Digest, Span>, Error> {
-        self.file.write_all(&[0; 1024]).map_err(self.io())?;
-        make_readable(&self.file, path)?;
-        self.file.persist(path).map_err(|e| Error::io("write", path)(e.error))?;
-        Ok(self.members)
+    /// Where the members are; nowhere, if what was written to is gone through a pipe.
+    async fn finish(self) -> Result<HashMap<Digest, Span>, Error> {
+        self.file.file().write_all(&[0; 1024]).map_err(self.io())?;
+        if !is_special(&self.path) {
+            self.file.publish()?;
+            return Ok(self.members);
+        }
+        let publish = || self.file.publish();
+        tokio::task::spawn_blocking(publish).await.map_err(|_| Error::Cancelled)??;
+        Ok(HashMap::new())
     }
 }

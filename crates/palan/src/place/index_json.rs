@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use palan_core::{Descriptor, Digest, Document, Reference, Selector, annotation, view};
+use palan_core::{Descriptor, Digest, Document, Platform, Reference, Selector, annotation, view};
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
 use crate::Error;
@@ -28,20 +29,29 @@ pub(super) fn find<'a>(
         Selector::Digest(digest) => return Ok(entries.iter().find(|e| e.digest == *digest)),
         Selector::Tag(name) => name,
     };
-    let exact = |e: &&Descriptor| [tag_of(e), full_name_of(e)].contains(&Some(name.as_str()));
-    let alike =
-        |e: &&Descriptor| [tag_of(e), full_name_of(e)].into_iter().flatten().any(|n| same_name(n, name));
-    let mut found: Vec<&Descriptor> = entries.iter().filter(exact).collect();
-    if found.is_empty() {
-        found = entries.iter().filter(alike).collect();
-    }
+    let found: Vec<&Descriptor> = named(entries, name).into_iter().map(|n| &entries[n]).collect();
     let digests: HashSet<Digest> = found.iter().map(|e| e.digest).collect();
     if digests.len() > 1 {
-        let choices =
-            found.iter().map(|e| full_name_of(e).map_or_else(|| e.digest.to_string(), str::to_owned));
-        return Err(Error::ChooseOne { place: format!("{name} in {place}"), choices: choices.collect() });
+        return Err(ambiguous(&found, name, place));
     }
     Ok(found.first().copied())
+}
+
+/// The positions of the entries that a name stands for: those that have it as it stands or, where there are none, the
+/// same reference in another spelling.
+fn named(entries: &[Descriptor], name: &str) -> Vec<usize> {
+    let having = |is: &dyn Fn(&str) -> bool| {
+        let has = |e: &Descriptor| [tag_of(e), full_name_of(e)].into_iter().flatten().any(is);
+        let found = entries.iter().enumerate().filter(|(_, e)| has(e));
+        found.map(|(n, _)| n).collect::<Vec<usize>>()
+    };
+    let exact = having(&|n| n == name);
+    if exact.is_empty() { having(&|n| same_name(n, name)) } else { exact }
+}
+
+fn ambiguous(found: &[&Descriptor], name: &str, place: &str) -> Error {
+    let choices = found.iter().map(|e| full_name_of(e).map_or_else(|| e.digest.to_string(), str::to_owned));
+    Error::ChooseOne { place: format!("{name} in {place}"), choices: choices.collect() }
 }
 
 /// A name matches as it stands, or as the same reference in another spelling.
@@ -116,40 +126,82 @@ pub(super) fn remove_entries(
 }
 
 /// Puts `document` into the entries: one entry per tag, one per untagged root. `false`: nothing had to change.
-pub(super) fn add_entry(index: &mut Map<String, Value>, document: &Document, tag: Option<&str>) -> bool {
-    let mut entry = json!({
-        "mediaType": document.media_type(), "digest": document.digest(), "size": document.size(),
-    });
-    if let Some(artifact_type) = document.object().ok().and_then(|o| o.get("artifactType").cloned()) {
-        entry["artifactType"] = artifact_type;
-    }
-    if let Some(tag) = tag {
-        entry["annotations"] = json!({ annotation::REF_NAME: tag });
-    }
+///
+/// The entry of a tag is found as it is when it is read, and keeps what others wrote into it. Fails where the tag stands
+/// for entries that are not the same image to everybody. `platform`: the document's, for an entry that has one.
+pub(super) fn add_entry(
+    index: &mut Map<String, Value>,
+    document: &Document,
+    tag: Option<&str>,
+    platform: Option<&Platform>,
+    place: &str,
+) -> Result<bool, Error> {
     if !index.get("manifests").is_some_and(Value::is_array) {
         index.insert("manifests".into(), json!([]));
     }
-    let Some(entries) = index.get_mut("manifests").and_then(Value::as_array_mut) else { return false };
-    let Some(tag) = tag else {
-        let known = entries.iter().any(|e| e["digest"] == entry["digest"]);
-        if !known {
-            entries.push(entry);
-        }
-        return !known;
+    let Some(listed) = index.get_mut("manifests").and_then(Value::as_array_mut) else { return Ok(false) };
+    let parsed = listed.iter().map(Descriptor::deserialize).collect::<Result<Vec<_>, _>>();
+    let entries = parsed.map_err(|e| Error::Malformed {
+        place: place.to_owned(),
+        reason: format!("an entry of index.json is no descriptor: {e}"),
+    })?;
+    let found = match tag {
+        Some(tag) => named(&entries, tag),
+        None if entries.iter().any(|e| e.digest == document.digest()) => return Ok(false),
+        None => Vec::new(),
     };
-    let tagged = |e: &Value| {
-        let name = e.get("annotations").and_then(|a| a.get(annotation::REF_NAME));
-        name.and_then(Value::as_str) == Some(tag)
+    let Some((first, others)) = found.split_first() else {
+        listed.push(new_entry(document, tag));
+        return Ok(true);
     };
-    let same: Vec<&Value> = entries.iter().filter(|e| tagged(e)).collect();
-    if matches!(same.as_slice(), [one] if one["digest"] == entry["digest"]) {
-        return false;
+    let is_same = |n: &usize| {
+        entries[*n].digest == entries[*first].digest
+            && full_name_of(&entries[*n]) == full_name_of(&entries[*first])
+    };
+    if found.iter().all(|n| entries[*n].digest == document.digest()) {
+        return Ok(false);
     }
-    // Other tools leave several entries with one tag behind; from now on it stands for this image.
-    let position = entries.iter().position(tagged).unwrap_or(entries.len());
-    entries.retain(|e| !tagged(e));
-    entries.insert(position, entry);
-    true
+    if !others.iter().all(is_same) {
+        let found: Vec<&Descriptor> = found.iter().map(|n| &entries[*n]).collect();
+        return Err(ambiguous(&found, tag.unwrap_or_default(), place));
+    }
+    if let Some(entry) = listed.get_mut(*first).and_then(Value::as_object_mut) {
+        point_to(entry, document, platform);
+    }
+    // Other tools leave one entry behind several times.
+    let mut number = 0..;
+    listed.retain(|_| number.next().is_none_or(|n| !others.contains(&n)));
+    Ok(true)
+}
+
+fn new_entry(document: &Document, tag: Option<&str>) -> Value {
+    let mut entry = Map::new();
+    point_to(&mut entry, document, None);
+    if let Some(tag) = tag {
+        entry.insert("annotations".into(), json!({ annotation::REF_NAME: tag }));
+    }
+    Value::Object(entry)
+}
+
+/// Lets an entry describe another document.
+fn point_to(entry: &mut Map<String, Value>, document: &Document, platform: Option<&Platform>) {
+    entry.insert("mediaType".into(), json!(document.media_type()));
+    entry.insert("digest".into(), json!(document.digest()));
+    entry.insert("size".into(), json!(document.size()));
+    match document.object().ok().and_then(|o| o.get("artifactType").cloned()) {
+        Some(artifact_type) => drop(entry.insert("artifactType".into(), artifact_type)),
+        None => drop(entry.shift_remove("artifactType")),
+    }
+    // These are about the old content.
+    entry.shift_remove("data");
+    entry.shift_remove("urls");
+    if let Some(old) = entry.get("platform") {
+        match platform {
+            None => drop(entry.shift_remove("platform")),
+            Some(new) if Platform::deserialize(old).is_ok_and(|old| old.same_machine(new)) => {}
+            Some(new) => drop(entry.insert("platform".into(), json!(new))),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -166,21 +218,25 @@ mod tests {
         entries.map(|e| e["annotations"][annotation::REF_NAME].as_str().unwrap_or("-")).collect()
     }
 
+    fn add(index: &mut Map<String, Value>, n: u32, tag: Option<&str>) -> bool {
+        add_entry(index, &document(n), tag, None, "here").unwrap()
+    }
+
     #[test]
     fn a_tag_has_one_entry_and_keeps_its_position() {
         let mut index = Map::new();
         for (n, tag) in [(1, "a"), (2, "b"), (3, "c")] {
-            assert!(add_entry(&mut index, &document(n), Some(tag)));
+            assert!(add(&mut index, n, Some(tag)));
         }
         // As skopeo and hand-made layouts have it: a second entry with the same tag.
         let again = index["manifests"][1].clone();
         index["manifests"].as_array_mut().unwrap().push(again);
-        assert!(add_entry(&mut index, &document(4), Some("b")));
+        assert!(add(&mut index, 4, Some("b")));
         assert_eq!(tags(&index), ["a", "b", "c"]);
         assert_eq!(index["manifests"][1]["digest"], json!(document(4).digest()));
-        assert!(!add_entry(&mut index, &document(4), Some("b")), "nothing changed");
-        assert!(!add_entry(&mut index, &document(1), None), "a tagged root is listed already");
-        assert!(add_entry(&mut index, &document(9), None));
+        assert!(!add(&mut index, 4, Some("b")), "nothing changed");
+        assert!(!add(&mut index, 1, None), "a tagged root is listed already");
+        assert!(add(&mut index, 9, None));
         assert_eq!(tags(&index), ["a", "b", "c", "-"]);
     }
 
@@ -197,5 +253,60 @@ mod tests {
         ] {
             assert_eq!(same_name(a, b), same, "{a} {b}");
         }
+    }
+
+    fn entry(n: u32, names: &[(&str, &str)]) -> Value {
+        let document = document(n);
+        let annotations: Map<String, Value> =
+            names.iter().map(|(k, v)| ((*k).to_owned(), json!(v))).collect();
+        json!({
+            "mediaType": document.media_type(), "digest": document.digest(), "size": document.size(),
+            "annotations": annotations, "platform": {"architecture": "arm64", "os": "linux"}, "x-own": 1,
+        })
+    }
+
+    #[test]
+    fn an_entry_is_found_as_when_it_is_read_and_keeps_what_others_wrote() {
+        let (tag, full) = (annotation::REF_NAME, annotation::CONTAINERD_IMAGE_NAME);
+        let before = vec![
+            entry(1, &[(tag, "a"), (full, "docker.io/library/one:a"), ("own", "1")]),
+            entry(2, &[(tag, "a"), (full, "docker.io/library/two:a")]),
+            entry(3, &[(tag, "docker.io/library/app:b")]),
+            entry(4, &[(tag, "c"), ("own", "4")]),
+        ];
+        let platform = Platform::new("linux", "arm64");
+        for (name, position) in [
+            ("docker.io/library/one:a", Some(0)),
+            ("two:a", Some(1)),
+            ("docker.io/library/app:b", Some(2)),
+            ("app:b", Some(2)),
+            ("c", Some(3)),
+            ("a", None),
+        ] {
+            let mut index = Map::from_iter([("manifests".to_owned(), json!(before))]);
+            let added = add_entry(&mut index, &document(9), Some(name), Some(&platform), "here");
+            let Some(position) = position else {
+                assert!(matches!(added, Err(Error::ChooseOne { .. })), "{name}");
+                assert_eq!(index["manifests"], json!(before), "{name}");
+                continue;
+            };
+            assert!(added.unwrap(), "{name}");
+            let mut expected = before.clone();
+            expected[position]["digest"] = json!(document(9).digest());
+            expected[position]["size"] = json!(document(9).size());
+            assert_eq!(index["manifests"], json!(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_an_entry_says_of_the_old_document_goes() {
+        let mut old = entry(1, &[(annotation::REF_NAME, "a")]);
+        old["artifactType"] = json!("x/y");
+        old["data"] = json!("e30=");
+        let mut index = Map::from_iter([("manifests".to_owned(), json!([old]))]);
+        assert!(add(&mut index, 2, Some("a")));
+        let new = index["manifests"][0].as_object().unwrap();
+        let keys: Vec<&str> = new.keys().map(String::as_str).collect();
+        assert_eq!(keys, ["mediaType", "digest", "size", "annotations", "x-own"]);
     }
 }

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
 use palan_core::{
-    Descriptor, Digest, Document, Kind, MAX_DOCUMENT_SIZE, MediaType, Selector, Verifier, view,
+    Descriptor, Digest, Document, Kind, MAX_DOCUMENT_SIZE, MediaType, Platform, Selector, Verifier, view,
 };
 use serde_json::{Map, Value, json};
 
@@ -28,6 +28,7 @@ use super::{
     BlobStream, Origin, PutAs, Source, Target, checked,
     index_json::{self, tag_of},
     memory::{check_role, referrers_among},
+    new_file::{publish, temporary_in},
     verified,
 };
 use crate::Error;
@@ -45,6 +46,8 @@ pub struct Layout {
     pub(super) root: PathBuf,
     /// Held by who writes, against garbage collection: blobs come before the entry that leads to them.
     pub(super) lease: Arc<OnceLock<File>>,
+    /// A temporary one goes with its last user, which may be a thread.
+    _folder: Option<Arc<tempfile::TempDir>>,
 }
 
 impl Layout {
@@ -90,7 +93,14 @@ impl Layout {
     }
 
     fn at(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), lease: Arc::default() }
+        Self { root: root.into(), lease: Arc::default(), _folder: None }
+    }
+
+    /// A layout in a temporary folder, which is there as long as the layout or a copy of it.
+    pub(crate) fn in_temporary_folder() -> Result<Self, Error> {
+        let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
+        let layout = Self::create(folder.path())?;
+        Ok(Self { _folder: Some(Arc::new(folder)), ..layout })
     }
 
     fn exists(&self) -> bool {
@@ -102,7 +112,6 @@ impl Layout {
         let path = self.root.join(LAYOUT_FILE);
         let mut file = self.temporary(&self.root)?;
         file.write_all(br#"{"imageLayoutVersion":"1.0.0"}"#).map_err(Error::io("write", &path))?;
-        make_readable(&file, &path)?;
         match file.persist_noclobber(&path) {
             Err(e) if e.error.kind() != io::ErrorKind::AlreadyExists => {
                 Err(Error::io("write", &path)(e.error))
@@ -202,7 +211,7 @@ impl Layout {
     fn temporary(&self, folder: &Path) -> Result<tempfile::NamedTempFile, Error> {
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         self.hold()?;
-        tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder).map_err(Error::io("write in", folder))
+        temporary_in(folder).map_err(Error::io("write in", folder))
     }
 
     fn find(&self, selector: &Selector) -> Result<Descriptor, Error> {
@@ -247,15 +256,22 @@ impl Layout {
         index_json::only(&self.entries()?, &self.name())
     }
 
-    /// Links a file in as the blob that it is; `false` where that cannot be done (another file system, other size).
-    fn link(&self, blob: &Descriptor, file: &Path) -> Result<bool, Error> {
+    /// Links a file in as the blob that it is; `false` where that cannot be done (another file system) or it is not.
+    async fn link(&self, blob: &Descriptor, file: &Path) -> Result<bool, Error> {
+        if !is_content_of(file, blob).await {
+            return Ok(false);
+        }
         let path = self.blob_path(blob.digest);
         let folder = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        if fs::metadata(file).is_ok_and(|m| m.len() == blob.size) && fs::hard_link(file, &path).is_ok() {
-            return Ok(true);
-        }
-        Ok(false)
+        Ok(fs::hard_link(file, &path).is_ok())
+    }
+
+    /// The platform of an image whose config is here.
+    fn platform_of(&self, document: &Document) -> Option<Platform> {
+        let manifest = document.view::<view::Manifest>().ok().filter(|m| m.is_image())?;
+        let config = read_bounded(&self.blob_path(manifest.config.digest)).ok()?;
+        Some(serde_json::from_slice::<view::Config>(&config).ok()?.platform())
     }
 
     async fn store(&self, blob: &Descriptor, from: &dyn Source) -> Result<(), Error> {
@@ -269,6 +285,20 @@ impl Layout {
         }
         publish(file, &path)
     }
+}
+
+/// Whether a file holds what a descriptor promises. What cannot be read does not.
+async fn is_content_of(file: &Path, blob: &Descriptor) -> bool {
+    let Ok(content) = read_file(file.to_owned(), 0, u64::MAX) else { return false };
+    let mut content = verified(String::new(), blob, content);
+    while let Some(piece) = content.next().await {
+        if piece.is_err() {
+            return false;
+        }
+        // So that Ctrl-C is noticed.
+        tokio::task::yield_now().await;
+    }
+    true
 }
 
 fn empty_index() -> String {
@@ -311,23 +341,6 @@ fn read_bounded(path: &Path) -> Result<Bytes, Error> {
         });
     }
     Ok(fs::read(path).map_err(Error::io("read", path))?.into())
-}
-
-pub(crate) fn publish(file: tempfile::NamedTempFile, path: &Path) -> Result<(), Error> {
-    make_readable(&file, path)?;
-    file.persist(path).map_err(|e| Error::io("write", path)(e.error))?;
-    Ok(())
-}
-
-/// Temporary files are private; images are not.
-pub(super) fn make_readable(file: &tempfile::NamedTempFile, path: &Path) -> Result<(), Error> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        let mode = fs::Permissions::from_mode(0o644);
-        file.as_file().set_permissions(mode).map_err(Error::io("write", path))?;
-    }
-    Ok(())
 }
 
 /// The content of a file, or a part of one, in pieces.
@@ -400,11 +413,11 @@ impl Target for Layout {
     }
 
     async fn adopt(&self, blob: &Descriptor, from: &dyn Source) -> Result<bool, Error> {
-        let Origin::Verified(file) = from.origin(blob.digest) else { return Ok(false) };
+        let Origin::Cached(file) = from.origin(blob.digest) else { return Ok(false) };
         if self.has(blob).await? {
             return Ok(false);
         }
-        self.link(blob, &file)
+        self.link(blob, &file).await
     }
 
     async fn put_blob(&self, blob: &Descriptor, from: &dyn Source) -> Result<(), Error> {
@@ -420,12 +433,13 @@ impl Target for Layout {
         if *role == PutAs::Child {
             return Ok(());
         }
+        let platform = self.platform_of(document);
         self.update_index(|entries, index| {
             if let PutAs::Replace { tag, .. } | PutAs::Absent(tag) = role {
                 let found = index_json::find(entries, &Selector::Tag(tag.clone()), &self.name())?;
                 check_role(&self.name(), role, found.map(|d| d.digest))?;
             }
-            Ok(index_json::add_entry(index, document, role.tag()))
+            index_json::add_entry(index, document, role.tag(), platform.as_ref(), &self.name())
         })
     }
 }

@@ -28,10 +28,17 @@ use serde_json::{Map, Value, json};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::{
-    BlobStream, Origin, PutAs, Source, Target, index_json::same_name, layout::make_readable,
-    memory::check_role, read_all, verified, with_reader,
+    BlobStream, Origin, PutAs, Source, Target,
+    archive_writer::put_root,
+    index_json::same_name,
+    memory::check_role,
+    new_file::{NewFile, destination, folder_for},
+    read_all, verified, with_reader,
 };
-use crate::Error;
+use crate::{
+    Error,
+    cancel::{self, Cancelled, blocking},
+};
 
 /// An archive to write, visible after [`Target::finish`].
 pub struct LegacyWriter {
@@ -72,15 +79,9 @@ struct Step {
 }
 
 impl LegacyWriter {
-    /// Begins an archive that will replace `path` when it is finished. As with archives of the other formats, a symbolic
-    /// link is followed, and what exists and is not a regular file is refused.
+    /// Begins an archive that will replace `path` when it is finished, as those of the other formats do.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self, Error> {
-        let path = path.into();
-        let path = std::fs::canonicalize(&path).unwrap_or(path);
-        if std::fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
-            let place = format!("docker-archive:{}", path.display());
-            return Err(Error::Malformed { place, reason: "exists and is not a regular file".into() });
-        }
+        let path = destination(&path.into())?;
         // A destination that cannot be written is noticed before anything is pulled.
         drop(temporary(&path)?);
         Ok(Self { path, state: Mutex::default() })
@@ -131,8 +132,8 @@ fn copy(
 
 /// A file beside the archive.
 fn temporary(path: &Path) -> Result<NamedTempFile, Error> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    tempfile::Builder::new().prefix(".palan-").tempfile_in(folder).map_err(Error::io("write", path))
+    let file = tempfile::Builder::new().prefix(".palan-").tempfile_in(folder_for(path));
+    file.map_err(Error::io("write", path))
 }
 
 /// Refuses what is not one image.
@@ -256,7 +257,7 @@ fn repositories(images: &[Image]) -> BTreeMap<&str, BTreeMap<&str, &str>> {
 
 /// An archive on its way to the disk.
 struct Output<'a> {
-    tar: Writer<BufWriter<&'a File>>,
+    tar: Writer<BufWriter<cancel::Writer<&'a File>>>,
     path: &'a Path,
     /// Folders that are there.
     written: HashSet<String>,
@@ -308,19 +309,18 @@ impl Output<'_> {
     }
 }
 
-fn write(mut state: State, path: &Path) -> Result<(), Error> {
+fn write(mut state: State, path: &Path, cancelled: &Cancelled) -> Result<(), Error> {
     let images = state.images()?;
-    let file = temporary(path)?;
-    write_members(&images, &mut state.layers, file.as_file(), path)?;
-    make_readable(&file, path)?;
-    file.persist(path).map_err(|e| Error::io("write", path)(e.error))?;
-    Ok(())
+    let file = NewFile::create(path)?;
+    write_members(&images, &mut state.layers, cancelled.writer(file.file()), path)?;
+    cancelled.check().map_err(|_| Error::Cancelled)?;
+    file.publish()
 }
 
 fn write_members(
     images: &[Image],
     layers: &mut HashMap<Digest, Layer>,
-    file: &File,
+    file: cancel::Writer<&File>,
     path: &Path,
 ) -> Result<(), Error> {
     let tar = Writer::new(BufWriter::with_capacity(128 * 1024, file));
@@ -408,11 +408,8 @@ impl Target for LegacyWriter {
         check_role(&self.name(), role, role.tag().and_then(|tag| state.find(tag)))?;
         let digest = document.digest();
         state.documents.insert(digest, document.clone());
-        if name.is_some() {
-            state.roots.retain(|(other, _)| *other != name);
-        }
-        if *role != PutAs::Child && !state.roots.contains(&(name.clone(), digest)) {
-            state.roots.push((name, digest));
+        if *role != PutAs::Child {
+            put_root(&mut state.roots, name, digest);
         }
         Ok(())
     }
@@ -424,6 +421,6 @@ impl Target for LegacyWriter {
             return Err(Error::Malformed { place: self.name(), reason });
         }
         let path = self.path.clone();
-        tokio::task::spawn_blocking(move || write(state, &path)).await.map_err(|_| Error::Cancelled)?
+        blocking(move |cancelled| write(state, &path, cancelled)).await
     }
 }

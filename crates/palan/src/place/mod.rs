@@ -13,6 +13,7 @@ mod layout_gc;
 mod legacy;
 mod location;
 mod memory;
+mod new_file;
 mod overlay;
 mod registry;
 mod stream;
@@ -28,11 +29,13 @@ use palan_core::{Descriptor, Digest, Document, Repository, Selector};
 pub use archive::{Archive, Format};
 pub use archive_writer::ArchiveWriter;
 pub use layout::Layout;
-pub(crate) use layout::{publish, read_file};
+pub(crate) use layout::read_file;
 pub use layout_gc::Garbage;
 pub use legacy::LegacyWriter;
 pub use location::{Location, LocationError, Opened, Places};
 pub use memory::Memory;
+pub use new_file::NewFile;
+pub(crate) use new_file::{publish, temporary_in};
 pub use overlay::Overlay;
 pub use registry::Registry;
 pub(crate) use stream::{checked, read_all, verified, with_reader};
@@ -51,8 +54,8 @@ pub enum Origin {
     Mirrored(Repository),
     /// A file of its own: linkable.
     File(PathBuf),
-    /// A file that was verified when it was written, and whose name nobody else writes: links to it need no reading.
-    Verified(PathBuf),
+    /// A file of a cache, written once and by nobody else: linkable after a look at its content.
+    Cached(PathBuf),
     /// Made by this process just now: no target has it yet, asking would be a wasted request.
     New,
     /// Nothing that a target could use.

@@ -8,7 +8,10 @@ use palan_core::{Descriptor, Mismatch, Verifier};
 use tokio::sync::mpsc;
 
 use super::BlobStream;
-use crate::Error;
+use crate::{
+    Error,
+    cancel::{Cancelled, cancel},
+};
 
 /// Collects a stream. The streams of this crate are bounded by their descriptor's size, which callers check first.
 pub(crate) async fn read_all(mut content: BlobStream) -> Result<Bytes, Error> {
@@ -103,8 +106,10 @@ pub(crate) async fn with_reader<T: Send + 'static>(
     work: impl FnOnce(&mut ChannelReader) -> T + Send + 'static,
 ) -> Result<T, Error> {
     let (sender, receiver) = mpsc::channel(4);
-    let worker =
-        tokio::task::spawn_blocking(move || work(&mut ChannelReader { receiver, piece: Bytes::new() }));
+    let (_cancel, cancelled) = cancel();
+    let worker = tokio::task::spawn_blocking(move || {
+        work(&mut ChannelReader { receiver, piece: Bytes::new(), cancelled })
+    });
     let mut failed = None;
     while let Some(piece) = content.next().await {
         let piece = piece.map_err(|e| failed = Some(e));
@@ -122,13 +127,18 @@ pub(crate) async fn with_reader<T: Send + 'static>(
 pub(crate) struct ChannelReader {
     receiver: mpsc::Receiver<Result<Bytes, ()>>,
     piece: Bytes,
+    cancelled: Cancelled,
 }
 
 impl io::Read for ChannelReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while self.piece.is_empty() {
             match self.receiver.blocking_recv() {
-                None => return Ok(0),
+                None => {
+                    // What was dropped has not ended.
+                    self.cancelled.check()?;
+                    return Ok(0);
+                }
                 Some(Ok(piece)) => self.piece = piece,
                 // The cause is returned by `with_reader` itself.
                 Some(Err(())) => return Err(io::Error::other("the source failed")),

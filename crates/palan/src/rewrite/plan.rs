@@ -30,8 +30,6 @@ pub struct Plan {
 pub(crate) struct Content {
     pub(crate) digests: HashSet<Digest>,
     pub(crate) source: Arc<dyn Source>,
-    /// The temporary folder that they are in, which goes with the plan.
-    pub(crate) _folder: Option<tempfile::TempDir>,
 }
 
 /// What applying a plan did.

@@ -93,8 +93,12 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let target = target(args)?;
     let level = args.compressing.level()?;
     let layers = layers::sources(&args.new_layer, &args.packing, session)?;
+    let single = match &args.base {
+        Some(base) => super::write::single(base, Some(&target), session).await?,
+        None => None,
+    };
     let request = Request {
-        platforms: session.global.platforms(),
+        platforms: if single.is_some() { Vec::new() } else { session.global.platforms() },
         empty_platform: empty_platform(args, session)?,
         compression: args.compressing.kind().unwrap_or(Compression::Gzip),
         level,
@@ -107,7 +111,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         oci: args.oci,
         base_annotations: args.set_base_image_annotations,
         attestations: args.attestations.into(),
-        ..Request::new(args.base.clone(), layers, target.clone())
+        ..Request::new(single.or_else(|| args.base.clone()), layers, target.clone())
     };
     if args.base.is_none() && !args.oci_empty_base {
         session.ui.note(format!(

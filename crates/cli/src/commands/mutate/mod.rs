@@ -3,6 +3,7 @@ mod values;
 use palan::{
     mutate::{self, Created, Edits, Healthcheck, Keys, Pairs, Request},
     place::Location,
+    rewrite::Subject,
 };
 use palan_core::{Platform, Repository, Selector};
 
@@ -187,7 +188,14 @@ struct Metadata {
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let places = session.places()?;
-    let subject = args.rewriting.subject(args.image.clone(), target(args)?, session);
+    let target = target(args)?;
+    let subject = match write::single(&args.image, target.as_ref(), session).await? {
+        Some(image) => {
+            let subject = args.rewriting.subject(image, target, session);
+            Subject { platforms: Vec::new(), ..subject }
+        }
+        None => args.rewriting.subject(args.image.clone(), target, session),
+    };
     let files = lists(&args.append)?.unwrap_or_default();
     let layers = super::append::layers(&files, session)?;
     let plan =

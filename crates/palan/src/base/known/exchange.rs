@@ -9,7 +9,10 @@ use super::{KnownBases, write::sorted_lines};
 use crate::{
     Error,
     copy::{self, Options},
-    place::{Layout, Location, Memory, Overlay, Places, PutAs, Source, publish, verified, with_reader},
+    place::{
+        Layout, Location, Memory, Overlay, Places, PutAs, Source, publish, temporary_in, verified,
+        with_reader,
+    },
 };
 
 /// Artifact type of an index of known bases.
@@ -25,8 +28,7 @@ pub async fn push(
     target: &Location,
     options: &Options,
 ) -> Result<Digest, Error> {
-    let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
-    let spool = Arc::new(Layout::create(folder.path())?);
+    let spool = Arc::new(Layout::in_temporary_folder()?);
     let file = store(path, &spool).await?;
     let (root, new) = artifact(&file, path)?;
     let digest = root.digest();
@@ -116,8 +118,7 @@ pub async fn pull(places: &Places, source: &Location, path: &Path) -> Result<Kno
 fn save(reader: &mut impl io::Read, path: &Path) -> Result<(), Error> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-    let builder = tempfile::Builder::new().prefix(".palan-").tempfile_in(folder);
-    let mut file = builder.map_err(Error::io("write in", folder))?;
+    let mut file = temporary_in(folder).map_err(Error::io("write in", folder))?;
     io::copy(reader, file.as_file_mut()).map_err(Error::io("write", path))?;
     KnownBases::open(file.path())?;
     for line in sorted_lines(file.path())? {

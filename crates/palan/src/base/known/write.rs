@@ -14,7 +14,11 @@ use super::{
     file::MAX_LINE,
     malformed,
 };
-use crate::{Error, base::Pattern, place::publish};
+use crate::{
+    Error,
+    base::Pattern,
+    place::{publish, temporary_in},
+};
 
 /// What to change.
 #[derive(Debug, Default)]
@@ -47,10 +51,7 @@ pub fn change(path: &Path, mut change: Change) -> Result<Changed, Error> {
         true => (KnownBases::open(path)?.header, Some(sorted_lines(path)?)),
         false => (Header::new(Vec::new()), None),
     };
-    let file = tempfile::Builder::new()
-        .prefix(".palan-")
-        .tempfile_in(folder)
-        .map_err(Error::io("write in", folder))?;
+    let file = temporary_in(folder).map_err(Error::io("write in", folder))?;
     change.add.sort_by_cached_key(Entry::key);
     change.add.dedup_by(|a, b| a.key() == b.key());
     let header = Header::new(watched(header.watch, &change));
