@@ -147,13 +147,14 @@ fn why_orphaned(entry: &Descriptor, gone: &HashSet<Digest>, known: &Known<'_>) -
     if gone.contains(&entry.digest) {
         return None;
     }
-    let looks_back = known.drop_asked || !gone.is_empty();
     let is_there = |about: &Digest| {
         known.listed.contains(about) || known.replaced.values().any(|new| new.digest() == *about)
     };
     match entry.attested_digest().or_else(|| known.subjects.get(&entry.digest).copied()) {
         Some(about) if gone.contains(&about) => Some(Why::Replaced(about)),
-        Some(about) if looks_back && may_be_about(entry) && !is_there(&about) => Some(Why::Stale(about)),
+        Some(about) if known.drop_asked && may_be_about(entry) && !is_there(&about) => {
+            Some(Why::Stale(about))
+        }
         None if !gone.is_empty() && is_marked(entry) => Some(Why::Unsaid),
         _ => None,
     }

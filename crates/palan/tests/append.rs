@@ -144,7 +144,7 @@ async fn check_image(id: &str, source: &Layout, image: &Image, family: Family, a
         || (added.compression == Compression::Zstd && family == Family::Oci);
     assert_eq!(top.digest == added.digest, kept, "{id}");
     let history = &image.config_view.history;
-    assert_eq!(history.last().unwrap().created_by.as_deref(), Some("palan append layer"), "{id}");
+    assert_eq!(history.last().unwrap().created_by.as_deref(), Some("palan append"), "{id}");
     let tree = files(source, image, Content::Digest).await.unwrap();
     assert!(tree.get("app/run").is_some(), "{id}");
     assert_eq!(tree.get("etc/os-release").is_some(), based, "{id}");

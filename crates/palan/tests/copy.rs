@@ -245,7 +245,7 @@ async fn foreign_layers_are_left_out_or_carried() {
         assert_eq!((summary.blobs_skipped, summary.blobs_moved), (1, 2), "{kind:?}");
         assert!(!target.has(&descriptor).await.unwrap(), "{kind:?}");
         // Later with them: the document being there does not mean that they are.
-        let options = Options { foreign: copy::Foreign::Copy, ..Options::default() };
+        let options = Options { foreign: palan::copy::Foreign::Copy, ..Options::default() };
         let roots = vec![(graph.root().clone(), tag("v1"))];
         let summary = palan::copy::copy(&source, &target, roots, &options).await.unwrap();
         assert_eq!((summary.blobs_skipped, summary.blobs_moved), (0, 1), "{kind:?}");

@@ -99,9 +99,12 @@ struct Image {
     _plan: Option<Arc<Plan>>,
 }
 
+/// What is in one place, with the roles in which it is put into the target.
+type Batch = (Arc<dyn Source>, Vec<(Document, PutAs)>);
+
 /// The images by the places that they come from: what those share moves once.
-fn batches(images: &[(Image, PutAs)]) -> Vec<(Arc<dyn Source>, Vec<(Document, PutAs)>)> {
-    let mut batches: Vec<(Arc<dyn Source>, Vec<(Document, PutAs)>)> = Vec::new();
+fn batches(images: &[(Image, PutAs)]) -> Vec<Batch> {
+    let mut batches: Vec<Batch> = Vec::new();
     for (image, role) in images {
         let root = (image.root.clone(), role.clone());
         match batches.iter_mut().find(|(source, _)| Arc::ptr_eq(source, &image.source)) {

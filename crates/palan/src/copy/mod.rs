@@ -191,14 +191,17 @@ impl Copier {
     }
 }
 
+/// What is done once: content by its digest, and whether it was left out. What is not distributable as one layer may be
+/// so as another.
+type Once = (Digest, bool);
+
 struct Engine {
     source: Arc<dyn Source>,
     target: Arc<dyn Target>,
     permits: Semaphore,
     foreign: Foreign,
     observer: Observer,
-    /// By digest, and whether it was left out: what is not distributable as one layer may be so as another.
-    once: Mutex<HashMap<(Digest, bool), Arc<OnceCell<()>>>>,
+    once: Mutex<HashMap<Once, Arc<OnceCell<()>>>>,
     writing: Writing,
     counters: Counters,
 }

@@ -269,7 +269,7 @@ impl Layout {
 
     /// The platform of an image whose config is here.
     fn platform_of(&self, document: &Document) -> Option<Platform> {
-        let manifest = document.view::<view::Manifest>().ok().filter(|m| m.is_image())?;
+        let manifest = document.view::<view::Manifest>().ok().filter(view::Manifest::is_image)?;
         let config = read_bounded(&self.blob_path(manifest.config.digest)).ok()?;
         Some(serde_json::from_slice::<view::Config>(&config).ok()?.platform())
     }
