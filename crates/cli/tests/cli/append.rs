@@ -105,7 +105,7 @@ fn the_history_says_what_was_asked_for() {
     let plain = config(&context, "@@plain:1");
     assert_eq!(
         plain["history"].as_array().unwrap().last().unwrap(),
-        &serde_json::json!({"created_by": "palan append tree"})
+        &serde_json::json!({"created_by": "palan append"})
     );
     assert_eq!(plain["created"], before["created"]);
     let words =

@@ -165,7 +165,8 @@ fn compression_is_a_choice() {
     --- stdout
 
     --- stderr
-    error: not supported yet: zstd layers in Docker images: the family has no media type for them ([HOST]/docker@sha256:…)
+    error: the flattened layer of [HOST]/docker@sha256:… cannot be stored: there is no media type for zstd layers in Docker images
+    hint: --compression gzip stores it as gzip
     ");
     context.run(&["flatten", "@@docker:1"]).ok();
     let manifest = context.run(&["manifest", "@@docker:1"]).ok().text();
