@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use palan_testkit::image::{Attestation, Image, ImageSpec, Index, IndexSpec, layer};
 
-use crate::TestContext;
+use crate::{TestContext, families, family};
 
 fn image(platform: &str, content: &str) -> Image {
     ImageSpec::new(platform).layer(layer(&[("app", content.as_bytes())])).build()
@@ -262,4 +262,40 @@ fn entries_are_removed() {
     error: nothing to remove: --digest or --platform is missing
     ");
     assert_eq!(context.run(&["index", "remove", "@@app:1", "--platform", "linux/arm64"]).code, Some(0));
+}
+
+/// One image for two platforms is two entries: each is kept, removed and changed on its own.
+#[test]
+fn one_image_may_be_listed_for_several_platforms() {
+    let context = TestContext::new();
+    let [image, other] = ["linux/amd64", "linux/riscv64"].map(|p| family(p).app);
+    let arm64 = palan_core::Descriptor {
+        platform: Some(palan_core::Platform::new("linux", "arm64")),
+        ..image.descriptor()
+    };
+    let index = IndexSpec::new().image(image.clone()).image_as(image.clone(), arm64).image(other);
+    context.push("both:1", &index.build().graph());
+    let listed = |name: &str| {
+        let text = context.run(&["index", "list", name]).ok().text();
+        let rows = text.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+        rows.map(|row| (row[2].to_owned(), row[0] == image.digest().to_string())).collect::<Vec<_>>()
+    };
+    let row = |platform: &str, same: bool| (platform.to_owned(), same);
+    let filter = ["index", "filter", "@@both:1", "-t", "@@both:2", "--platform", "linux/amd64,linux/riscv64"];
+    context.run(&filter).ok();
+    assert_eq!(listed("@@both:2"), [row("linux/amd64", true), row("linux/riscv64", false)]);
+    context.run(&["mutate", "@@both:1", "-t", "@@both:3", "--platform", "linux/arm64", "-l", "a=b"]).ok();
+    let changed = [row("linux/amd64", true), row("linux/arm64", false), row("linux/riscv64", false)];
+    assert_eq!(listed("@@both:3"), changed);
+}
+
+#[test]
+fn an_index_does_not_become_one_image_without_a_word() {
+    let context = TestContext::new();
+    context.push("app:1", &families().app.graph());
+    context.push("one:1", &family("linux/amd64").app.graph());
+    let ran = context.run(&["mutate", "@@one:1", "-l", "a=b", "-t", "@@app:1"]).ok();
+    assert!(ran.stderr.contains("was an index, sha256:…, and is one image now"), "{ran}");
+    let ran = context.run(&["mutate", "@@one:1", "-l", "c=d", "-t", "@@app:1"]).ok();
+    assert!(!ran.stderr.contains("was an index"), "{ran}");
 }

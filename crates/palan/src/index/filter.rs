@@ -70,6 +70,8 @@ struct Walk<'a> {
     /// Digests that were seen.
     seen: HashSet<Digest>,
     removed: HashSet<Digest>,
+    /// Images that are kept for some platform.
+    stays: HashSet<Digest>,
     kept: usize,
     /// Inner indexes that changed.
     documents: Vec<Document>,
@@ -84,6 +86,7 @@ impl<'a> Walk<'a> {
             found: Vec::new(),
             seen: HashSet::new(),
             removed: HashSet::new(),
+            stays: HashSet::new(),
             kept: 0,
             documents: Vec::new(),
             notes: Vec::new(),
@@ -114,26 +117,32 @@ impl<'a> Walk<'a> {
             }
             let index: view::Index = image::parsed(self.source, document)?;
             let mut replaced = Replaced::new();
-            let mut others = Vec::new();
+            let (mut others, mut kept) = (Vec::new(), Vec::new());
             for entry in &index.manifests {
                 self.seen.insert(entry.digest);
-                if !self.is_named(entry.digest) && !self.entry(entry, depth, &mut replaced).await? {
-                    others.push(entry);
-                }
                 if self.is_named(entry.digest) {
                     self.removed.insert(entry.digest);
+                    kept.push(false);
+                    continue;
                 }
+                let decided = self.entry(entry, depth, &mut replaced).await?;
+                if decided.is_none() {
+                    others.push(entry);
+                }
+                kept.push(decided.unwrap_or(true));
             }
+            // One image may be listed for several platforms.
+            self.removed.retain(|digest| !self.stays.contains(digest));
             self.follow(&others, &replaced).await?;
             let edited = document.edit(|json| {
                 let Some(entries) = json.get_mut("manifests").and_then(Value::as_array_mut) else { return };
-                let mut listed = index.manifests.iter();
+                let mut listed = index.manifests.iter().zip(kept);
                 entries.retain_mut(|json| {
-                    let Some(entry) = listed.next() else { return true };
+                    let Some((entry, kept)) = listed.next() else { return true };
                     if let Some(new) = replaced.get(&entry.digest) {
                         point_to(json, new);
                     }
-                    !self.removed.contains(&entry.digest)
+                    kept && !self.removed.contains(&entry.digest)
                 });
             })?;
             let left = edited.view::<view::Index>()?.manifests.len();
@@ -141,13 +150,13 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// Decides over an image or an inner index; `false`: it is neither.
+    /// Whether an image or an inner index is kept; `None`: it is neither.
     async fn entry(
         &mut self,
         entry: &Descriptor,
         depth: usize,
         replaced: &mut Replaced,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<bool>, Error> {
         if entry.platform.is_none() && entry.media_type.role() == Role::Index {
             let inner = self.source.document(&entry.digest.into()).await?;
             match self.index(&inner, depth + 1).await? {
@@ -156,17 +165,23 @@ impl<'a> Walk<'a> {
                     replaced.insert(entry.digest, new);
                 }
                 Some(_) => {}
-                None => drop(self.removed.insert(entry.digest)),
+                None => {
+                    self.removed.insert(entry.digest);
+                    return Ok(Some(false));
+                }
             }
-            return Ok(true);
+            return Ok(Some(true));
         }
-        let Some(platform) = image::entry_platform(self.source, entry).await? else { return Ok(false) };
-        match self.keeps(&platform) {
-            true => self.kept += 1,
-            false => drop(self.removed.insert(entry.digest)),
+        let Some(platform) = image::entry_platform(self.source, entry).await? else { return Ok(None) };
+        let kept = self.keeps(&platform);
+        if kept {
+            self.kept += 1;
+            self.stays.insert(entry.digest);
+        } else {
+            self.removed.insert(entry.digest);
         }
         self.found.push(platform);
-        Ok(true)
+        Ok(Some(kept))
     }
 
     /// Decides over entries that are not images: they follow what they are about.

@@ -2,13 +2,13 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use palan_core::{Digest, Document};
+use palan_core::{Digest, Document, Kind, Role, Selector};
 
 use super::{Rewritten, Subject};
 use crate::{
     Error,
     copy::{self, Options, Summary},
-    place::{Location, Opened, Overlay, Places, PutAs, Source},
+    place::{Location, Opened, Overlay, Places, PutAs, Source, Target},
 };
 
 /// A changed image, not written yet.
@@ -166,9 +166,28 @@ pub async fn apply(places: &Places, plan: &Plan, options: &Options) -> Result<Ou
         return Ok(Outcome { digest, pushed: false, summary: Summary::default() });
     }
     let target = places.target(&plan.target)?.place;
+    if let Some(note) = loses_platforms(plan, target.as_ref()).await? {
+        options.observer.note(note);
+    }
     let overlay = plan.result();
     let root = (plan.rewritten.root.clone(), plan.role.clone());
     let summary = copy::copy(&overlay, &target, vec![root], options).await?;
     target.finish().await?;
     Ok(Outcome { digest, pushed: true, summary })
+}
+
+/// One image that takes the place of an index, elsewhere than where it comes from: what is said about it.
+async fn loses_platforms(plan: &Plan, target: &dyn Target) -> Result<Option<String>, Error> {
+    let PutAs::Tag(tag) = &plan.role else { return Ok(None) };
+    if plan.root().kind() == Kind::Index {
+        return Ok(None);
+    }
+    match target.resolve(&Selector::Tag(tag.clone())).await {
+        Ok(found) if found.media_type.role() == Role::Index => {
+            Ok(Some(format!("{} was an index, {}, and is one image now", plan.target, found.digest)))
+        }
+        Ok(_) => Ok(None),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use futures_util::future::BoxFuture;
 use palan_core::{Descriptor, Digest, Document, Kind, Platform, PlatformPattern, Role, view};
+use serde_json::json;
 
 use super::{Attestations, Change, New};
 use crate::{
@@ -142,8 +143,18 @@ impl Walk<'_> {
                     asked.insert(entry.digest);
                 }
             }
+            // One image may be listed for several platforms, of which not all were asked for.
+            let of_others = |entry: &serde_json::Value| {
+                let stated = entry.get("platform").cloned().and_then(|p| serde_json::from_value(p).ok());
+                stated.is_some_and(|platform: Platform| !self.is_asked(&platform))
+            };
+            let before = |old: Digest| index.manifests.iter().find(|entry| entry.digest == old);
             let touch = |old: Digest, entry: &mut serde_json::Value| {
-                if let (Some(new), Some(entry), true) =
+                if let (true, Some(before)) = (of_others(entry), before(old)) {
+                    entry["mediaType"] = json!(before.media_type);
+                    entry["digest"] = json!(before.digest);
+                    entry["size"] = json!(before.size);
+                } else if let (Some(new), Some(entry), true) =
                     (self.replaced.get(&old), entry.as_object_mut(), asked.contains(&old))
                 {
                     self.change.entry(new, entry);
