@@ -53,13 +53,14 @@ type Fate = Option<(Orphan, Option<Digest>)>;
 /// An index with its entries replaced, and what was left out of it, one sentence each.
 ///
 /// Entries keep their order, platform, annotations and unknown fields; `touch` may change those that were replaced,
-/// given by their old digest. An entry about a manifest that the new index does not list (an attestation, mostly) would
+/// given by their old digest; entries that the change does not apply to stay, though their document was replaced elsewhere. An entry about a manifest that the new index does not list (an attestation, mostly) would
 /// vouch for something that is not there: it is left out. An attestation that does not say what it is about is treated
 /// alike; so is what an earlier change has left behind, about a manifest that is not listed any more. `orphan` may
 /// decide otherwise, given such an entry's digest.
 pub(crate) fn rewrite(
     index: &Document,
     known: &Known<'_>,
+    applies: impl Fn(&Descriptor) -> bool,
     touch: impl Fn(Digest, &mut Value),
     orphan: impl Fn(Digest) -> Orphan,
 ) -> Result<(Document, Vec<String>), Error> {
@@ -86,9 +87,10 @@ pub(crate) fn rewrite(
     drop_followers(&listed, known.subjects, &mut fates, &mut notes);
     let edited = index.edit(|json| {
         let Some(entries) = json.get_mut("manifests").and_then(Value::as_array_mut) else { return };
-        let mut fate = fates.iter();
-        entries.retain_mut(|entry| match fate.next() {
-            Some(Some((fate, about))) => settle(entry, fate, *about, replaced),
+        let mut all = listed.manifests.iter().zip(&fates);
+        entries.retain_mut(|entry| match all.next() {
+            Some((_, Some((fate, about)))) => settle(entry, fate, *about, replaced),
+            Some((before, None)) if !applies(before) => true,
             _ => {
                 replace(entry, replaced, &touch);
                 true

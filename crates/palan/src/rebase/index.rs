@@ -65,7 +65,7 @@ pub(super) fn rewrite(
             touch(entry, new);
         }
     };
-    let (edited, dropped) = index::rewrite(index, &known, touch, orphan)?;
+    let (edited, dropped) = index::rewrite(index, &known, |_| true, touch, orphan)?;
     let edited = edited.edit(|json| match on_index {
         OnIndex::Write(hints) if index.family() == Family::Oci => {
             if let Some(annotations) = map_at(json, "annotations") {

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use futures_util::future::BoxFuture;
 use palan_core::{Descriptor, Digest, Document, Kind, Platform, PlatformPattern, Role, view};
-use serde_json::json;
 
 use super::{Attestations, Change, New};
 use crate::{
@@ -144,17 +143,11 @@ impl Walk<'_> {
                 }
             }
             // One image may be listed for several platforms, of which not all were asked for.
-            let of_others = |entry: &serde_json::Value| {
-                let stated = entry.get("platform").cloned().and_then(|p| serde_json::from_value(p).ok());
-                stated.is_some_and(|platform: Platform| !self.is_asked(&platform))
+            let applies = |entry: &Descriptor| {
+                entry.platform.as_ref().is_none_or(|p| self.is_asked(p) || entry.is_attestation())
             };
-            let before = |old: Digest| index.manifests.iter().find(|entry| entry.digest == old);
             let touch = |old: Digest, entry: &mut serde_json::Value| {
-                if let (true, Some(before)) = (of_others(entry), before(old)) {
-                    entry["mediaType"] = json!(before.media_type);
-                    entry["digest"] = json!(before.digest);
-                    entry["size"] = json!(before.size);
-                } else if let (Some(new), Some(entry), true) =
+                if let (Some(new), Some(entry), true) =
                     (self.replaced.get(&old), entry.as_object_mut(), asked.contains(&old))
                 {
                     self.change.entry(new, entry);
@@ -170,7 +163,7 @@ impl Walk<'_> {
                 listed: &self.listed,
                 drop_asked: self.attestations == Attestations::Drop,
             };
-            let (new, notes) = index::rewrite(&document, &known, touch, orphan)?;
+            let (new, notes) = index::rewrite(&document, &known, applies, touch, orphan)?;
             self.out.notes.extend(notes);
             let new = self.change.index(new, depth == 0)?;
             Ok(self.take(document.digest(), New { manifest: new, configs: Vec::new() }))
