@@ -18,6 +18,7 @@ mod explain;
 mod reference;
 mod registries;
 mod session;
+mod switches;
 mod ui;
 
 use std::process::ExitCode;

@@ -243,22 +243,26 @@ fn edits(args: &Args, session: &Session) -> Result<Edits> {
     })
 }
 
-/// Removals come first: what is also set is there in the end.
+/// What flags like `--label` and `--remove-label` ask for.
 fn changes(set: &[String], remove: &[String]) -> Result<Pairs> {
-    let mut all: Pairs = remove.iter().map(|key| (key.clone(), None)).collect();
-    for text in set {
-        let set = pairs(text).map_err(Failure::usage)?;
-        all.extend(set.into_iter().map(|(key, value)| (key, Some(value))));
-    }
-    Ok(all)
+    changed(set, remove, pairs)
 }
 
-/// As [`changes`], of environment variables.
+/// The same for `--env` and `--remove-env`.
 fn variables(set: &[String], remove: &[String]) -> Result<Pairs> {
+    changed(set, remove, |text| pair(text).map(|pair| vec![pair]))
+}
+
+/// Removals come first: what is also set is there in the end.
+fn changed(
+    set: &[String],
+    remove: &[String],
+    read: impl Fn(&str) -> std::result::Result<Vec<(String, String)>, String>,
+) -> Result<Pairs> {
     let mut all: Pairs = remove.iter().map(|key| (key.clone(), None)).collect();
     for text in set {
-        let (key, value) = pair(text).map_err(Failure::usage)?;
-        all.push((key, Some(value)));
+        let set = read(text).map_err(Failure::usage)?;
+        all.extend(set.into_iter().map(|(key, value)| (key, Some(value))));
     }
     Ok(all)
 }
