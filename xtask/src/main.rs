@@ -1,5 +1,6 @@
-//! Work around the code: `cargo xtask docs|deps|lines`.
+//! Work around the code: `cargo xtask docs|deps|lines|bench`.
 
+mod bench;
 mod deps;
 mod docs;
 mod lines;
@@ -16,7 +17,13 @@ usage: cargo xtask <task>
 
   docs [--check]  write docs/reference/cli.md from the program (--check: only compare)
   deps            check that dependencies between our crates point downwards only
-  lines           count lines of code per crate, tests apart";
+  lines           count lines of code per crate, tests apart
+  bench           measure palan beside other tools, on real images
+      --runs N        runs of each (5)
+      --only TEXT     only operations with this in their names
+      --layout DIR    images that are there already (tags svc-1.0, jre-17, jre-21)
+      --with PALAN    another palan beside the one that is built
+      --write         also write the table into docs/performance.md";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -26,6 +33,8 @@ fn main() -> ExitCode {
         ["docs", "--check"] => docs::check(),
         ["deps"] => deps::check(),
         ["lines"] => lines::print(),
+        ["bench", words @ ..] => bench::run(words),
+        [bench::CHILD, words @ ..] => bench::child(words),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -44,6 +53,11 @@ fn main() -> ExitCode {
 fn root() -> PathBuf {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     xtask.parent().unwrap_or(xtask).to_owned()
+}
+
+/// Where cargo builds.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
 /// Runs cargo in the workspace and returns what it printed.
