@@ -82,7 +82,7 @@ pub async fn plan(
         _ => HashMap::new(),
     };
     let (old, source) = (root.digest(), opened.place);
-    let spool = Arc::new(Layout::in_temporary_folder()?);
+    let spool = Arc::new(Layout::in_temporary_folder(&options.scratch)?);
     let made = Mutex::default();
     let work = Work { source: source.as_ref(), request, options, boundaries, spool: spool.clone(), made };
     let mut rewritten =

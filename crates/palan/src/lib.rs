@@ -48,4 +48,5 @@ pub use event::{Event, Observer, Transfer};
 pub use files::files;
 pub use palan_client as client;
 pub use palan_core as core;
+pub use palan_layer::Scratch;
 pub use place::{Location, Places};

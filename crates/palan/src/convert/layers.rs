@@ -51,7 +51,7 @@ pub(super) async fn repack_all(
     wanted: Vec<Wanted>,
     options: &Options,
 ) -> Result<(HashMap<Digest, Repacked>, Content), Error> {
-    let spool = Arc::new(Layout::in_temporary_folder()?);
+    let spool = Arc::new(Layout::in_temporary_folder(&options.scratch)?);
     let repacker =
         Repacker { source: source.as_ref(), spool: Arc::clone(&spool), observer: &options.observer };
     let mut seen = HashSet::new();

@@ -26,7 +26,7 @@ use super::{
     tar_index::{Span, member_header},
     verified,
 };
-use crate::Error;
+use crate::{Error, Scratch};
 
 /// How much is moved into an archive at once.
 const STEP: u64 = 16 << 20;
@@ -35,6 +35,7 @@ const STEP: u64 = 16 << 20;
 pub struct ArchiveWriter {
     path: PathBuf,
     format: Format,
+    scratch: Scratch,
     /// Held for moments only.
     state: Mutex<State>,
 }
@@ -61,15 +62,20 @@ impl ArchiveWriter {
     /// Begins an archive that will replace `path` when it is finished. A symbolic link is followed; to a device or a pipe
     /// the archive is written when it is finished.
     pub fn create(path: impl Into<PathBuf>, format: Format) -> Result<Self, Error> {
+        Self::create_with(path, format, Scratch::default())
+    }
+
+    /// As [`ArchiveWriter::create`]; what goes to a device or a pipe waits in `scratch`.
+    pub fn create_with(path: impl Into<PathBuf>, format: Format, scratch: Scratch) -> Result<Self, Error> {
         let path = destination(&path.into())?;
-        let spool = tempfile::Builder::new().prefix(".palan-").tempdir_in(folder_for(&path));
+        let spool = tempfile::Builder::new().prefix(".palan-").tempdir_in(folder_for(&path, &scratch));
         let state = State {
             spool: Some(spool.map_err(Error::io("write", &path))?),
             blobs: HashMap::new(),
             documents: HashMap::new(),
             roots: Vec::new(),
         };
-        Ok(Self { path, format, state: Mutex::new(state) })
+        Ok(Self { path, format, scratch, state: Mutex::new(state) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -335,7 +341,7 @@ impl Target for ArchiveWriter {
             let docker = (self.format == Format::Docker).then(|| Self::docker_manifest(&state));
             (state.in_order(), Value::Object(self.index(&state)?), docker.transpose()?)
         };
-        let mut output = Output::create(&self.path)?;
+        let mut output = Output::create(&self.path, &self.scratch)?;
         for (digest, path, span) in members {
             output.file(digest, &path, span.length).await?;
         }
@@ -354,8 +360,9 @@ impl Target for ArchiveWriter {
 }
 
 impl Output {
-    fn create(path: &Path) -> Result<Self, Error> {
-        Ok(Self { file: NewFile::create(path)?, path: path.to_owned(), end: 0, members: HashMap::new() })
+    fn create(path: &Path, scratch: &Scratch) -> Result<Self, Error> {
+        let file = NewFile::create(path, scratch)?;
+        Ok(Self { file, path: path.to_owned(), end: 0, members: HashMap::new() })
     }
 
     fn io(&self) -> impl FnOnce(std::io::Error) -> Error + use<> {

@@ -31,7 +31,7 @@ use super::{
     new_file::{publish, temporary_in},
     verified,
 };
-use crate::Error;
+use crate::{Error, Scratch};
 
 const LAYOUT_FILE: &str = "oci-layout";
 const INDEX_FILE: &str = "index.json";
@@ -97,8 +97,8 @@ impl Layout {
     }
 
     /// A layout in a temporary folder, which is there as long as the layout or a copy of it.
-    pub(crate) fn in_temporary_folder() -> Result<Self, Error> {
-        let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
+    pub(crate) fn in_temporary_folder(scratch: &Scratch) -> Result<Self, Error> {
+        let folder = tempfile::tempdir_in(scratch.path()).map_err(Error::io("create", scratch.path()))?;
         let layout = Self::create(folder.path())?;
         Ok(Self { _folder: Some(Arc::new(folder)), ..layout })
     }

@@ -36,13 +36,14 @@ use super::{
     read_all, verified, with_reader,
 };
 use crate::{
-    Error,
+    Error, Scratch,
     cancel::{self, Cancelled, blocking},
 };
 
 /// An archive to write, visible after [`Target::finish`].
 pub struct LegacyWriter {
     path: PathBuf,
+    scratch: Scratch,
     state: Mutex<State>,
 }
 
@@ -81,10 +82,15 @@ struct Step {
 impl LegacyWriter {
     /// Begins an archive that will replace `path` when it is finished, as those of the other formats do.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        Self::create_with(path, Scratch::default())
+    }
+
+    /// As [`LegacyWriter::create`]; what goes to a device or a pipe waits in `scratch`.
+    pub fn create_with(path: impl Into<PathBuf>, scratch: Scratch) -> Result<Self, Error> {
         let path = destination(&path.into())?;
         // A destination that cannot be written is noticed before anything is pulled.
-        drop(temporary(&path)?);
-        Ok(Self { path, state: Mutex::default() })
+        drop(temporary(&path, &scratch)?);
+        Ok(Self { path, scratch, state: Mutex::default() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -93,7 +99,7 @@ impl LegacyWriter {
 
     async fn layer(&self, blob: &Descriptor, from: &dyn Source) -> Result<Layer, Error> {
         let content = verified(from.name(), blob, from.open(blob, 0).await?);
-        let file = temporary(&self.path)?;
+        let file = temporary(&self.path, &self.scratch)?;
         let path = self.path.clone();
         let (digest, place) = (blob.digest, from.name());
         with_reader(content, move |reader| {
@@ -131,8 +137,8 @@ fn copy(
 }
 
 /// A file beside the archive.
-fn temporary(path: &Path) -> Result<NamedTempFile, Error> {
-    let file = tempfile::Builder::new().prefix(".palan-").tempfile_in(folder_for(path));
+fn temporary(path: &Path, scratch: &Scratch) -> Result<NamedTempFile, Error> {
+    let file = tempfile::Builder::new().prefix(".palan-").tempfile_in(folder_for(path, scratch));
     file.map_err(Error::io("write", path))
 }
 
@@ -309,9 +315,9 @@ impl Output<'_> {
     }
 }
 
-fn write(mut state: State, path: &Path, cancelled: &Cancelled) -> Result<(), Error> {
+fn write(mut state: State, path: &Path, scratch: &Scratch, cancelled: &Cancelled) -> Result<(), Error> {
     let images = state.images()?;
-    let file = NewFile::create(path)?;
+    let file = NewFile::create(path, scratch)?;
     write_members(&images, &mut state.layers, cancelled.writer(file.file()), path)?;
     cancelled.check().map_err(|_| Error::Cancelled)?;
     file.publish()
@@ -420,7 +426,7 @@ impl Target for LegacyWriter {
             let reason = "was written after it was finished".into();
             return Err(Error::Malformed { place: self.name(), reason });
         }
-        let path = self.path.clone();
-        blocking(move |cancelled| write(state, &path, cancelled)).await
+        let (path, scratch) = (self.path.clone(), self.scratch.clone());
+        blocking(move |cancelled| write(state, &path, &scratch, cancelled)).await
     }
 }

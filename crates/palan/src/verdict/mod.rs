@@ -77,7 +77,7 @@ pub use trees::State;
 use trees::Trees;
 
 /// What is to be learned of layers, for all checks.
-pub const INTEREST: Interest = Interest::everything(crate::listings::keeps);
+pub const INTEREST: Interest<'static> = Interest::everything(crate::listings::keeps);
 
 /// A rebase, as data. Configs are whole image configs (`architecture`, `config`, …).
 #[derive(Clone, Copy, Debug)]

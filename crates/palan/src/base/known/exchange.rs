@@ -28,7 +28,7 @@ pub async fn push(
     target: &Location,
     options: &Options,
 ) -> Result<Digest, Error> {
-    let spool = Arc::new(Layout::in_temporary_folder()?);
+    let spool = Arc::new(Layout::in_temporary_folder(&options.scratch)?);
     let file = store(path, &spool).await?;
     let (root, new) = artifact(&file, path)?;
     let digest = root.digest();
