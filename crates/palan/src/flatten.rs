@@ -212,17 +212,16 @@ impl Work<'_> {
         let layers = Spool::read(self.source, layers, Some(diff_ids), self.options).await?;
         let (spool, name) = (Arc::clone(&self.spool), image.name.clone());
         let work = move |cancelled: &Cancelled| {
-            let path = spool.path().to_owned();
-            let mut file = tempfile::NamedTempFile::new_in(&path).map_err(Error::io("write in", &path))?;
             let merge = if keep == 0 { Merge::whole() } else { Merge::above() };
-            let packed = layers.merge(merge).and_then(|mut stacked| {
-                pack_written(&packing, cancelled.writer(&mut file), |out| {
-                    stacked.merged.write(&mut stacked.archives, out)
-                })
-            });
-            let packed = packed.map_err(|source| Error::NoFileSystem { image: name, source })?;
-            spool.take(file, packed.0.digest)?;
-            Ok::<_, Error>(packed)
+            spool.write_blob(|file| {
+                let packed = layers.merge(merge).and_then(|mut stacked| {
+                    pack_written(&packing, cancelled.writer(file), |out| {
+                        stacked.merged.write(&mut stacked.archives, out)
+                    })
+                });
+                let packed = packed.map_err(|source| Error::NoFileSystem { image: name, source })?;
+                Ok((packed.0.digest, packed))
+            })
         };
         let packed = blocking(work).await?;
         self.made.lock().unwrap_or_else(PoisonError::into_inner).digests.insert(packed.0.digest);

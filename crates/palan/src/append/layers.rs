@@ -162,14 +162,10 @@ pub(super) fn into_spool(
     cancelled: &Cancelled,
     pack: impl FnOnce(&mut dyn Write) -> Result<palan_layer::Packed, Error>,
 ) -> Result<palan_layer::Packed, Error> {
-    let path = spool.path();
-    let mut file = tempfile::NamedTempFile::new_in(path).map_err(Error::io("write in", path))?;
-    let mut out = io::BufWriter::with_capacity(128 * 1024, cancelled.writer(&mut file));
-    let packed = pack(&mut out)?;
-    out.flush().map_err(Error::io("write in", path))?;
-    drop(out);
-    spool.take(file, packed.digest)?;
-    Ok(packed)
+    spool.write_blob(|out| {
+        let packed = pack(&mut cancelled.writer(out))?;
+        Ok((packed.digest, packed))
+    })
 }
 
 fn pack_stream(

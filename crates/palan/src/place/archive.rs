@@ -18,9 +18,11 @@ use palan_layer::{Decoder, Scratch, codec};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::{
-    BlobStream, Origin, Source, checked, docker_save,
+    BlobStream, Origin, Source, checked,
+    content::{parse_document, read_file},
+    docker_save,
     index_json::{self, full_name_of, tag_of},
-    layout::{check_marker, parse_document, read_file},
+    layout::check_marker,
     memory::referrers_among,
     tar_index::{Span, TarIndex},
 };
