@@ -17,6 +17,7 @@ mod memory;
 mod new_file;
 mod overlay;
 mod registry;
+mod roots;
 mod stream;
 mod tar_index;
 mod temporary;
