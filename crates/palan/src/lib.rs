@@ -28,6 +28,7 @@ mod history;
 pub mod image;
 pub mod index;
 pub mod inspect;
+mod instruction;
 pub mod listings;
 pub mod mutate;
 mod once;

@@ -71,7 +71,6 @@ use report::Collector;
 pub use report::{Class, Finding, Gate, GateName, Outcome};
 pub use runtime::Runtime;
 use settings::Settings;
-pub(crate) use steps::runs_nothing;
 pub use summary::{Size, Sizes};
 pub use trees::State;
 use trees::Trees;
