@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use palan::Scratch;
+
 use crate::exit::{Failure, Result};
 
 /// One environment variable.
@@ -103,6 +105,14 @@ impl Env {
 
     fn path(&self, name: &'static str) -> Option<PathBuf> {
         self.get(name).map(PathBuf::from)
+    }
+
+    /// Where temporary files go.
+    pub(crate) fn scratch(&self) -> Scratch {
+        match std::env::temp_dir() {
+            empty if empty.as_os_str().is_empty() => Scratch::default(),
+            folder => Scratch::new(folder),
+        }
     }
 
     fn home(&self) -> Option<PathBuf> {

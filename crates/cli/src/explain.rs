@@ -1,6 +1,7 @@
 //! From the libraries' errors to exit codes and hints.
 
 use palan_client::Fault;
+use palan_core::hub;
 
 use crate::exit::{Code, Failure};
 
@@ -190,7 +191,7 @@ fn hint_for_client(error: &palan_client::Error) -> Option<String> {
 fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     match rest.split(['/', '?']).next().unwrap_or(rest) {
-        "registry-1.docker.io" => "docker.io",
+        hub::API => hub::SHORT,
         host => host,
     }
 }

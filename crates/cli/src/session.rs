@@ -87,7 +87,8 @@ impl Session {
         }
         let keychain = self.keychain();
         let client = self.with_headers(self.client_builder()?, &keychain);
-        let places = Places::new(client.credentials(Arc::new(keychain)).build()?);
+        let places =
+            Places::new(client.credentials(Arc::new(keychain)).build()?).with_scratch(self.env.scratch());
         Ok(self.places.get_or_init(|| places).clone())
     }
 
@@ -169,6 +170,7 @@ impl Session {
                 false => Foreign::Skip,
             },
             observer: progress.observer(),
+            scratch: self.env.scratch(),
         }
     }
 }

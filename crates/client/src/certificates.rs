@@ -9,11 +9,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use palan_core::hub;
+
 use crate::{Error, tls};
 
 /// More than this no certificate file has to say.
 const LARGEST: u64 = 4 * 1024 * 1024;
-const DOCKER_HUB: &str = "index.docker.io";
 
 /// A registry (host and port as in references), or all of them.
 pub(crate) type Scope = Option<String>;
@@ -70,7 +71,7 @@ impl Sources {
 /// The registry's own folder in a folder like `certs.d`.
 fn folder_of(root: &Path, name: &str) -> Option<PathBuf> {
     let names: &[&str] = match name {
-        DOCKER_HUB => &["docker.io", DOCKER_HUB, "registry-1.docker.io"],
+        hub::REGISTRY => &[hub::SHORT, hub::REGISTRY, hub::API],
         _ => &[name],
     };
     names.iter().map(|name| root.join(name)).find(|folder| folder.is_dir())

@@ -3,14 +3,15 @@
 //! Grammar: distribution-spec "Pulling manifests" for repository and tag; the rules for leaving parts out (Docker Hub,
 //! `library/`, `latest`) are Docker's.
 
+mod grammar;
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::Digest;
+use self::grammar::{check_path, check_registry};
+use crate::{Digest, hub};
 
-/// Docker Hub's canonical host, in the spelling that crane prints.
-const DOCKER_HUB: &str = "index.docker.io";
 const DEFAULT_TAG: &str = "latest";
 /// distribution-spec: many clients limit host and name together to 255 characters.
 const MAX_NAME: usize = 255;
@@ -159,7 +160,7 @@ impl Reference {
     /// that people know (`docker.io`), with the tag and never with a digest. `None` when only a digest is known.
     pub fn base_name(&self) -> Option<String> {
         let tag = self.tag.as_deref()?;
-        let registry = if self.registry() == DOCKER_HUB { "docker.io" } else { self.registry() };
+        let registry = hub::shown(self.registry());
         Some(format!("{registry}/{}:{tag}", self.repository.path))
     }
 }
@@ -301,8 +302,8 @@ fn parse_name(text: &str, name: &str) -> Result<(Repository, Option<usize>), Ref
     }
     let path = &path[start..];
     check_path(path).map_err(|(position, reason)| error(Part::Repository, start + position, reason))?;
-    let registry = canonical_registry(registry.unwrap_or(DOCKER_HUB));
-    let path = if registry == DOCKER_HUB && !path.contains('/') {
+    let registry = canonical_registry(registry.unwrap_or(hub::REGISTRY));
+    let path = if registry == hub::REGISTRY && !path.contains('/') {
         format!("library/{path}")
     } else {
         path.to_owned()
@@ -318,107 +319,9 @@ fn parse_name(text: &str, name: &str) -> Result<(Repository, Option<usize>), Ref
 }
 
 fn canonical_registry(registry: &str) -> String {
-    match registry.to_ascii_lowercase().as_str() {
-        "docker.io" | "index.docker.io" | "registry-1.docker.io" => DOCKER_HUB.to_owned(),
-        other => other.to_owned(),
-    }
-}
-
-type Fault = (usize, String);
-
-fn check_registry(registry: &str) -> Result<(), Fault> {
-    let (host_len, port) = if let Some(rest) = registry.strip_prefix('[') {
-        let Some(end) = rest.find(']') else {
-            return Err((0, "the bracket of the IPv6 address is not closed".into()));
-        };
-        if rest[..end].parse::<std::net::Ipv6Addr>().is_err() {
-            return Err((1, format!("\"{}\" is not an IPv6 address", &rest[..end])));
-        }
-        let after = &rest[end + 1..];
-        match after.strip_prefix(':') {
-            Some(port) => (end + 2, Some(port)),
-            None if after.is_empty() => (end + 2, None),
-            None => return Err((end + 2, "only a port may follow the IPv6 address".into())),
-        }
-    } else {
-        let (host, port) = match registry.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (registry, None),
-        };
-        let mut at = 0;
-        for label in host.split('.') {
-            if label.is_empty() {
-                return Err((at, "an empty label in the host name".into()));
-            }
-            if let Some((i, c)) =
-                label.char_indices().find(|(_, c)| !c.is_ascii_alphanumeric() && *c != '-' && *c != '_')
-            {
-                return Err((at + i, format!("'{c}' is not allowed in a host name")));
-            }
-            if label.starts_with('-') || label.ends_with('-') {
-                return Err((at, format!("the label \"{label}\" starts or ends with '-'")));
-            }
-            at += label.len() + 1;
-        }
-        (host.len(), port)
-    };
-    match port {
-        Some(port)
-            if port.is_empty()
-                || !port.bytes().all(|b| b.is_ascii_digit())
-                || port.parse::<u16>().is_err() =>
-        {
-            Err((host_len + 1, format!("\"{port}\" is not a port number")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*` joined by slashes.
-fn check_path(path: &str) -> Result<(), Fault> {
-    let mut at = 0;
-    for component in path.split('/') {
-        if component.is_empty() {
-            return Err((
-                at,
-                if path.is_empty() { "is empty".into() } else { "an empty path component".to_owned() },
-            ));
-        }
-        for (i, c) in component.char_indices() {
-            if c.is_ascii_uppercase() {
-                return Err((at + i, format!("'{c}' is upper case, repository names are lower case")));
-            }
-            if !(c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-')) {
-                return Err((at + i, format!("'{c}' is not allowed here")));
-            }
-        }
-        check_separators(component).map_err(|(i, reason)| (at + i, reason))?;
-        at += component.len() + 1;
-    }
-    Ok(())
-}
-
-fn check_separators(component: &str) -> Result<(), Fault> {
-    let mut rest = component;
-    loop {
-        let at = component.len() - rest.len();
-        let word = rest.bytes().take_while(u8::is_ascii_alphanumeric).count();
-        if word == 0 {
-            return Err((at, format!("\"{component}\" must start and end with a letter or digit")));
-        }
-        rest = &rest[word..];
-        if rest.is_empty() {
-            return Ok(());
-        }
-        let separator = rest.bytes().take_while(|b| !b.is_ascii_alphanumeric()).count();
-        let text = &rest[..separator];
-        if !(matches!(text, "." | "_" | "__") || text.bytes().all(|b| b == b'-')) {
-            return Err((
-                at + word,
-                format!("\"{text}\" is not a separator (one of '.', '_', '__' or dashes)"),
-            ));
-        }
-        rest = &rest[separator..];
+    match registry.to_ascii_lowercase() {
+        known if hub::NAMES.contains(&known.as_str()) => hub::REGISTRY.to_owned(),
+        other => other,
     }
 }
 

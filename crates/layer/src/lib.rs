@@ -30,6 +30,7 @@ mod limits;
 pub mod listing;
 pub mod merge;
 mod pass;
+mod scratch;
 pub mod tar;
 pub mod tree;
 
@@ -42,6 +43,7 @@ pub use listing::Listing;
 pub use pass::{
     Packed, Packing, Scan, list_expecting, pack_layer, pack_written, scan, scan_expecting, spool_expecting,
 };
+pub use scratch::Scratch;
 
 /// Size of the buffers between the stages of a pass, in bytes.
 pub(crate) const BUFFER: usize = 128 * 1024;

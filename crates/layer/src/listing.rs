@@ -15,7 +15,7 @@ use std::{
 use palan_core::{Algorithm, Digest};
 
 use crate::{
-    Error, Limits, Result,
+    Error, Limits, Result, Scratch,
     elf::{Elf, Probe},
     tar::{Archive, Ending, Entry, Kind, OPAQUE, WHITEOUT},
     tree::{Inode, NodeKind, normalize},
@@ -23,24 +23,29 @@ use crate::{
 
 /// What to learn about the content of files.
 #[derive(Clone, Copy, Debug)]
-pub struct Interest {
+pub struct Interest<'a> {
     /// Compute the SHA-256 of every file.
     pub digests: bool,
     /// Read [`Facts`] of programs, libraries and scripts. Needs digests.
     pub programs: bool,
     /// Whose content to keep, by normalised path. Needs digests.
     pub keep: fn(&[u8]) -> bool,
+    /// Where programs that are too large for memory wait.
+    pub scratch: &'a Scratch,
 }
 
-impl Interest {
+static DEFAULT_SCRATCH: Scratch = Scratch::DEFAULT;
+
+impl Interest<'_> {
     /// Nothing but names and metadata.
-    pub const NAMES: Self = Self { digests: false, programs: false, keep: |_| false };
+    pub const NAMES: Self =
+        Self { digests: false, programs: false, keep: |_| false, scratch: &DEFAULT_SCRATCH };
     /// Digests of files as well.
     pub const DIGESTS: Self = Self { digests: true, ..Self::NAMES };
 
     /// Everything there is to learn, with the content of the files that `keep` names.
     pub const fn everything(keep: fn(&[u8]) -> bool) -> Self {
-        Self { digests: true, programs: true, keep }
+        Self { digests: true, programs: true, keep, scratch: &DEFAULT_SCRATCH }
     }
 }
 
@@ -96,13 +101,13 @@ pub enum Facts {
 
 impl Listing {
     /// Reads an *uncompressed* archive to its end.
-    pub fn read(raw: impl Read, interest: &Interest, limits: &Limits) -> Result<Self> {
+    pub fn read(raw: impl Read, interest: &Interest<'_>, limits: &Limits) -> Result<Self> {
         Ok(Self::read_to_end(raw, interest, limits)?.0)
     }
 
     pub(crate) fn read_to_end(
         raw: impl Read,
-        interest: &Interest,
+        interest: &Interest<'_>,
         limits: &Limits,
     ) -> Result<(Self, Ending)> {
         let mut listing = Self::default();
@@ -115,7 +120,7 @@ impl Listing {
         Ok((listing, archive.finish()?))
     }
 
-    fn add<R: Read>(&mut self, mut entry: Entry<'_, R>, interest: &Interest) -> Result<()> {
+    fn add<R: Read>(&mut self, mut entry: Entry<'_, R>, interest: &Interest<'_>) -> Result<()> {
         let path: Box<[u8]> = match normalize(entry.path()) {
             Some(path) => path.as_ref().into(),
             None => return Err(entry.error("the path leads upwards")),
@@ -152,7 +157,7 @@ impl Listing {
         &mut self,
         path: &[u8],
         entry: &mut Entry<'_, R>,
-        interest: &Interest,
+        interest: &Interest<'_>,
     ) -> Result<Change> {
         let kind = match entry.kind {
             Kind::File => NodeKind::File { size: entry.size, digest: self.content(path, entry, interest)? },
@@ -180,13 +185,13 @@ impl Listing {
         &mut self,
         path: &[u8],
         entry: &mut Entry<'_, R>,
-        interest: &Interest,
+        interest: &Interest<'_>,
     ) -> Result<Option<Digest>> {
         if !interest.digests {
             return Ok(None);
         }
         let mut kept = ((interest.keep)(path) && entry.size <= MAX_KEPT).then(Vec::new);
-        let mut probe = interest.programs.then(Probe::new);
+        let mut probe = interest.programs.then(|| Probe::new(interest.scratch));
         let mut hasher = Algorithm::Sha256.hasher();
         loop {
             let bytes = entry.fill_buf()?;

@@ -74,7 +74,7 @@ pub fn list_expecting(
     reader: impl Read,
     expected: &Descriptor,
     diff_id: Digest,
-    interest: &Interest,
+    interest: &Interest<'_>,
     limits: &Limits,
 ) -> Result<(Scan, Listing)> {
     let (scan, listing) = expecting(reader, expected, limits, |raw, limits| {

@@ -74,7 +74,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_nobody_waits_for_ends_and_takes_its_folder_along() {
-        let spool = Layout::in_temporary_folder().unwrap();
+        let spool = Layout::in_temporary_folder(&crate::Scratch::DEFAULT).unwrap();
         let folder = spool.path().to_owned();
         let ((started, is_started), (ended, has_ended)) = (mpsc::channel(), mpsc::channel());
         let work = move |cancelled: &Cancelled| {

@@ -82,7 +82,7 @@ pub async fn plan(
         _ => HashMap::new(),
     };
     let (old, source) = (root.digest(), opened.place);
-    let spool = Arc::new(Layout::in_temporary_folder()?);
+    let spool = Arc::new(Layout::in_temporary_folder(&options.scratch)?);
     let made = Mutex::default();
     let work = Work { source: source.as_ref(), request, options, boundaries, spool: spool.clone(), made };
     let mut rewritten =
@@ -212,17 +212,16 @@ impl Work<'_> {
         let layers = Spool::read(self.source, layers, Some(diff_ids), self.options).await?;
         let (spool, name) = (Arc::clone(&self.spool), image.name.clone());
         let work = move |cancelled: &Cancelled| {
-            let path = spool.path().to_owned();
-            let mut file = tempfile::NamedTempFile::new_in(&path).map_err(Error::io("write in", &path))?;
             let merge = if keep == 0 { Merge::whole() } else { Merge::above() };
-            let packed = layers.merge(merge).and_then(|mut stacked| {
-                pack_written(&packing, cancelled.writer(&mut file), |out| {
-                    stacked.merged.write(&mut stacked.archives, out)
-                })
-            });
-            let packed = packed.map_err(|source| Error::NoFileSystem { image: name, source })?;
-            spool.take(file, packed.0.digest)?;
-            Ok::<_, Error>(packed)
+            spool.write_blob(|file| {
+                let packed = layers.merge(merge).and_then(|mut stacked| {
+                    pack_written(&packing, cancelled.writer(file), |out| {
+                        stacked.merged.write(&mut stacked.archives, out)
+                    })
+                });
+                let packed = packed.map_err(|source| Error::NoFileSystem { image: name, source })?;
+                Ok((packed.0.digest, packed))
+            })
         };
         let packed = blocking(work).await?;
         self.made.lock().unwrap_or_else(PoisonError::into_inner).digests.insert(packed.0.digest);

@@ -17,12 +17,12 @@ use std::{
 
 use futures_util::{StreamExt as _, future::try_join_all};
 use palan_core::{Descriptor, Digest, Role};
-use palan_layer::{Limits, Listing, list_expecting};
+use palan_layer::{Limits, Listing, list_expecting, listing::Interest};
 use tokio::sync::Semaphore;
 
 pub use self::cache::{DirectoryCache, ListingCache};
 use crate::{
-    Error, Event, Observer, Transfer,
+    Error, Event, Observer, Scratch, Transfer,
     image::Image,
     once::Once,
     place::{BlobStream, Source, with_reader},
@@ -37,6 +37,7 @@ const AT_ONCE: usize = 4;
 pub struct Listings {
     cache: Option<Arc<dyn ListingCache>>,
     observer: Observer,
+    scratch: Scratch,
     known: Once<Digest, Listing>,
     room: Semaphore,
     counts: Arc<Counts>,
@@ -80,10 +81,16 @@ impl Listings {
         Self {
             cache,
             observer,
+            scratch: Scratch::default(),
             known: Once::default(),
             room: Semaphore::new(cores.min(AT_ONCE)),
             counts: Arc::default(),
         }
+    }
+
+    /// With this folder for temporary files.
+    pub fn with_scratch(self, scratch: Scratch) -> Self {
+        Self { scratch, ..self }
     }
 
     /// What a layer does, with digests of all files, facts of all programs and the content of the files that
@@ -139,9 +146,10 @@ impl Listings {
         }
         self.observer.emit(&Event::BlobStarted { blob: layer });
         let content = self.watched(source.open(layer, 0).await?, layer.digest);
-        let (expected, cache) = (layer.clone(), self.cache.clone());
+        let (expected, cache, scratch) = (layer.clone(), self.cache.clone(), self.scratch.clone());
         let list = move |reader: &mut _| {
-            let (_, listing) = list_expecting(reader, &expected, diff_id, &INTEREST, &Limits::default())?;
+            let interest = Interest { scratch: &scratch, ..INTEREST };
+            let (_, listing) = list_expecting(reader, &expected, diff_id, &interest, &Limits::default())?;
             if let Some(cache) = cache {
                 cache.put(diff_id, &listing.encode());
             }

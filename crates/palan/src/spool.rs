@@ -79,8 +79,9 @@ async fn one(
     options.observer.emit(&Event::BlobStarted { blob: layer });
     let content = watched(source.open(layer, 0).await?, layer.digest, options);
     let expected = layer.clone();
+    let scratch = options.scratch.clone();
     let read = move |reader: &mut _| {
-        let file = tempfile::tempfile().map_err(Error::io("create a file in", std::env::temp_dir()))?;
+        let file = scratch.file().map_err(Error::io("create a file in", scratch.path()))?;
         let spooled = spool_expecting(reader, &expected, diff_id, &Limits::default(), &file);
         Ok::<_, Error>(spooled.map(|(_, index)| (file, index)))
     };

@@ -517,3 +517,13 @@ async fn times_must_be_rfc_3339() {
         assert!(matches!(error, Error::Inapplicable { .. }), "{time}: {}", chain(&error));
     }
 }
+
+#[tokio::test]
+async fn new_layers_wait_in_the_folder_that_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing");
+    let places = places().with_scratch(palan::Scratch::new(&missing));
+    let request = request(None, vec![stream("-", "")], location(folder.path(), "new"));
+    let error = append(&places, request, &Options::default()).await.unwrap_err();
+    assert!(chain(&error).contains(missing.to_str().unwrap()), "{}", chain(&error));
+}

@@ -304,3 +304,16 @@ async fn an_unknown_base_is_an_error() {
     let error = run(&request(folder.path(), image, Keep::Base)).await.unwrap_err();
     assert!(matches!(error, Error::BaseUnknown { .. }), "{}", chain(&error));
 }
+
+#[tokio::test]
+async fn layers_are_inflated_into_the_folder_that_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let layer = |name| LayerSpec::new().file(name, "x").build();
+    let image = ImageSpec::new("linux/amd64").layer(layer("a")).layer(layer("b")).build();
+    let image = publish(folder.path(), &image.graph()).await;
+    let missing = folder.path().join("missing");
+    let options = Options { scratch: palan::Scratch::new(&missing), ..Options::default() };
+    let error = plan(&places(), &request(folder.path(), image, Keep::Nothing), None, &options).await;
+    let text = chain(&error.err().unwrap());
+    assert!(text.contains(missing.to_str().unwrap()), "{text}");
+}

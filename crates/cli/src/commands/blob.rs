@@ -32,7 +32,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         Location::Layout { path, .. } => size_of(&Layout::open(path)?, digest)?,
         Location::Archive { path, format, .. } => {
             let missing = || palan::Error::NotFound { name: digest.to_string(), place: source.place.name() };
-            Archive::open(path, *format)?.blob_size(digest).ok_or_else(missing)?
+            Archive::open_with(path, *format, places.scratch())?.blob_size(digest).ok_or_else(missing)?
         }
     };
     let blob = Descriptor::new(MediaType::new("application/octet-stream"), digest, size);

@@ -94,7 +94,7 @@ async fn to_file(
         let out = File::options().write(true).open(path).map_err(unwritable)?;
         return run_export(source, document, out, options).await;
     }
-    let file = NewFile::create(path)?;
+    let file = NewFile::create(path, &options.scratch)?;
     // The thread that writes may outlive this function when it is interrupted; the file's name does not.
     let out = file.file().try_clone().map_err(unwritable)?;
     let exported = run_export(source, document, out, options).await?;

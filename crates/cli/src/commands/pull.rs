@@ -150,7 +150,7 @@ fn target(format: PullFormat, path: &Path, places: &Places) -> Result<Arc<dyn Ta
         PullFormat::Tarball => places.target(&archive(Format::Docker))?.place,
         PullFormat::Legacy => {
             places.check_target(&archive(Format::Docker))?;
-            Arc::new(LegacyWriter::create(path)?)
+            Arc::new(LegacyWriter::create_with(path, places.scratch().clone())?)
         }
     })
 }

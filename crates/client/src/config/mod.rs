@@ -2,18 +2,15 @@
 //!
 //! Source: [containers-registries.conf(5)](https://github.com/containers/image/blob/main/docs/containers-registries.conf.5.md).
 //! Names keep meaning what they say: an image's name stays what was typed, whichever host answers for it. Short-name
-//! aliases and `unqualified-search-registries` are not used, a short name is Docker Hub's.
+//! aliases and `unqualified-search-registries` are not used, a short name is Docker Hub's, which such files call `docker.io`.
 
 mod toml;
 
 use std::path::Path;
 
-use palan_core::Repository;
+use palan_core::{Repository, hub};
 
 use crate::Error;
-
-/// How Docker Hub is called in such files, and how in references.
-const DOCKER_HUB: (&str, &str) = ("docker.io", "index.docker.io");
 
 /// Mirrors, other locations, blocked and insecure registries.
 ///
@@ -93,7 +90,7 @@ impl RegistriesConf {
     /// Where a repository is; `path` is empty for the registry itself.
     pub(crate) fn locate(&self, registry: &str, path: &str) -> Place {
         let own = Endpoint { registry: registry.to_owned(), path: path.to_owned(), insecure: false };
-        let host = if registry == DOCKER_HUB.1 { DOCKER_HUB.0 } else { registry };
+        let host = hub::shown(registry);
         let name = if path.is_empty() { host.to_owned() } else { format!("{host}/{path}") };
         let found = self.entries.iter().find_map(|e| Some((e, rest_after(&e.prefix, &name)?)));
         let Some((entry, rest)) = found else {
@@ -142,7 +139,7 @@ fn rest_after<'a>(prefix: &str, name: &'a str) -> Option<&'a str> {
 
 fn endpoint(name: &str, insecure: bool) -> Endpoint {
     let (host, path) = name.split_once('/').unwrap_or((name, ""));
-    let registry = if host == DOCKER_HUB.0 { DOCKER_HUB.1 } else { host };
+    let registry = if host == hub::SHORT { hub::REGISTRY } else { host };
     Endpoint { registry: registry.to_owned(), path: path.to_owned(), insecure }
 }
 

@@ -1,8 +1,9 @@
 //! Under which names credentials may stand.
 
+use palan_core::hub;
+
 /// Docker Hub's key in docker's files and helpers.
 pub(super) const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
-const DOCKER_HUB_HOSTS: [&str; 3] = ["index.docker.io", "docker.io", "registry-1.docker.io"];
 
 /// A repository, as names to look up.
 pub(super) struct Resource(Vec<Names>);
@@ -56,15 +57,11 @@ pub(super) fn storage_key(server: &str) -> String {
 }
 
 fn is_docker_hub(registry: &str) -> bool {
-    DOCKER_HUB_HOSTS.contains(&registry)
+    hub::NAMES.contains(&registry)
 }
 
 fn hosts(registry: &str) -> Vec<String> {
-    if is_docker_hub(registry) {
-        DOCKER_HUB_HOSTS.map(str::to_owned).to_vec()
-    } else {
-        vec![registry.to_owned()]
-    }
+    if is_docker_hub(registry) { hub::NAMES.map(str::to_owned).to_vec() } else { vec![registry.to_owned()] }
 }
 
 /// The host of a key that is written like a URL: `https://ghcr.io/v2/`, `ghcr.io/v1`. Podman's `quay.io/org` is not.

@@ -9,7 +9,7 @@ use super::{
     language::Scan,
     parse::{self, Fault, Image},
 };
-use crate::listing::Facts;
+use crate::{Scratch, listing::Facts};
 
 /// How much of a program is kept in memory.
 const MEMORY: usize = 8 << 20;
@@ -22,7 +22,10 @@ const LINE: usize = 256;
 ///
 /// What dynamic linking needs can be anywhere in a file and is found by going back and forth, so programs are kept
 /// until their end: small ones in memory, large ones in a temporary file without a name, static ones not at all.
-pub(crate) struct Probe(State);
+pub(crate) struct Probe<'a> {
+    state: State,
+    scratch: &'a Scratch,
+}
 
 enum State {
     /// Fewer bytes have come than tell what it is.
@@ -46,24 +49,24 @@ enum Kept {
     },
 }
 
-impl Probe {
-    pub(crate) fn new() -> Self {
-        Self(State::Start(Vec::new()))
+impl<'a> Probe<'a> {
+    pub(crate) fn new(scratch: &'a Scratch) -> Self {
+        Self { state: State::Start(Vec::new()), scratch }
     }
 
     /// Takes the next piece. Fails where a temporary file cannot be written.
     pub(crate) fn update(&mut self, piece: &[u8]) -> io::Result<()> {
-        if let State::Start(first) = &mut self.0 {
+        if let State::Start(first) = &mut self.state {
             first.extend_from_slice(&piece[..piece.len().min(4)]);
             let known = first.len() - piece.len().min(4);
-            self.0 = match first.as_slice() {
+            self.state = match first.as_slice() {
                 [0x7f, b'E', b'L', b'F', ..] => elf(&first[..known]),
                 [b'#', b'!', ..] => State::Script(first[..known].to_vec()),
                 _ if first.len() < 4 => return Ok(()),
                 _ => State::Nothing,
             };
         }
-        match &mut self.0 {
+        match &mut self.state {
             State::Start(_) | State::Nothing => Ok(()),
             State::Script(line) => {
                 line.extend_from_slice(&piece[..piece.len().min(LINE - line.len())]);
@@ -71,8 +74,8 @@ impl Probe {
             }
             State::Elf { kept, scan } => {
                 scan.update(piece);
-                if !kept.add(piece)? {
-                    self.0 = State::Nothing;
+                if !kept.add(piece, self.scratch)? {
+                    self.state = State::Nothing;
                 }
                 Ok(())
             }
@@ -81,7 +84,7 @@ impl Probe {
 
     /// What was learned. Malformed programs have no facts.
     pub(crate) fn finish(self) -> io::Result<Option<Facts>> {
-        match self.0 {
+        match self.state {
             State::Start(_) | State::Nothing => Ok(None),
             State::Script(line) => Ok(script(&line)),
             State::Elf { kept, scan } => match parse::parse(&kept.image()) {
@@ -104,7 +107,7 @@ fn elf(known: &[u8]) -> State {
 
 impl Kept {
     /// False where there is too much.
-    fn add(&mut self, piece: &[u8]) -> io::Result<bool> {
+    fn add(&mut self, piece: &[u8], scratch: &Scratch) -> io::Result<bool> {
         match self {
             Self::Beginning(_) => {}
             Self::Memory(bytes) if bytes.len() + piece.len() <= MEMORY => bytes.extend_from_slice(piece),
@@ -113,10 +116,10 @@ impl Kept {
                     *self = Self::Beginning(std::mem::take(bytes));
                     return Ok(true);
                 }
-                let mut file = tempfile::tempfile()?;
+                let mut file = scratch.file()?;
                 file.write_all(bytes)?;
                 *self = Self::Spilled { size: bytes.len() as u64, file };
-                return self.add(piece);
+                return self.add(piece, scratch);
             }
             Self::Spilled { file, size } => {
                 *size += piece.len() as u64;

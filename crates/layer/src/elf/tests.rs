@@ -11,7 +11,7 @@ use crate::{
 
 /// The facts of content that comes in pieces of `size` bytes.
 fn probed(content: &[u8], size: usize) -> Option<Facts> {
-    let mut probe = Probe::new();
+    let mut probe = Probe::new(&crate::Scratch::DEFAULT);
     content.chunks(size).for_each(|piece| probe.update(piece).unwrap());
     probe.finish().unwrap()
 }

@@ -13,7 +13,7 @@ use palan_layer::{Level, Limits, Packing, codec, pack_layer, tar::End};
 use tokio::sync::OnceCell;
 
 use crate::{
-    Error,
+    Error, Scratch,
     cancel::{Cancelled, blocking},
     place::{Layout, Source},
     rewrite::Content,
@@ -106,8 +106,13 @@ impl Stack {
 }
 
 /// Packs layers for the images of a family, into a temporary folder.
-pub(crate) async fn pack_all(layers: Vec<LayerSource>, family: Family, how: How) -> Result<Stack, Error> {
-    let spool = Arc::new(Layout::in_temporary_folder()?);
+pub(crate) async fn pack_all(
+    layers: Vec<LayerSource>,
+    family: Family,
+    how: How,
+    scratch: &Scratch,
+) -> Result<Stack, Error> {
+    let spool = Arc::new(Layout::in_temporary_folder(scratch)?);
     let mut packed = Vec::new();
     for layer in layers {
         packed.push(pack(Arc::clone(&spool), layer, family, how).await?);
@@ -157,14 +162,10 @@ pub(super) fn into_spool(
     cancelled: &Cancelled,
     pack: impl FnOnce(&mut dyn Write) -> Result<palan_layer::Packed, Error>,
 ) -> Result<palan_layer::Packed, Error> {
-    let path = spool.path();
-    let mut file = tempfile::NamedTempFile::new_in(path).map_err(Error::io("write in", path))?;
-    let mut out = io::BufWriter::with_capacity(128 * 1024, cancelled.writer(&mut file));
-    let packed = pack(&mut out)?;
-    out.flush().map_err(Error::io("write in", path))?;
-    drop(out);
-    spool.take(file, packed.digest)?;
-    Ok(packed)
+    spool.write_blob(|out| {
+        let packed = pack(&mut cancelled.writer(out))?;
+        Ok((packed.digest, packed))
+    })
 }
 
 fn pack_stream(

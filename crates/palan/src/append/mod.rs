@@ -99,7 +99,7 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
         }
     };
     let family = base.as_ref().map_or(Family::Oci, |(base, _)| base.root.family());
-    let stack = pack_all(layers, family, how).await?;
+    let stack = pack_all(layers, family, how, places.scratch()).await?;
     let mut work = Work { stack: &stack, history, hints: None };
     let mut plan = match base {
         None => Plan::fresh(target, work.empty(&request.empty_platform).await?, stack.spool())?,

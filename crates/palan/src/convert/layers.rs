@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    io::BufWriter,
     sync::Arc,
 };
 
@@ -51,7 +50,7 @@ pub(super) async fn repack_all(
     wanted: Vec<Wanted>,
     options: &Options,
 ) -> Result<(HashMap<Digest, Repacked>, Content), Error> {
-    let spool = Arc::new(Layout::in_temporary_folder()?);
+    let spool = Arc::new(Layout::in_temporary_folder(&options.scratch)?);
     let repacker =
         Repacker { source: source.as_ref(), spool: Arc::clone(&spool), observer: &options.observer };
     let mut seen = HashSet::new();
@@ -86,15 +85,13 @@ impl Repacker<'_> {
         let (spool, digest, place) = (Arc::clone(&self.spool), layer.digest, self.source.name());
         let work = move |reader: &mut _| {
             let unreadable = |source| Error::Layer { digest, place, source };
-            let mut file =
-                tempfile::NamedTempFile::new_in(spool.path()).map_err(Error::io("write in", spool.path()))?;
-            let mut sink = HashingWriter::new(BufWriter::new(&mut file), storage.algorithm);
-            let packed = pack_layer(reader, &packing(storage), &mut sink).map_err(unreadable)?;
-            let (digest, size, writer) = sink.finish();
-            drop(writer);
-            spool.take(file, digest)?;
-            let (compression, diff_id) = (packed.compression, packed.diff_id);
-            Ok::<_, Error>(Repacked { digest, size, compression, diff_id })
+            spool.write_blob(|out| {
+                let mut sink = HashingWriter::new(out, storage.algorithm);
+                let packed = pack_layer(reader, &packing(storage), &mut sink).map_err(unreadable)?;
+                let (digest, size, _) = sink.finish();
+                let (compression, diff_id) = (packed.compression, packed.diff_id);
+                Ok((digest, Repacked { digest, size, compression, diff_id }))
+            })
         };
         let repacked = with_reader(content, work).await??;
         self.observer.emit(&Event::BlobDone { blob: layer, how: Transfer::Moved });

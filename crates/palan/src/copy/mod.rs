@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, atomic::Ordering};
 
 use futures_util::future::try_join_all;
 use palan_core::Document;
+use palan_layer::Scratch;
 use tokio::sync::Semaphore;
 
 pub use shape::{Attestations, Shape, Shaped, shape};
@@ -42,6 +43,8 @@ pub struct Options {
     pub foreign: Foreign,
     /// Who is told.
     pub observer: Observer,
+    /// Where layers wait that are read before they are written in another form.
+    pub scratch: Scratch,
 }
 
 /// What becomes of non-distributable layers.
@@ -58,7 +61,12 @@ pub enum Foreign {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { jobs: 8, foreign: Foreign::default(), observer: Observer::default() }
+        Self {
+            jobs: 8,
+            foreign: Foreign::default(),
+            observer: Observer::default(),
+            scratch: Scratch::default(),
+        }
     }
 }
 

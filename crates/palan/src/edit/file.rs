@@ -19,7 +19,7 @@ use palan_layer::{
 
 use super::replaced;
 use crate::{
-    Error,
+    Error, Scratch,
     append::{self, History, How, LayerContent, LayerSource, Work},
     grow::Grow,
     image::Image,
@@ -215,12 +215,15 @@ pub async fn file(
     let name = shown(&found.path);
     let layers = match is_new {
         true => {
-            vec![LayerSource { name: name.clone(), content: archive(&found.path, &meta, size, content)? }]
+            vec![LayerSource {
+                name: name.clone(),
+                content: archive(&found.path, &meta, size, content, places.scratch())?,
+            }]
         }
         false => Vec::new(),
     };
     let how = How { compression: Compression::Gzip, level: Level::DEFAULT, recompress: false };
-    let stack = append::pack_all(layers, image.manifest.family(), how).await?;
+    let stack = append::pack_all(layers, image.manifest.family(), how, places.scratch()).await?;
     let created = file.time.filter(|_| is_new).and_then(|time| jiff::Timestamp::from_second(time).ok());
     let history = History {
         created_by: Some(format!("palan edit fs {name}")),
@@ -236,9 +239,15 @@ pub async fn file(
 }
 
 /// An archive of one file, spooled.
-fn archive(path: &[u8], meta: &Meta, size: u64, content: fs::File) -> Result<LayerContent, Error> {
-    let unwritten = || Error::io("write in", std::env::temp_dir());
-    let mut spool = tempfile::tempfile().map_err(unwritten())?;
+fn archive(
+    path: &[u8],
+    meta: &Meta,
+    size: u64,
+    content: fs::File,
+    scratch: &Scratch,
+) -> Result<LayerContent, Error> {
+    let unwritten = || Error::io("write in", scratch.path());
+    let mut spool = scratch.file().map_err(unwritten())?;
     let failed = |source| Error::Append { name: shown(path), source };
     let mut tar = Writer::new(io::BufWriter::new(&mut spool));
     tar.file(path, meta, size, content).map_err(failed)?;

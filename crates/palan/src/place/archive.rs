@@ -14,13 +14,15 @@ use async_trait::async_trait;
 use palan_core::{
     Compression, Descriptor, Digest, Document, Kind, MAX_DOCUMENT_SIZE, MediaType, Selector, Verifier, view,
 };
-use palan_layer::{Decoder, codec};
+use palan_layer::{Decoder, Scratch, codec};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::{
-    BlobStream, Origin, Source, checked, docker_save,
+    BlobStream, Origin, Source, checked,
+    content::{parse_document, read_file},
+    docker_save,
     index_json::{self, full_name_of, tag_of},
-    layout::{check_marker, parse_document, read_file},
+    layout::check_marker,
     memory::referrers_among,
     tar_index::{Span, TarIndex},
 };
@@ -88,9 +90,14 @@ pub struct Archive {
 impl Archive {
     /// Indexes the file. Does I/O, and for old `docker save` files reads every layer once to learn its digest.
     pub fn open(path: impl Into<PathBuf>, format: Format) -> Result<Self, Error> {
+        Self::open_with(path, format, &Scratch::default())
+    }
+
+    /// As [`Archive::open`]; what cannot be read in place is unpacked into `scratch`.
+    pub fn open_with(path: impl Into<PathBuf>, format: Format, scratch: &Scratch) -> Result<Self, Error> {
         let path = path.into();
         let place = format.place(&path);
-        let unpacked = unpacked(&path, &place)?;
+        let unpacked = unpacked(&path, &place, scratch)?;
         let tar = TarIndex::read(unpacked.as_deref().unwrap_or(&path), &place)?;
         let contents = if tar.get("index.json").or(tar.get("oci-layout")).is_some() {
             oci_contents(&tar, &place)?
@@ -150,7 +157,7 @@ impl Archive {
 }
 
 /// The uncompressed archive in a temporary file, where `path` is compressed or cannot be read twice.
-fn unpacked(path: &Path, place: &str) -> Result<Option<TempPath>, Error> {
+fn unpacked(path: &Path, place: &str, scratch: &Scratch) -> Result<Option<TempPath>, Error> {
     let file = File::open(path).map_err(Error::io("read", path))?;
     let kind = file.metadata().map_err(Error::io("read", path))?;
     if kind.is_dir() {
@@ -171,7 +178,7 @@ fn unpacked(path: &Path, place: &str) -> Result<Option<TempPath>, Error> {
         reason: format!("cannot be decompressed: {error}"),
     };
     let mut decoder = Decoder::new(content).map_err(|e| damaged(&e))?;
-    let unpacked = NamedTempFile::new().map_err(Error::io("create", std::env::temp_dir()))?;
+    let unpacked = NamedTempFile::new_in(scratch.path()).map_err(Error::io("create", scratch.path()))?;
     let mut out = BufWriter::with_capacity(128 * 1024, unpacked.as_file());
     io::copy(&mut decoder, &mut out).map_err(|e| damaged(&e))?;
     out.flush().map_err(Error::io("write", unpacked.path()))?;

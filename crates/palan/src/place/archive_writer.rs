@@ -5,7 +5,7 @@
 //! A docker archive is written with an OCI layout inside, as Docker 25 does, so that digests survive the way through it.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fs::File,
     io::{Read as _, Write as _},
     path::{Path, PathBuf},
@@ -20,13 +20,13 @@ use serde_json::{Map, Value, json};
 use super::{
     BlobStream, Format, Origin, PutAs, Source, Target,
     archive::open_span,
-    index_json::{add_entry, same_name},
-    memory::{check_role, referrers_among},
+    index_json::add_entry,
     new_file::{NewFile, destination, folder_for, is_special},
+    roots::{Roots, full_name},
     tar_index::{Span, member_header},
     verified,
 };
-use crate::Error;
+use crate::{Error, Scratch};
 
 /// How much is moved into an archive at once.
 const STEP: u64 = 16 << 20;
@@ -35,6 +35,7 @@ const STEP: u64 = 16 << 20;
 pub struct ArchiveWriter {
     path: PathBuf,
     format: Format,
+    scratch: Scratch,
     /// Held for moments only.
     state: Mutex<State>,
 }
@@ -52,24 +53,26 @@ struct State {
     spool: Option<tempfile::TempDir>,
     /// Where what has been stored can be read: in the spool, in the end in the archive.
     blobs: HashMap<Digest, (PathBuf, Span)>,
-    documents: HashMap<Digest, Document>,
-    /// In the order they were put; a name belongs to the last one that asked for it.
-    roots: Vec<(Option<String>, Digest)>,
+    roots: Roots,
 }
 
 impl ArchiveWriter {
     /// Begins an archive that will replace `path` when it is finished. A symbolic link is followed; to a device or a pipe
     /// the archive is written when it is finished.
     pub fn create(path: impl Into<PathBuf>, format: Format) -> Result<Self, Error> {
+        Self::create_with(path, format, Scratch::default())
+    }
+
+    /// As [`ArchiveWriter::create`]; what goes to a device or a pipe waits in `scratch`.
+    pub fn create_with(path: impl Into<PathBuf>, format: Format, scratch: Scratch) -> Result<Self, Error> {
         let path = destination(&path.into())?;
-        let spool = tempfile::Builder::new().prefix(".palan-").tempdir_in(folder_for(&path));
+        let spool = tempfile::Builder::new().prefix(".palan-").tempdir_in(folder_for(&path, &scratch));
         let state = State {
             spool: Some(spool.map_err(Error::io("write", &path))?),
             blobs: HashMap::new(),
-            documents: HashMap::new(),
-            roots: Vec::new(),
+            roots: Roots::default(),
         };
-        Ok(Self { path, format, state: Mutex::new(state) })
+        Ok(Self { path, format, scratch, state: Mutex::new(state) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -103,15 +106,10 @@ impl ArchiveWriter {
 
     /// How a name is written into the archive: Docker only loads full names with a tag.
     fn written_name(&self, name: &str) -> Result<String, Error> {
-        if self.format == Format::Oci {
-            return Ok(name.to_owned());
+        match self.format {
+            Format::Oci => Ok(name.to_owned()),
+            Format::Docker => full_name(name, &self.name()),
         }
-        let bad = |reason: String| Error::Malformed {
-            place: self.name(),
-            reason: format!("\"{name}\" cannot be an image's name in it: {reason}"),
-        };
-        let reference: Reference = name.parse().map_err(|e| bad(format!("{e}")))?;
-        reference.base_name().ok_or_else(|| bad("it has no tag".into()))
     }
 
     /// Docker's list names members: each must be there, non-distributable layers too.
@@ -137,9 +135,8 @@ impl ArchiveWriter {
         index.insert("schemaVersion".into(), json!(2));
         index.insert("mediaType".into(), json!(MediaType::OCI_INDEX));
         index.insert("manifests".into(), json!([]));
-        for (name, digest) in &state.roots {
-            let Some(document) = state.documents.get(digest) else { continue };
-            add_entry(&mut index, document, name.as_deref(), None, &self.name())?;
+        for (name, document) in state.roots.entries() {
+            add_entry(&mut index, document, name, None, &self.name())?;
         }
         if self.format == Format::Docker {
             split_names(&mut index);
@@ -149,21 +146,15 @@ impl ArchiveWriter {
 
     /// Docker's own list of what the archive holds.
     fn docker_manifest(state: &State) -> Result<Value, Error> {
-        let mut images: Vec<(Digest, Value)> = Vec::new();
-        for (name, digest) in &state.roots {
-            let Some(document) = state.documents.get(digest) else { continue };
+        let mut images = Vec::new();
+        for (digest, names) in state.roots.images() {
+            let Some(document) = state.roots.get(digest) else { continue };
             let manifest: view::Manifest = document.view()?;
-            let position = images.iter().position(|(d, _)| d == digest).unwrap_or_else(|| {
-                let layers: Vec<String> = manifest.layers.iter().map(|l| blob_name(l.digest)).collect();
-                let config = blob_name(manifest.config.digest);
-                images.push((*digest, json!({"Config": config, "RepoTags": [], "Layers": layers})));
-                images.len() - 1
-            });
-            if let (Some(name), Some(tags)) = (name, images[position].1["RepoTags"].as_array_mut()) {
-                tags.push(json!(name));
-            }
+            let layers: Vec<String> = manifest.layers.iter().map(|l| blob_name(l.digest)).collect();
+            let config = blob_name(manifest.config.digest);
+            images.push(json!({"Config": config, "RepoTags": names, "Layers": layers}));
         }
-        Ok(images.into_iter().map(|(_, image)| image).collect())
+        Ok(images.into())
     }
 }
 
@@ -186,64 +177,14 @@ fn blob_name(digest: Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm(), digest.hex())
 }
 
-/// What a walk has found so far: each digest once, what is named before what names it.
-#[derive(Default)]
-struct Order {
-    seen: HashSet<Digest>,
-    list: Vec<Digest>,
-}
-
-impl Order {
-    fn add(&mut self, digest: Digest, documents: &HashMap<Digest, Document>) {
-        if !self.seen.insert(digest) {
-            return;
-        }
-        if let Some(document) = documents.get(&digest) {
-            let manifest =
-                document.view::<view::Manifest>().ok().filter(|_| document.kind() == Kind::Manifest);
-            let index = document.view::<view::Index>().ok().filter(|_| document.kind() == Kind::Index);
-            let blobs = manifest.into_iter().flat_map(|m| std::iter::once(m.config).chain(m.layers));
-            let entries = index.into_iter().flat_map(|i| i.manifests);
-            blobs.chain(entries).for_each(|named| self.add(named.digest, documents));
-        }
-        self.list.push(digest);
-    }
-}
-
 impl State {
     /// Everything, in the order of the graph; what no root names comes last.
     fn in_order(&self) -> Vec<(Digest, PathBuf, Span)> {
         let mut rest: Vec<Digest> = self.blobs.keys().copied().collect();
         rest.sort();
-        let mut order = Order::default();
-        for digest in self.roots.iter().map(|(_, digest)| *digest).chain(rest) {
-            order.add(digest, &self.documents);
-        }
-        let found = order.list.into_iter().filter_map(|d| Some((d, self.blobs.get(&d)?)));
+        let found = self.roots.in_order(rest).into_iter().filter_map(|d| Some((d, self.blobs.get(&d)?)));
         found.map(|(digest, (path, span))| (digest, path.clone(), *span)).collect()
     }
-
-    fn find(&self, name: &str) -> Option<Digest> {
-        let named = |n: &Option<String>| n.as_deref().is_some_and(|n| same_name(n, name));
-        self.roots.iter().find(|(n, _)| named(n)).map(|(_, digest)| *digest)
-    }
-}
-
-/// Puts a root. A name belongs to the last one that asked for it; who had it before stays, without a name.
-pub(super) fn put_root(roots: &mut Vec<(Option<String>, Digest)>, name: Option<String>, digest: Digest) {
-    if let Some(new) = &name {
-        for (old, other) in roots.iter_mut() {
-            if *other != digest && old.as_deref().is_some_and(|old| same_name(old, new)) {
-                *old = None;
-            }
-        }
-    }
-    if !roots.contains(&(name.clone(), digest)) {
-        roots.push((name, digest));
-    }
-    let named: HashSet<Digest> = roots.iter().filter(|(n, _)| n.is_some()).map(|(_, d)| *d).collect();
-    let mut unnamed = HashSet::new();
-    roots.retain(|(name, digest)| name.is_some() || (!named.contains(digest) && unnamed.insert(*digest)));
 }
 
 #[async_trait]
@@ -257,13 +198,7 @@ impl Source for ArchiveWriter {
     }
 
     async fn document(&self, selector: &Selector) -> Result<Document, Error> {
-        let state = self.state();
-        let digest = match selector {
-            Selector::Digest(digest) => Some(*digest),
-            Selector::Tag(tag) => state.find(tag),
-        };
-        let found = digest.and_then(|d| state.documents.get(&d).cloned());
-        found.ok_or_else(|| Error::NotFound { name: selector.to_string(), place: self.name() })
+        self.state().roots.select(selector, &self.name())
     }
 
     async fn open(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
@@ -278,12 +213,11 @@ impl Source for ArchiveWriter {
     }
 
     async fn tags(&self) -> Result<Vec<String>, Error> {
-        Ok(self.state().roots.iter().filter_map(|(name, _)| name.clone()).collect())
+        Ok(self.state().roots.names())
     }
 
     async fn referrers(&self, digest: Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>, Error> {
-        let documents: Vec<Document> = self.state().documents.values().cloned().collect();
-        Ok(referrers_among(documents, digest, artifact_type))
+        Ok(self.state().roots.referrers(digest, artifact_type))
     }
 
     fn origin(&self, _digest: Digest) -> Origin {
@@ -312,19 +246,14 @@ impl Target for ArchiveWriter {
     async fn put_document(&self, document: &Document, role: &PutAs) -> Result<(), Error> {
         self.accepts(document)?;
         let name = role.tag().map(|tag| self.written_name(tag)).transpose()?;
-        let digest = document.digest();
-        check_role(&self.name(), role, role.tag().and_then(|tag| self.state().find(tag)))?;
+        self.state().roots.check(role, &self.name())?;
         self.check_complete(document)?;
         if !self.has(&document.descriptor()).await? {
             let mut file = self.spool()?;
             file.write_all(document.bytes()).map_err(self.io())?;
             self.keep(file, &document.descriptor())?;
         }
-        let mut state = self.state();
-        state.documents.insert(digest, document.clone());
-        if *role != PutAs::Child {
-            put_root(&mut state.roots, name, digest);
-        }
+        self.state().roots.put(document, role, name);
         Ok(())
     }
 
@@ -335,7 +264,7 @@ impl Target for ArchiveWriter {
             let docker = (self.format == Format::Docker).then(|| Self::docker_manifest(&state));
             (state.in_order(), Value::Object(self.index(&state)?), docker.transpose()?)
         };
-        let mut output = Output::create(&self.path)?;
+        let mut output = Output::create(&self.path, &self.scratch)?;
         for (digest, path, span) in members {
             output.file(digest, &path, span.length).await?;
         }
@@ -354,8 +283,9 @@ impl Target for ArchiveWriter {
 }
 
 impl Output {
-    fn create(path: &Path) -> Result<Self, Error> {
-        Ok(Self { file: NewFile::create(path)?, path: path.to_owned(), end: 0, members: HashMap::new() })
+    fn create(path: &Path, scratch: &Scratch) -> Result<Self, Error> {
+        let file = NewFile::create(path, scratch)?;
+        Ok(Self { file, path: path.to_owned(), end: 0, members: HashMap::new() })
     }
 
     fn io(&self) -> impl FnOnce(std::io::Error) -> Error + use<> {

@@ -17,15 +17,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt as _, stream};
-use palan_core::{
-    Descriptor, Digest, Document, Kind, MAX_DOCUMENT_SIZE, MediaType, Platform, Selector, Verifier, view,
-};
+use futures_util::StreamExt as _;
+use palan_core::{Descriptor, Digest, Document, MediaType, Platform, Selector, Verifier, view};
 use serde_json::{Map, Value, json};
 
 use super::{
     BlobStream, Origin, PutAs, Source, Target, checked,
+    content::{is_content_of, parse_document, read_bounded, read_file},
     index_json::{self, tag_of},
     memory::{check_role, referrers_among},
     new_file::{publish, temporary_in},
@@ -37,9 +35,6 @@ const LAYOUT_FILE: &str = "oci-layout";
 const INDEX_FILE: &str = "index.json";
 /// How the names of temporary files begin.
 pub(super) const TEMPORARY: &str = ".palan-";
-/// How much of a file is read at once.
-const PIECE: usize = 256 * 1024;
-
 /// An OCI image layout directory.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -47,7 +42,7 @@ pub struct Layout {
     /// Held by who writes, against garbage collection: blobs come before the entry that leads to them.
     pub(super) lease: Arc<OnceLock<File>>,
     /// A temporary one goes with its last user, which may be a thread.
-    _folder: Option<Arc<tempfile::TempDir>>,
+    pub(super) _folder: Option<Arc<tempfile::TempDir>>,
 }
 
 impl Layout {
@@ -96,13 +91,6 @@ impl Layout {
         Self { root: root.into(), lease: Arc::default(), _folder: None }
     }
 
-    /// A layout in a temporary folder, which is there as long as the layout or a copy of it.
-    pub(crate) fn in_temporary_folder() -> Result<Self, Error> {
-        let folder = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
-        let layout = Self::create(folder.path())?;
-        Ok(Self { _folder: Some(Arc::new(folder)), ..layout })
-    }
-
     fn exists(&self) -> bool {
         self.root.join(LAYOUT_FILE).exists()
     }
@@ -128,14 +116,6 @@ impl Layout {
     /// The file that holds, or would hold, the content with this digest.
     pub fn blob_path(&self, digest: Digest) -> PathBuf {
         self.root.join("blobs").join(digest.algorithm().as_str()).join(digest.hex())
-    }
-
-    /// Moves a file of the same file system in, as the blob that it is.
-    pub(crate) fn take(&self, file: tempfile::NamedTempFile, digest: Digest) -> Result<(), Error> {
-        let path = self.blob_path(digest);
-        let folder = path.parent().unwrap_or(&self.root);
-        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        publish(file, &path)
     }
 
     /// The entries of `index.json`.
@@ -287,35 +267,8 @@ impl Layout {
     }
 }
 
-/// Whether a file holds what a descriptor promises. What cannot be read does not.
-async fn is_content_of(file: &Path, blob: &Descriptor) -> bool {
-    let Ok(content) = read_file(file.to_owned(), 0, u64::MAX) else { return false };
-    let mut content = verified(String::new(), blob, content);
-    while let Some(piece) = content.next().await {
-        if piece.is_err() {
-            return false;
-        }
-        // So that Ctrl-C is noticed.
-        tokio::task::yield_now().await;
-    }
-    true
-}
-
 fn empty_index() -> String {
     json!({"schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": []}).to_string()
-}
-
-/// A document that is named by `entry`, or by a digest alone (then without a media type). What is neither in an index
-/// nor an image's manifest or index by its own account is only a blob.
-pub(super) fn parse_document(bytes: Bytes, entry: &Descriptor, place: &str) -> Result<Document, Error> {
-    let name = entry.digest.to_string();
-    let declared = Some(entry.media_type.clone()).filter(MediaType::is_document);
-    let listed = !entry.media_type.as_str().is_empty();
-    match Document::parse_with(bytes, declared, entry.digest.algorithm()) {
-        Ok(document) if listed || document.kind() != Kind::Other => Ok(document),
-        Ok(_) => Err(Error::NotFound { name, place: place.to_owned() }),
-        Err(source) => Err(Error::Document { name, place: place.to_owned(), source }),
-    }
 }
 
 pub(crate) fn check_marker(place: &str, text: &[u8]) -> Result<(), Error> {
@@ -328,42 +281,6 @@ pub(crate) fn check_marker(place: &str, text: &[u8]) -> Result<(), Error> {
             Err(Error::Malformed { place: place.to_owned(), reason: format!("{LAYOUT_FILE} is malformed") })
         }
     }
-}
-
-fn read_bounded(path: &Path) -> Result<Bytes, Error> {
-    let size = fs::metadata(path).map_err(Error::io("read", path))?.len();
-    if size > MAX_DOCUMENT_SIZE {
-        let source = palan_core::DocumentError::TooLarge { size };
-        return Err(Error::Document {
-            name: path.display().to_string(),
-            place: "the file system".into(),
-            source,
-        });
-    }
-    Ok(fs::read(path).map_err(Error::io("read", path))?.into())
-}
-
-/// The content of a file, or a part of one, in pieces.
-pub(crate) fn read_file(path: PathBuf, start: u64, length: u64) -> Result<BlobStream, Error> {
-    use std::io::{Read as _, Seek as _};
-    let mut file = File::open(&path).map_err(Error::io("read", &path))?;
-    file.seek(std::io::SeekFrom::Start(start)).map_err(Error::io("read", &path))?;
-    let state = Some((file, length));
-    Ok(Box::pin(stream::unfold(state, move |state| {
-        let path = path.clone();
-        async move {
-            let (mut file, left) = state.filter(|(_, left)| *left > 0)?;
-            let mut piece = BytesMut::zeroed(PIECE.min(usize::try_from(left).unwrap_or(PIECE)));
-            match file.read(&mut piece) {
-                Ok(0) => None,
-                Ok(n) => {
-                    piece.truncate(n);
-                    Some((Ok(piece.freeze()), Some((file, left - n as u64))))
-                }
-                Err(e) => Some((Err(Error::io("read", path)(e)), None)),
-            }
-        }
-    })))
 }
 
 #[async_trait]

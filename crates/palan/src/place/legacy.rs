@@ -6,9 +6,10 @@
 //! Source: moby `image/spec/v1.md` and `v1.2.md`. Digests do not survive: layers are stored uncompressed and manifests
 //! not at all. The same images give the same bytes, ids included.
 
+mod members;
+
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    fs::File,
+    collections::HashMap,
     io::{self, BufWriter, Write as _},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -17,32 +18,28 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use palan_core::{
-    Algorithm, Descriptor, Digest, Document, Kind as DocumentKind, MAX_DOCUMENT_SIZE, Reference, Role,
-    Selector, view,
+    Algorithm, Descriptor, Digest, Document, Kind as DocumentKind, MAX_DOCUMENT_SIZE, Role, Selector, view,
 };
-use palan_layer::{
-    Decoder, HashingReader,
-    tar::{Meta, Writer},
-};
-use serde_json::{Map, Value, json};
-use tempfile::{NamedTempFile, TempPath};
+use palan_layer::{Decoder, HashingReader};
+use tempfile::NamedTempFile;
 
+use self::members::{Image, Layer, Step, id};
 use super::{
     BlobStream, Origin, PutAs, Source, Target,
-    archive_writer::put_root,
-    index_json::same_name,
-    memory::check_role,
     new_file::{NewFile, destination, folder_for},
-    read_all, verified, with_reader,
+    read_all,
+    roots::{Roots, full_name},
+    verified, with_reader,
 };
 use crate::{
-    Error,
-    cancel::{self, Cancelled, blocking},
+    Error, Scratch,
+    cancel::{Cancelled, blocking},
 };
 
 /// An archive to write, visible after [`Target::finish`].
 pub struct LegacyWriter {
     path: PathBuf,
+    scratch: Scratch,
     state: Mutex<State>,
 }
 
@@ -51,40 +48,22 @@ struct State {
     /// Layers, uncompressed, by the digest that they are stored under where they come from.
     layers: HashMap<Digest, Layer>,
     configs: HashMap<Digest, Bytes>,
-    documents: HashMap<Digest, Document>,
-    /// In the order they were put; a name belongs to the last one that asked for it.
-    roots: Vec<(Option<String>, Digest)>,
+    roots: Roots,
     finished: bool,
-}
-
-struct Layer {
-    file: TempPath,
-    size: u64,
-    diff_id: Digest,
-}
-
-/// One image, as the archive will hold it.
-struct Image {
-    names: Vec<String>,
-    config: Bytes,
-    config_name: String,
-    layers: Vec<Step>,
-}
-
-struct Step {
-    id: String,
-    parent: Option<String>,
-    blob: Digest,
-    diff_id: Digest,
 }
 
 impl LegacyWriter {
     /// Begins an archive that will replace `path` when it is finished, as those of the other formats do.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self, Error> {
+        Self::create_with(path, Scratch::default())
+    }
+
+    /// As [`LegacyWriter::create`]; what goes to a device or a pipe waits in `scratch`.
+    pub fn create_with(path: impl Into<PathBuf>, scratch: Scratch) -> Result<Self, Error> {
         let path = destination(&path.into())?;
         // A destination that cannot be written is noticed before anything is pulled.
-        drop(temporary(&path)?);
-        Ok(Self { path, state: Mutex::default() })
+        drop(temporary(&path, &scratch)?);
+        Ok(Self { path, scratch, state: Mutex::default() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -93,7 +72,7 @@ impl LegacyWriter {
 
     async fn layer(&self, blob: &Descriptor, from: &dyn Source) -> Result<Layer, Error> {
         let content = verified(from.name(), blob, from.open(blob, 0).await?);
-        let file = temporary(&self.path)?;
+        let file = temporary(&self.path, &self.scratch)?;
         let path = self.path.clone();
         let (digest, place) = (blob.digest, from.name());
         with_reader(content, move |reader| {
@@ -131,8 +110,8 @@ fn copy(
 }
 
 /// A file beside the archive.
-fn temporary(path: &Path) -> Result<NamedTempFile, Error> {
-    let file = tempfile::Builder::new().prefix(".palan-").tempfile_in(folder_for(path));
+fn temporary(path: &Path, scratch: &Scratch) -> Result<NamedTempFile, Error> {
+    let file = tempfile::Builder::new().prefix(".palan-").tempfile_in(folder_for(path, scratch));
     file.map_err(Error::io("write", path))
 }
 
@@ -151,37 +130,15 @@ fn single(root: &Document) -> Result<(), Error> {
     })
 }
 
-/// Docker loads full names with a tag only.
-fn full_name(name: &str, place: &str) -> Result<String, Error> {
-    let bad = |reason: String| Error::Malformed {
-        place: place.to_owned(),
-        reason: format!("\"{name}\" cannot be an image's name in it: {reason}"),
-    };
-    let reference: Reference = name.parse().map_err(|e| bad(format!("{e}")))?;
-    reference.base_name().ok_or_else(|| bad("it has no tag".into()))
-}
-
 impl State {
-    fn find(&self, name: &str) -> Option<Digest> {
-        let named = |n: &Option<String>| n.as_deref().is_some_and(|n| same_name(n, name));
-        self.roots.iter().find(|(n, _)| named(n)).map(|(_, digest)| *digest)
-    }
-
     /// The images, each once, with all of its names.
     fn images(&self) -> Result<Vec<Image>, Error> {
-        let mut order: Vec<Digest> = Vec::new();
-        for (_, digest) in &self.roots {
-            if !order.contains(digest) {
-                order.push(*digest);
-            }
-        }
-        order.into_iter().map(|digest| self.image(digest)).collect()
+        self.roots.images().into_iter().map(|(digest, names)| self.image(digest, names)).collect()
     }
 
-    fn image(&self, digest: Digest) -> Result<Image, Error> {
+    fn image(&self, digest: Digest, names: Vec<String>) -> Result<Image, Error> {
         let invalid = |reason| Error::InvalidImage { image: digest.to_string(), reason };
-        let document =
-            self.documents.get(&digest).ok_or_else(|| invalid("its manifest is missing".to_owned()))?;
+        let document = self.roots.get(digest).ok_or_else(|| invalid("its manifest is missing".to_owned()))?;
         let manifest: view::Manifest = document.view()?;
         let config = self.configs.get(&manifest.config.digest).cloned();
         let config = config.ok_or_else(|| invalid("its config is missing".to_owned()))?;
@@ -213,132 +170,17 @@ impl State {
                 diff_id,
             });
         }
-        let names = self.roots.iter().filter(|(_, d)| *d == digest).filter_map(|(name, _)| name.clone());
         let config_name = format!("{}.json", manifest.config.digest.hex());
-        Ok(Image { names: names.collect(), config, config_name, layers })
+        Ok(Image { names, config, config_name, layers })
     }
 }
 
-/// The id of a layer says what is below it and, of an image's last one, with which config it runs.
-fn id(parent: Option<&str>, diff_id: Digest, config: Option<Digest>) -> String {
-    let config = config.map(|digest| digest.to_string()).unwrap_or_default();
-    let text = format!("{} {diff_id} {config}", parent.unwrap_or_default());
-    Digest::sha256(text.as_bytes()).hex().to_string()
-}
-
-/// What `json` says about a layer. That of an image's last layer is the image's config, without what only came later.
-fn layer_json(step: &Step, config: Option<&Bytes>) -> Value {
-    let mut json = match config.and_then(|config| serde_json::from_slice(config).ok()) {
-        Some(Value::Object(config)) => config,
-        _ => Map::from_iter([("created".to_owned(), json!("1970-01-01T00:00:00Z"))]),
-    };
-    json.shift_remove("rootfs");
-    json.shift_remove("history");
-    json.insert("id".into(), json!(step.id));
-    if let Some(parent) = &step.parent {
-        json.insert("parent".into(), json!(parent));
-    }
-    Value::Object(json)
-}
-
-/// `repositories`: the last layer of each name, by repository and tag.
-fn repositories(images: &[Image]) -> BTreeMap<&str, BTreeMap<&str, &str>> {
-    let mut out: BTreeMap<&str, BTreeMap<&str, &str>> = BTreeMap::new();
-    for image in images {
-        let Some(top) = image.layers.last() else { continue };
-        for name in &image.names {
-            if let Some((repository, tag)) = name.rsplit_once(':') {
-                out.entry(repository).or_default().insert(tag, &top.id);
-            }
-        }
-    }
-    out
-}
-
-/// An archive on its way to the disk.
-struct Output<'a> {
-    tar: Writer<BufWriter<cancel::Writer<&'a File>>>,
-    path: &'a Path,
-    /// Folders that are there.
-    written: HashSet<String>,
-    /// Where each layer's content is, by diff ID: two images may compress one layer differently.
-    content: HashMap<Digest, String>,
-}
-
-impl Output<'_> {
-    fn unwritten(&self) -> impl FnOnce(palan_layer::Error) -> Error + use<> {
-        let path = self.path.to_owned();
-        move |error| Error::io("write", path)(error.into())
-    }
-
-    fn bytes(&mut self, name: &str, content: &[u8]) -> Result<(), Error> {
-        let written = self.tar.bytes(name, &Meta::FILE, content);
-        written.map_err(self.unwritten())
-    }
-
-    fn image(&mut self, image: &Image, layers: &mut HashMap<Digest, Layer>) -> Result<(), Error> {
-        let last = image.layers.len().saturating_sub(1);
-        for (n, step) in image.layers.iter().enumerate() {
-            if self.written.insert(step.id.clone()) {
-                self.bytes(&format!("{}/VERSION", step.id), b"1.0")?;
-                let json = layer_json(step, (n == last).then_some(&image.config));
-                self.bytes(&format!("{}/json", step.id), json.to_string().as_bytes())?;
-                self.layer(step, layers)?;
-            }
-        }
-        if self.written.insert(image.config_name.clone()) {
-            self.bytes(&image.config_name, &image.config)?;
-        }
-        Ok(())
-    }
-
-    /// The content, once; other layers with the same content are links to it.
-    fn layer(&mut self, step: &Step, layers: &mut HashMap<Digest, Layer>) -> Result<(), Error> {
-        let name = format!("{}/layer.tar", step.id);
-        if let Some(first) = self.content.get(&step.diff_id) {
-            let linked = self.tar.symlink(&name, format!("../{first}"), &Meta::LINK);
-            return linked.map_err(self.unwritten());
-        }
-        // Taken out, so that its temporary file goes as soon as it is copied.
-        let Some(layer) = layers.remove(&step.blob) else { return Ok(()) };
-        let file = File::open(&layer.file).map_err(Error::io("read", &*layer.file))?;
-        let written = self.tar.file(&name, &Meta::FILE, layer.size, file);
-        written.map_err(self.unwritten())?;
-        self.content.insert(step.diff_id, name);
-        Ok(())
-    }
-}
-
-fn write(mut state: State, path: &Path, cancelled: &Cancelled) -> Result<(), Error> {
+fn write(mut state: State, path: &Path, scratch: &Scratch, cancelled: &Cancelled) -> Result<(), Error> {
     let images = state.images()?;
-    let file = NewFile::create(path)?;
-    write_members(&images, &mut state.layers, cancelled.writer(file.file()), path)?;
+    let file = NewFile::create(path, scratch)?;
+    members::write(&images, &mut state.layers, cancelled.writer(file.file()), path)?;
     cancelled.check().map_err(|_| Error::Cancelled)?;
     file.publish()
-}
-
-fn write_members(
-    images: &[Image],
-    layers: &mut HashMap<Digest, Layer>,
-    file: cancel::Writer<&File>,
-    path: &Path,
-) -> Result<(), Error> {
-    let tar = Writer::new(BufWriter::with_capacity(128 * 1024, file));
-    let mut out = Output { tar, path, written: HashSet::new(), content: HashMap::new() };
-    for image in images {
-        out.image(image, layers)?;
-    }
-    out.bytes("repositories", json!(repositories(images)).to_string().as_bytes())?;
-    let list = images.iter().map(|image| {
-        let layers: Vec<_> = image.layers.iter().map(|step| out.content.get(&step.diff_id)).collect();
-        json!({"Config": image.config_name, "RepoTags": image.names, "Layers": layers})
-    });
-    let list: Vec<Value> = list.collect();
-    // Last: an archive that was cut anywhere has none.
-    out.bytes("manifest.json", json!(list).to_string().as_bytes())?;
-    let unwritten = out.unwritten();
-    let mut buffer = out.tar.finish().map_err(unwritten)?;
-    buffer.flush().map_err(Error::io("write", path))
 }
 
 #[async_trait]
@@ -352,13 +194,7 @@ impl Source for LegacyWriter {
     }
 
     async fn document(&self, selector: &Selector) -> Result<Document, Error> {
-        let state = self.state();
-        let digest = match selector {
-            Selector::Digest(digest) => Some(*digest),
-            Selector::Tag(tag) => state.find(tag),
-        };
-        let found = digest.and_then(|d| state.documents.get(&d).cloned());
-        found.ok_or_else(|| Error::NotFound { name: selector.to_string(), place: self.name() })
+        self.state().roots.select(selector, &self.name())
     }
 
     /// Layers are not kept as they were stored.
@@ -372,7 +208,7 @@ impl Source for LegacyWriter {
     }
 
     async fn tags(&self) -> Result<Vec<String>, Error> {
-        Ok(self.state().roots.iter().filter_map(|(name, _)| name.clone()).collect())
+        Ok(self.state().roots.names())
     }
 
     async fn referrers(&self, _: Digest, _: Option<&str>) -> Result<Vec<Descriptor>, Error> {
@@ -405,12 +241,8 @@ impl Target for LegacyWriter {
         self.accepts(document)?;
         let name = role.tag().map(|tag| full_name(tag, &self.name())).transpose()?;
         let mut state = self.state();
-        check_role(&self.name(), role, role.tag().and_then(|tag| state.find(tag)))?;
-        let digest = document.digest();
-        state.documents.insert(digest, document.clone());
-        if *role != PutAs::Child {
-            put_root(&mut state.roots, name, digest);
-        }
+        state.roots.check(role, &self.name())?;
+        state.roots.put(document, role, name);
         Ok(())
     }
 
@@ -420,7 +252,7 @@ impl Target for LegacyWriter {
             let reason = "was written after it was finished".into();
             return Err(Error::Malformed { place: self.name(), reason });
         }
-        let path = self.path.clone();
-        blocking(move |cancelled| write(state, &path, cancelled)).await
+        let (path, scratch) = (self.path.clone(), self.scratch.clone());
+        blocking(move |cancelled| write(state, &path, &scratch, cancelled)).await
     }
 }

@@ -11,7 +11,7 @@ use palan_client::Client;
 use palan_core::{Digest, Reference, ReferenceError, Selector};
 
 use super::{Archive, ArchiveWriter, Format, Layout, Registry, Source, Target};
-use crate::Error;
+use crate::{Error, Scratch};
 
 /// An image location: a registry reference, or a file or directory behind a scheme.
 ///
@@ -175,6 +175,7 @@ impl<T: ?Sized> Clone for Opened<T> {
 #[derive(Clone)]
 pub struct Places {
     client: Client,
+    scratch: Scratch,
     /// Archives that are open for reading: writing one of them would replace what is being read.
     read: Arc<Mutex<Vec<OpenArchive>>>,
 }
@@ -184,7 +185,17 @@ type OpenArchive = (PathBuf, Weak<Archive>);
 impl Places {
     /// Places that speak to registries through `client`: one connection pool and one token per scope.
     pub fn new(client: Client) -> Self {
-        Self { client, read: Arc::default() }
+        Self { client, scratch: Scratch::default(), read: Arc::default() }
+    }
+
+    /// With this folder for temporary files.
+    pub fn with_scratch(self, scratch: Scratch) -> Self {
+        Self { scratch, ..self }
+    }
+
+    /// The folder for temporary files.
+    pub fn scratch(&self) -> &Scratch {
+        &self.scratch
     }
 
     /// The registry client.
@@ -204,7 +215,7 @@ impl Places {
                 Opened { place: Arc::new(layout), selector: Some(selector) }
             }
             Location::Archive { path, format, selector } => {
-                let archive = Arc::new(Archive::open(path, *format)?);
+                let archive = Arc::new(Archive::open_with(path, *format, &self.scratch)?);
                 self.note_read(path, &archive);
                 let selector = selector.clone().map_or_else(|| archive.only(), Ok)?;
                 Opened { place: archive, selector: Some(selector) }
@@ -260,7 +271,8 @@ impl Places {
             Location::Layout { path, .. } => Opened { place: Arc::new(Layout::create(path)?), selector },
             Location::Archive { path, format, .. } => {
                 self.check_target(location)?;
-                Opened { place: Arc::new(ArchiveWriter::create(path, *format)?), selector }
+                let writer = ArchiveWriter::create_with(path, *format, self.scratch.clone())?;
+                Opened { place: Arc::new(writer), selector }
             }
         })
     }

@@ -6,6 +6,7 @@
 
 mod archive;
 mod archive_writer;
+mod content;
 mod docker_save;
 mod index_json;
 mod layout;
@@ -16,8 +17,10 @@ mod memory;
 mod new_file;
 mod overlay;
 mod registry;
+mod roots;
 mod stream;
 mod tar_index;
+mod temporary;
 
 use std::{path::PathBuf, pin::Pin};
 
@@ -28,8 +31,8 @@ use palan_core::{Descriptor, Digest, Document, Repository, Selector};
 
 pub use archive::{Archive, Format};
 pub use archive_writer::ArchiveWriter;
+pub(crate) use content::read_file;
 pub use layout::Layout;
-pub(crate) use layout::read_file;
 pub use layout_gc::Garbage;
 pub use legacy::LegacyWriter;
 pub use location::{Location, LocationError, Opened, Places};

@@ -9,7 +9,7 @@ use std::{
 use tempfile::NamedTempFile;
 
 use super::layout::TEMPORARY;
-use crate::Error;
+use crate::{Error, Scratch};
 
 /// A file on its way: it gets its name when it is complete.
 ///
@@ -21,9 +21,11 @@ pub struct NewFile {
 
 impl NewFile {
     /// Begins a file. Fails where none can be: `path` is a directory, or its folder cannot be written.
-    pub fn create(path: &Path) -> Result<Self, Error> {
+    ///
+    /// What goes to a pipe or a device waits in `scratch`.
+    pub fn create(path: &Path, scratch: &Scratch) -> Result<Self, Error> {
         let path = destination(path)?;
-        let file = temporary_in(&folder_for(&path)).map_err(Error::io("write", &path))?;
+        let file = temporary_in(folder_for(&path, scratch)).map_err(Error::io("write", &path))?;
         Ok(Self { file, path })
     }
 
@@ -63,11 +65,11 @@ pub(super) fn is_special(path: &Path) -> bool {
 }
 
 /// The folder for the temporary files of a destination: its own, so that they can be renamed.
-pub(super) fn folder_for(path: &Path) -> PathBuf {
+pub(super) fn folder_for<'a>(path: &'a Path, scratch: &'a Scratch) -> &'a Path {
     match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        _ if is_special(path) => std::env::temp_dir(),
-        Some(folder) => folder.to_owned(),
-        None => PathBuf::from("."),
+        _ if is_special(path) => scratch.path(),
+        Some(folder) => folder,
+        None => Path::new("."),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use palan_core::Reference;
+use palan_core::{Reference, hub};
 
 /// Old base and new base.
 #[derive(Clone, Debug)]
@@ -106,15 +106,14 @@ impl Swap {
         if old == new {
             return Vec::new();
         }
-        let hub = is_hub(new.registry());
         let written = &text[parts.path.clone()];
         let long = written.starts_with("library/") || (parts.host.is_some() && written.contains('/'));
-        let short = hub && is_hub(old.registry()) && !long;
+        let short = [old, new].iter().all(|name| name.registry() == hub::REGISTRY) && !long;
         let path = match new.path().strip_prefix("library/") {
             Some(rest) if short && !rest.contains('/') => rest,
             _ => new.path(),
         };
-        let registry = if hub { "docker.io" } else { new.registry() };
+        let registry = hub::shown(new.registry());
         match (&parts.host, old.registry() == new.registry()) {
             // The host as it is spelled, or not spelled, stays.
             (_, true) => vec![(parts.path.clone(), path.to_owned())],
@@ -150,10 +149,6 @@ impl Swap {
         }
         out
     }
-}
-
-fn is_hub(registry: &str) -> bool {
-    registry == "index.docker.io"
 }
 
 /// Where the parts of a written reference are.

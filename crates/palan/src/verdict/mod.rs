@@ -71,13 +71,12 @@ use report::Collector;
 pub use report::{Class, Finding, Gate, GateName, Outcome};
 pub use runtime::Runtime;
 use settings::Settings;
-pub(crate) use steps::runs_nothing;
 pub use summary::{Size, Sizes};
 pub use trees::State;
 use trees::Trees;
 
 /// What is to be learned of layers, for all checks.
-pub const INTEREST: Interest = Interest::everything(crate::listings::keeps);
+pub const INTEREST: Interest<'static> = Interest::everything(crate::listings::keeps);
 
 /// A rebase, as data. Configs are whole image configs (`architecture`, `config`, …).
 #[derive(Clone, Copy, Debug)]

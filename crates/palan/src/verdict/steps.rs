@@ -7,6 +7,7 @@
 //! This reads commands as a person does, not as a shell: it finds what is spelt out. What a program reads by itself
 //! (its configuration, the network) is not seen.
 
+mod path;
 mod shell;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +25,6 @@ use super::{
     special::{file_name, is_library},
     trees::{Delta, Differences, Trees, is_own},
 };
-pub(crate) use shell::runs_nothing;
 use shell::{Command, Role, Step};
 
 /// Programs whose output is made of what they are given, whatever their version.
@@ -101,7 +101,7 @@ pub(super) fn check(input: &Input<'_>, trees: &Trees<'_>, delta: &Differences<'_
     let mut reader = Reader { trees, delta, changed, path, directory, libraries, words: 0, report };
     for step in steps {
         match shell::read(step) {
-            Step::WorkDir(directory) => reader.directory = shell::join(&reader.directory, &directory),
+            Step::WorkDir(directory) => reader.directory = path::join(&reader.directory, &directory),
             Step::Other => {}
             Step::Run(commands) => {
                 let start = reader.directory.clone();
@@ -174,7 +174,7 @@ impl Reader<'_, '_> {
         let name = program.text.rsplit('/').next().unwrap_or_default();
         if name == "cd" {
             if let Some(to) = words.first() {
-                self.directory = shell::join(&self.directory, &to.text);
+                self.directory = path::join(&self.directory, &to.text);
             }
             return;
         }
@@ -193,7 +193,7 @@ impl Reader<'_, '_> {
             // `--option=/path`
             let text = word.text.split_once('=').map_or(word.text.as_str(), |(_, value)| value);
             if !is_target && !text.starts_with('-') && !text.is_empty() && text.len() < 4096 {
-                let path = shell::join(&self.directory, text);
+                let path = path::join(&self.directory, text);
                 self.mention(command, path.trim_matches('/'), name, true);
             }
         }
@@ -234,7 +234,7 @@ impl Reader<'_, '_> {
 
     fn find<'n>(&self, tree: &'n Tree, program: &str) -> Option<(Vec<u8>, &'n Node)> {
         if program.contains('/') {
-            return resolve(tree, shell::join(&self.directory, program).as_bytes());
+            return resolve(tree, path::join(&self.directory, program).as_bytes());
         }
         let mut places = self.path.split(':').map(|dir| format!("{dir}/{program}"));
         places.find_map(|path| resolve(tree, path.as_bytes()))
@@ -338,7 +338,7 @@ impl Reader<'_, '_> {
         let fixed =
             path.split('/').take_while(|part| !part.contains(['*', '?', '['])).collect::<Vec<_>>().join("/");
         let fits = |change: &&Delta<'_>| {
-            std::str::from_utf8(change.path).is_ok_and(|found| shell::matches_path(path, found))
+            std::str::from_utf8(change.path).is_ok_and(|found| path::matches_path(path, found))
         };
         self.delta.below(fixed.as_bytes()).iter().filter(fits).find(matters).copied()
     }

@@ -2,7 +2,8 @@
 
 use std::{fs::File, io, path::Path, sync::Arc};
 
-use palan_core::{Descriptor, Digest, Document, MediaType, annotation};
+use palan_core::{Algorithm, Descriptor, Digest, Document, MediaType, annotation};
+use palan_layer::HashingWriter;
 use serde_json::json;
 
 use super::{KnownBases, write::sorted_lines};
@@ -28,7 +29,7 @@ pub async fn push(
     target: &Location,
     options: &Options,
 ) -> Result<Digest, Error> {
-    let spool = Arc::new(Layout::in_temporary_folder()?);
+    let spool = Arc::new(Layout::in_temporary_folder(&options.scratch)?);
     let file = store(path, &spool).await?;
     let (root, new) = artifact(&file, path)?;
     let digest = root.digest();
@@ -51,32 +52,14 @@ async fn store(path: &Path, spool: &Arc<Layout>) -> Result<Descriptor, Error> {
             line?;
         }
         let mut file = File::open(&path).map_err(Error::io("read", &path))?;
-        let mut copy =
-            tempfile::NamedTempFile::new_in(spool.path()).map_err(Error::io("write in", spool.path()))?;
-        let mut hasher = Hashing { out: copy.as_file_mut(), hasher: palan_core::Algorithm::Sha256.hasher() };
-        let size = io::copy(&mut file, &mut hasher).map_err(Error::io("read", &path))?;
-        let digest = hasher.hasher.finish();
-        spool.take(copy, digest)?;
-        Ok(Descriptor::new(MediaType::new(FILE_TYPE), digest, size))
+        spool.write_blob(|out| {
+            let mut copy = HashingWriter::new(out, Algorithm::Sha256);
+            io::copy(&mut file, &mut copy).map_err(Error::io("read", &path))?;
+            let (digest, size, _) = copy.finish();
+            Ok((digest, Descriptor::new(MediaType::new(FILE_TYPE), digest, size)))
+        })
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| Error::Cancelled)?
-}
-
-struct Hashing<'a> {
-    out: &'a mut File,
-    hasher: palan_core::Hasher,
-}
-
-impl io::Write for Hashing<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.out.write(bytes)?;
-        self.hasher.update(&bytes[..n]);
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
 }
 
 fn artifact(file: &Descriptor, path: &Path) -> Result<(Document, Memory), Error> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use crate::verdict::runs_nothing;
+use crate::instruction::Step;
 
 /// Which instructions an image's own part of the history has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,13 +30,14 @@ impl Steps {
         if old.is_empty() || app.len() < old.len() || !app.iter().zip(&old).all(is_same) {
             return Self::default();
         }
-        let own: Vec<(&str, &str)> = app[old.len()..].iter().filter_map(instruction).collect();
-        let has = |wanted: &str| own.iter().any(|(instruction, _)| *instruction == wanted);
-        let fields = own.iter().flat_map(|(instruction, rest)| fields(instruction, rest)).collect();
-        let ran = own.iter().any(|(instruction, _)| !runs_nothing(instruction));
-        let is_here = |(instruction, rest): &(&str, &str)| {
-            let target = rest.split_whitespace().last().unwrap_or("/").trim_matches(['"', ']']);
-            matches!(*instruction, "COPY" | "ADD") && !target.starts_with('/')
+        let texts = app[old.len()..].iter().filter_map(|step| step.get("created_by")?.as_str());
+        let own: Vec<Step<'_>> = texts.map(Step::read).collect();
+        let has = |wanted: &str| own.iter().any(|step| step.name == wanted);
+        let fields = own.iter().flat_map(|step| fields(step.name, step.rest)).collect();
+        let ran = own.iter().any(|step| !step.runs_nothing());
+        let is_here = |step: &Step<'_>| {
+            let target = step.rest.split_whitespace().last().unwrap_or("/").trim_matches(['"', ']']);
+            matches!(step.name, "COPY" | "ADD") && !target.starts_with('/')
         };
         let copied_here = own.iter().any(is_here);
         Self { entrypoint: has("ENTRYPOINT"), command: has("CMD"), ran, copied_here, fields }
@@ -96,15 +97,6 @@ fn keys(text: &str) -> Vec<String> {
             first.into_iter().chain(words).filter_map(key).collect()
         }
     }
-}
-
-/// The instruction of a Dockerfile that a step was: builders write it as it stands, or behind a shell's comment.
-fn instruction(step: &Value) -> Option<(&str, &str)> {
-    let text = step.get("created_by")?.as_str()?;
-    let text = text.strip_prefix("/bin/sh -c #(nop)").unwrap_or(text).trim();
-    let text = text.strip_suffix("# buildkit").unwrap_or(text);
-    let end = text.find([' ', '[', '\t']).unwrap_or(text.len());
-    Some((&text[..end], text[end..].trim()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Reading commands out of a history, as far as words go.
 
+use crate::instruction;
+
 /// What a step of a history was.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -40,32 +42,6 @@ pub(super) enum Role {
 /// Longer scripts are read up to here: hostile histories are not to cost time.
 const MOST: usize = 256 * 1024;
 
-/// The instructions that run nothing.
-const METADATA: [&str; 17] = [
-    "ADD",
-    "ARG",
-    "CMD",
-    "COPY",
-    "ENTRYPOINT",
-    "ENV",
-    "EXPOSE",
-    "FROM",
-    "HEALTHCHECK",
-    "LABEL",
-    "MAINTAINER",
-    "ONBUILD",
-    "SHELL",
-    "STOPSIGNAL",
-    "USER",
-    "VOLUME",
-    "WORKDIR",
-];
-
-/// Whether an instruction, by its name, runs nothing.
-pub(crate) fn runs_nothing(instruction: &str) -> bool {
-    instruction.is_empty() || METADATA.contains(&instruction)
-}
-
 /// Words in front of a command that are not the command.
 const LEADING: [&str; 18] = [
     "!", "command", "do", "elif", "else", "env", "exec", "fi", "done", "esac", "if", "nohup", "sudo", "then",
@@ -92,20 +68,14 @@ impl Command {
 /// Reads a history entry's `created_by`, as Docker, BuildKit and buildah write it.
 pub(super) fn read(created_by: &str) -> Step {
     let end = (0..=MOST.min(created_by.len())).rev().find(|at| created_by.is_char_boundary(*at)).unwrap_or(0);
-    let text = created_by[..end].trim();
-    let text = text.strip_suffix("# buildkit").unwrap_or(text).trim_end();
-    let (text, is_instruction) = match text.split_once("#(nop)") {
-        Some((_, instruction)) => (instruction.trim(), true),
-        None => (text, false),
-    };
-    let (first, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-    if first == "WORKDIR" {
-        return Step::WorkDir(rest.trim().to_owned());
+    let step = instruction::Step::read(&created_by[..end]);
+    if step.name == "WORKDIR" {
+        return Step::WorkDir(step.rest.to_owned());
     }
-    if is_instruction || runs_nothing(first) {
+    if step.runs_nothing() {
         return Step::Other;
     }
-    let text = text.strip_prefix("RUN ").unwrap_or(text);
+    let text = step.text.strip_prefix("RUN ").unwrap_or(step.text);
     Step::Run(commands(script(text), 0))
 }
 
@@ -287,61 +257,6 @@ impl Lexer {
     }
 }
 
-/// A path as seen from a directory, without `.` and `..`.
-pub(super) fn join(directory: &str, path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    let base = if path.starts_with('/') { "" } else { directory };
-    for part in base.split('/').chain(path.split('/')) {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
-}
-
-/// Whether a pattern (`*`, `?`, `[…]` taken for any one character) matches a path or something that it is below.
-pub(super) fn matches_path(pattern: &str, path: &str) -> bool {
-    let (pattern, mut path) = (pattern.split('/'), path.split('/'));
-    for part in pattern {
-        match path.next() {
-            Some(found) if matches_name(part.as_bytes(), found.as_bytes()) => {}
-            _ => return false,
-        }
-    }
-    true
-}
-
-fn matches_name(pattern: &[u8], name: &[u8]) -> bool {
-    // The last star, and how much of the name it has taken.
-    let (mut p, mut n, mut star) = (0, 0, None);
-    loop {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, n));
-                p += 1;
-            }
-            Some(b'[') if n < name.len() => {
-                p = pattern[p..].iter().position(|b| *b == b']').map_or(pattern.len(), |end| p + end + 1);
-                n += 1;
-            }
-            Some(c) if n < name.len() && (*c == b'?' || *c == name[n]) => {
-                p += 1;
-                n += 1;
-            }
-            None if n == name.len() => return true,
-            _ => match star {
-                Some((at, taken)) if taken < name.len() => {
-                    star = Some((at, taken + 1));
-                    (p, n) = (at + 1, taken + 1);
-                }
-                _ => return false,
-            },
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -396,30 +311,6 @@ mod tests {
             (Role::Input, Role::Output, Role::Argument)
         );
         assert_eq!(words[3].variables, ["B", "C"]);
-    }
-
-    #[test]
-    fn patterns_match_names_and_what_is_below() {
-        let cases = [
-            ("usr/share/doc/*", "usr/share/doc/x", true),
-            ("usr/share/doc/*", "usr/share/doc/x/y", true),
-            ("usr/share/doc/*", "usr/share/doc", false),
-            ("usr/*/doc", "usr/share/doc", true),
-            ("a/*.so*", "a/lib.so.1", true),
-            ("a/*.so", "a/lib.so.1", false),
-            ("a/l?b[0-9]", "a/lib7", true),
-            ("a/b", "a/c", false),
-        ];
-        for (pattern, path, expected) in cases {
-            assert_eq!(matches_path(pattern, path), expected, "{pattern} {path}");
-        }
-    }
-
-    #[test]
-    fn paths_are_joined_as_a_shell_would() {
-        assert_eq!(join("/srv", "a/../b"), "/srv/b");
-        assert_eq!(join("/srv", "/x/./y"), "/x/y");
-        assert_eq!(join("/", "../.."), "/");
     }
 
     proptest::proptest! {
