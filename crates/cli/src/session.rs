@@ -5,6 +5,7 @@ use std::{
     future::Future,
     io,
     path::Path,
+    pin::{Pin, pin},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -46,18 +47,27 @@ impl Session {
     /// Runs a command that does I/O, until it ends or Ctrl-C. Interrupted work is dropped, which removes its
     /// temporary files.
     pub(crate) fn block_on(&self, work: impl Future<Output = Result>) -> Result {
-        self.serve(async {
+        self.until_interrupted(pin!(work))
+    }
+
+    fn until_interrupted(&self, work: Pin<&mut dyn Future<Output = Result>>) -> Result {
+        self.drive(pin!(async {
             let mut interrupt = Interrupt::listen()?;
             tokio::select! {
                 biased;
                 result = work => result,
                 () = interrupt.wait() => Err(Failure::interrupted()),
             }
-        })
+        }))
     }
 
     /// Runs a command that deals with Ctrl-C itself.
     pub(crate) fn serve(&self, work: impl Future<Output = Result>) -> Result {
+        self.drive(pin!(work))
+    }
+
+    /// The runtime, once for all commands: it would be compiled anew for each type of future.
+    fn drive(&self, work: Pin<&mut dyn Future<Output = Result>>) -> Result {
         let threads = std::thread::available_parallelism().map_or(2, usize::from).max(2);
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;

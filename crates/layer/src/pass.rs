@@ -1,4 +1,7 @@
 //! Passes over a whole layer that read every byte once.
+//!
+//! They take any reader, and go on with a `dyn Read`: a pass is large, and is compiled once, not for each type of reader.
+//! The calls through it move whole buffers.
 
 use std::{
     collections::HashSet,
@@ -52,7 +55,8 @@ impl Scan {
 
 /// Reads a layer's blob to its end, once: computes digest (SHA-256) and diff ID, and checks compression and archive
 /// for damage.
-pub fn scan(reader: impl Read, limits: &Limits) -> Result<Scan> {
+pub fn scan(mut reader: impl Read, limits: &Limits) -> Result<Scan> {
+    let reader: &mut dyn Read = &mut reader;
     let mut blob = HashingReader::new(reader, Algorithm::Sha256);
     let (inner, duplicate) = scan_raw(&mut blob, Algorithm::Sha256, limits, walk_noting)?;
     let (digest, size, _) = blob.finish();
@@ -64,20 +68,20 @@ pub fn scan(reader: impl Read, limits: &Limits) -> Result<Scan> {
 ///
 /// Does not compare the compression with the media type (see [`codec::check`]) nor the diff ID
 /// (see [`Scan::check_diff_id`]).
-pub fn scan_expecting(reader: impl Read, expected: &Descriptor, limits: &Limits) -> Result<Scan> {
-    let (scan, duplicate) = expecting(reader, expected, limits, walk_noting)?;
+pub fn scan_expecting(mut reader: impl Read, expected: &Descriptor, limits: &Limits) -> Result<Scan> {
+    let (scan, duplicate) = expecting(&mut reader, expected, limits, walk_noting)?;
     Ok(Scan { duplicate, ..scan })
 }
 
 /// As [`scan_expecting`], and checks the diff ID too; reads the [`Listing`] in the same pass.
 pub fn list_expecting(
-    reader: impl Read,
+    mut reader: impl Read,
     expected: &Descriptor,
     diff_id: Digest,
     interest: &Interest<'_>,
     limits: &Limits,
 ) -> Result<(Scan, Listing)> {
-    let (scan, listing) = expecting(reader, expected, limits, |raw, limits| {
+    let (scan, listing) = expecting(&mut reader, expected, limits, |raw, limits| {
         let (listing, ending) = Listing::read_to_end(raw, interest, limits)?;
         Ok((listing.entries, ending, listing))
     })?;
@@ -88,14 +92,15 @@ pub fn list_expecting(
 /// As [`scan_expecting`], and checks the diff ID where it is known; writes the uncompressed archive to `spool` and
 /// indexes it in the same pass.
 pub fn spool_expecting(
-    reader: impl Read,
+    mut reader: impl Read,
     expected: &Descriptor,
     diff_id: Option<Digest>,
     limits: &Limits,
     mut spool: impl Write,
 ) -> Result<(Scan, Index)> {
-    let (scan, index) = expecting(reader, expected, limits, |raw, limits| {
-        let tee = TeeReader { reader: raw, writer: &mut spool };
+    let spool: &mut dyn Write = &mut spool;
+    let (scan, index) = expecting(&mut reader, expected, limits, |raw, limits| {
+        let tee = TeeReader { reader: raw, writer: &mut *spool };
         let (index, entries, ending) = Index::read_to_end(tee, limits)?;
         Ok((entries, ending, index))
     })?;
@@ -105,7 +110,7 @@ pub fn spool_expecting(
 }
 
 fn expecting<T>(
-    reader: impl Read,
+    reader: &mut dyn Read,
     expected: &Descriptor,
     limits: &Limits,
     read: impl FnOnce(&mut dyn Read, &Limits) -> Result<(u64, Ending, T)>,
@@ -153,7 +158,7 @@ impl Inside {
 /// `algorithm` is the one that the blob itself is hashed with: a plain archive need not be hashed twice. `read` reads
 /// the archive to its end; it tells how many entries there are.
 fn scan_raw<T>(
-    blob: &mut impl Read,
+    mut blob: &mut dyn Read,
     algorithm: Algorithm,
     limits: &Limits,
     read: impl FnOnce(&mut dyn Read, &Limits) -> Result<(u64, Ending, T)>,
@@ -166,7 +171,7 @@ fn scan_raw<T>(
     let (diff_id, raw_size, decoder) = raw.finish();
     let padding = decoder.padding();
     drop(decoder);
-    drain(blob)?;
+    drain(&mut blob)?;
     Ok((Inside { diff_id, raw_size, compression, entries, ending, padding }, read))
 }
 
@@ -263,7 +268,11 @@ impl Packed {
 /// Makes a layer's blob of an archive, plain or already compressed, reading the input and writing the output once.
 ///
 /// The archive is checked on the way; after an error the output is incomplete and must be thrown away.
-pub fn pack_layer(reader: impl Read, packing: &Packing, writer: impl Write) -> Result<Packed> {
+pub fn pack_layer(mut reader: impl Read, packing: &Packing, mut writer: impl Write) -> Result<Packed> {
+    pack(&mut reader, packing, &mut writer)
+}
+
+fn pack(reader: &mut dyn Read, packing: &Packing, writer: &mut dyn Write) -> Result<Packed> {
     let (found, reader) = codec::sniff(reader)?;
     let mut packing = packing.clone();
     packing.limits.end_marker_required &= found == Compression::None;
@@ -279,10 +288,11 @@ pub fn pack_layer(reader: impl Read, packing: &Packing, writer: impl Write) -> R
 /// As [`pack_layer`], for an archive that `write` writes.
 pub fn pack_written(
     packing: &Packing,
-    writer: impl Write,
+    mut writer: impl Write,
     write: impl FnOnce(&mut dyn Write) -> Result<Written>,
 ) -> Result<(Packed, Written)> {
     let Packing { compression, level, threads, .. } = *packing;
+    let writer: &mut dyn Write = &mut writer;
     let sink = HashingWriter::new(writer, Algorithm::Sha256);
     let encoder = Encoder::with_threads(sink, compression, level, threads)?;
     let raw = HashingWriter::new(encoder, Algorithm::Sha256);
@@ -298,11 +308,11 @@ pub fn pack_written(
     Ok((Packed { digest, size, diff_id, raw_size, compression, entries, ending }, written))
 }
 
-fn store<R: Read, W: Write>(
-    reader: Sniffed<R>,
+fn store(
+    reader: Sniffed<&mut dyn Read>,
     found: Compression,
     packing: &Packing,
-    sink: HashingWriter<W>,
+    sink: HashingWriter<&mut dyn Write>,
 ) -> Result<Packed> {
     let mut tee = TeeReader { reader, writer: sink };
     let (inside, ()) = scan_raw(&mut tee, Algorithm::Sha256, &packing.limits, walk)?;
@@ -311,10 +321,10 @@ fn store<R: Read, W: Write>(
     Ok(inside.into_packed(digest, size, found))
 }
 
-fn compress<R: Read, W: Write>(
-    reader: Sniffed<R>,
+fn compress(
+    reader: Sniffed<&mut dyn Read>,
     packing: &Packing,
-    sink: HashingWriter<W>,
+    sink: HashingWriter<&mut dyn Write>,
 ) -> Result<Packed> {
     let decoder = Decoder::with_limits(reader, &packing.limits)?;
     let encoder = Encoder::with_threads(sink, packing.compression, packing.level, packing.threads)?;

@@ -8,6 +8,8 @@ use std::{
     },
 };
 
+use tokio::sync::oneshot;
+
 use crate::Error;
 
 /// Cancels work when it is dropped.
@@ -57,12 +59,24 @@ impl<W: Write> Write for Writer<W> {
     }
 }
 
-/// Does `work` on a thread of its own. What it gives is dropped where nobody waits for it.
+/// Does `work` on a thread of its own, from now on. What it gives is dropped where nobody waits for it.
+///
+/// Boxed: tokio's task is compiled once, not anew for each kind of work.
+pub(crate) fn on_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> impl Future<Output = Result<T, Error>> + Send {
+    let (sender, receiver) = oneshot::channel();
+    let job: Box<dyn FnOnce() + Send> = Box::new(move || drop(sender.send(work())));
+    tokio::task::spawn_blocking(job);
+    async move { receiver.await.map_err(|_| Error::Cancelled) }
+}
+
+/// As [`on_thread`], for work that is told when nobody waits for it any more.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&Cancelled) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let (_cancel, cancelled) = cancel();
-    tokio::task::spawn_blocking(move || work(&cancelled)).await.map_err(|_| Error::Cancelled)?
+    on_thread(move || work(&cancelled)).await?
 }
 
 #[cfg(test)]

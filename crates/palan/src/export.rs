@@ -9,7 +9,7 @@ use palan_layer::merge::{Merge, Written};
 
 use crate::{
     Error, Event, Transfer,
-    cancel::{Cancel, Cancelled, cancel},
+    cancel::{Cancel, Cancelled, cancel, on_thread},
     copy::Options,
     image::{self, Image},
     place::{Source, with_reader},
@@ -82,7 +82,7 @@ async fn files(
             .and_then(|mut stacked| stacked.merged.write(&mut stacked.archives, &mut out));
         out.check(written)
     };
-    let written = tokio::task::spawn_blocking(work).await.map_err(|_| Error::Cancelled)?;
+    let written = on_thread(work).await?;
     let written = written?.map_err(|source| Error::NoFileSystem { image: image.to_owned(), source })?;
     Ok(Exported::Files { layers: layers.len(), written })
 }

@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 pub use self::cache::{DirectoryCache, ListingCache};
 use crate::{
     Error, Event, Observer, Scratch, Transfer,
+    cancel::on_thread,
     image::Image,
     once::Once,
     place::{BlobStream, Source, with_reader},
@@ -172,7 +173,7 @@ impl Listings {
                 .map_err(|e| tracing::debug!("the listing of {diff_id} in the cache is not used: {e}"))
                 .ok()
         };
-        tokio::task::spawn_blocking(find).await.map_err(|_| Error::Cancelled)
+        on_thread(find).await
     }
 
     fn watched(&self, content: BlobStream, digest: Digest) -> BlobStream {

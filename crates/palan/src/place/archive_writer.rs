@@ -26,7 +26,7 @@ use super::{
     tar_index::{Span, member_header},
     verified,
 };
-use crate::{Error, Scratch};
+use crate::{Error, Scratch, cancel::on_thread};
 
 /// How much is moved into an archive at once.
 const STEP: u64 = 16 << 20;
@@ -342,7 +342,7 @@ impl Output {
             return Ok(self.members);
         }
         let publish = || self.file.publish();
-        tokio::task::spawn_blocking(publish).await.map_err(|_| Error::Cancelled)??;
+        on_thread(publish).await??;
         Ok(HashMap::new())
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::BlobStream;
 use crate::{
     Error,
-    cancel::{Cancelled, cancel},
+    cancel::{Cancelled, cancel, on_thread},
 };
 
 /// Collects a stream. The streams of this crate are bounded by their descriptor's size, which callers check first.
@@ -107,9 +107,7 @@ pub(crate) async fn with_reader<T: Send + 'static>(
 ) -> Result<T, Error> {
     let (sender, receiver) = mpsc::channel(4);
     let (_cancel, cancelled) = cancel();
-    let worker = tokio::task::spawn_blocking(move || {
-        work(&mut ChannelReader { receiver, piece: Bytes::new(), cancelled })
-    });
+    let worker = on_thread(move || work(&mut ChannelReader { receiver, piece: Bytes::new(), cancelled }));
     let mut failed = None;
     while let Some(piece) = content.next().await {
         let piece = piece.map_err(|e| failed = Some(e));
@@ -119,7 +117,7 @@ pub(crate) async fn with_reader<T: Send + 'static>(
         }
     }
     drop(sender);
-    let done = worker.await.map_err(|_| Error::Cancelled)?;
+    let done = worker.await?;
     failed.map_or(Ok(done), Err)
 }
 

@@ -6,7 +6,7 @@ use palan_layer::{Listing, tree::Tree};
 use serde_json::{Map, Value};
 
 use super::{Assessment, Input, assess, settings::Settings};
-use crate::Error;
+use crate::{Error, cancel::on_thread};
 
 /// Owns what an [`Input`] borrows.
 #[derive(Clone)]
@@ -38,7 +38,7 @@ impl Case {
                 steps: self.steps.as_deref(),
             })
         };
-        let assessed = tokio::task::spawn_blocking(judge).await.map_err(|_| Error::Cancelled)?;
+        let assessed = on_thread(judge).await?;
         assessed.map_err(|source| Error::NoFileSystem { image: image.to_owned(), source })
     }
 }
@@ -51,5 +51,5 @@ pub(crate) async fn starts(layers: Vec<Arc<Listing>>, config: Map<String, Value>
         let settings = Settings::new(&config);
         fits && settings.program().is_some_and(|program| settings.starts(&tree, program))
     };
-    tokio::task::spawn_blocking(look).await.map_err(|_| Error::Cancelled)
+    on_thread(look).await
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{KnownBases, write::sorted_lines};
 use crate::{
     Error,
+    cancel::on_thread,
     copy::{self, Options},
     place::{
         Layout, Location, Memory, Overlay, Places, PutAs, Source, publish, temporary_in, verified,
@@ -59,7 +60,7 @@ async fn store(path: &Path, spool: &Arc<Layout>) -> Result<Descriptor, Error> {
             Ok((digest, Descriptor::new(MediaType::new(FILE_TYPE), digest, size)))
         })
     };
-    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Cancelled)?
+    on_thread(work).await?
 }
 
 fn artifact(file: &Descriptor, path: &Path) -> Result<(Document, Memory), Error> {
