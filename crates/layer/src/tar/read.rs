@@ -10,7 +10,7 @@ use tar_core::{
     parse::{ParseError, ParseEvent, Parser},
 };
 
-use super::{BLOCK, Header, content::Content, input::Input};
+use super::{BLOCK, Header, Kind, content::Content, input::Input};
 use crate::{EntryPath, Error, Limits, Result};
 
 /// How an archive ends.
@@ -179,7 +179,13 @@ impl<R: Read> Archive<R> {
             ParseEvent::NeedData { min_bytes } => {
                 return Ok(Parsed::More(min_bytes.max(input.len() + BLOCK)));
             }
-            ParseEvent::GlobalExtensions { consumed, .. } => (consumed, Parsed::Skip),
+            ParseEvent::GlobalExtensions { consumed, pax_data } => {
+                // The parser forgets the extension headers that it has read before.
+                if consumed != BLOCK + pax_data.len().next_multiple_of(BLOCK) {
+                    return Err(self.bad_header(&"extension headers without an entry"));
+                }
+                (consumed, Parsed::Skip)
+            }
             // Seen before the parser was asked, so it stands behind headers that belong to no entry.
             ParseEvent::End { .. } => return Err(self.bad_header(&"extension headers without an entry")),
             ParseEvent::Entry { consumed, entry } => {
@@ -197,6 +203,9 @@ impl<R: Read> Archive<R> {
                 (consumed, Parsed::Entry)
             }
         };
+        if matches!(outcome.1, Parsed::Entry) {
+            self.header.check_blocks().map_err(|reason| Self::entry_error(&self.header, reason))?;
+        }
         self.input.consume(outcome.0);
         if matches!(outcome.1, Parsed::Entry) {
             self.start_content()?;
@@ -288,6 +297,9 @@ fn set_sparse(
     real_size: u64,
     counts_map: bool,
 ) -> Result<(), String> {
+    if header.kind != Kind::File {
+        return Err("the map of a sparse file stands before something else".into());
+    }
     let mut end = 0u64;
     let mut sum = 0u64;
     for region in map {
