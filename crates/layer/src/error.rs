@@ -174,6 +174,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the archive is damaged, and not what it is read from.
+    pub(crate) fn is_of_archive(&self) -> bool {
+        matches!(
+            self,
+            Self::NotTar
+                | Self::TarHeader { .. }
+                | Self::TarCutOff { .. }
+                | Self::EntryCutOff { .. }
+                | Self::Entry { .. }
+        )
+    }
+
     /// Whether an I/O error carries one of ours.
     pub(crate) fn is_inside(error: &io::Error) -> bool {
         matches!(error.get_ref(), Some(inner) if inner.is::<Self>())

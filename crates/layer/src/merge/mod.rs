@@ -22,6 +22,7 @@ mod stack;
 mod write;
 
 pub use index::Index;
+pub(crate) use index::check;
 pub use stack::{Merge, Merged};
 pub use write::Written;
 
