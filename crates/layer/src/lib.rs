@@ -36,7 +36,7 @@ pub mod tree;
 
 pub use builder::{Builder, Built};
 pub use codec::{Decoder, Encoder, Level};
-pub use error::{EntryPath, Error, Result};
+pub use error::{EntryPath, Error, Result, Spot};
 pub use examine::{Examined, examine_expecting};
 pub use hash::{HashingReader, HashingWriter, verify};
 pub use limits::Limits;
