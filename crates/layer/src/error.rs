@@ -32,6 +32,22 @@ impl<T: AsRef<[u8]> + ?Sized> From<&T> for EntryPath {
     }
 }
 
+/// Where in the uncompressed archive something went wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Spot {
+    /// Bytes of the archive read before.
+    pub offset: u64,
+    /// The last entry before.
+    pub after: Option<EntryPath>,
+}
+
+impl fmt::Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "byte {} of the archive{}", self.offset, behind(self.after.as_ref()))
+    }
+}
+
 /// Why a layer could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -72,20 +88,24 @@ pub enum Error {
         found: Compression,
     },
     /// The compressed stream stops in the middle.
-    #[error("the {compression} stream is cut off after {offset} bytes")]
+    #[error("the {compression} stream is cut off after {offset} bytes{}", at(.spot.as_ref()))]
     Truncated {
         /// Which kind of stream.
         compression: Compression,
         /// Compressed bytes read.
         offset: u64,
+        /// Where in the archive, if one was read.
+        spot: Option<Spot>,
     },
     /// The compressed stream is damaged.
-    #[error("the {compression} stream is damaged near byte {offset}: {reason}")]
+    #[error("the {compression} stream is damaged near byte {offset}{}: {reason}", at(.spot.as_ref()))]
     Corrupt {
         /// Which kind of stream.
         compression: Compression,
         /// Compressed bytes read.
         offset: u64,
+        /// Where in the archive, if one was read.
+        spot: Option<Spot>,
         /// What the decoder says.
         reason: String,
     },
@@ -151,14 +171,14 @@ pub enum Error {
         reason: String,
     },
     /// A bound of [`Limits`](crate::Limits) was reached.
-    #[error("the layer has more than {limit} {what}{}", behind(.after.as_ref()))]
+    #[error("the layer has more than {limit} {what}{}", at(.spot.as_ref()))]
     Limit {
         /// What there is too much of.
         what: &'static str,
         /// How much is allowed.
         limit: u64,
-        /// The entry before.
-        after: Option<EntryPath>,
+        /// Where in the archive, if one was read.
+        spot: Option<Spot>,
     },
     /// A [`Listing`](crate::Listing) that was kept is damaged, or of another version.
     #[error("the kept listing {0}")]
@@ -174,10 +194,36 @@ pub enum Error {
 }
 
 impl Error {
+    /// Says where it happened, unless that is known.
+    pub(crate) fn at(mut self, found: impl FnOnce() -> Spot) -> Self {
+        if let Self::Truncated { spot, .. } | Self::Corrupt { spot, .. } | Self::Limit { spot, .. } =
+            &mut self
+        {
+            spot.get_or_insert_with(found);
+        }
+        self
+    }
+
+    /// Whether the archive is damaged, and not what it is read from.
+    pub(crate) fn is_of_archive(&self) -> bool {
+        matches!(
+            self,
+            Self::NotTar
+                | Self::TarHeader { .. }
+                | Self::TarCutOff { .. }
+                | Self::EntryCutOff { .. }
+                | Self::Entry { .. }
+        )
+    }
+
     /// Whether an I/O error carries one of ours.
     pub(crate) fn is_inside(error: &io::Error) -> bool {
         matches!(error.get_ref(), Some(inner) if inner.is::<Self>())
     }
+}
+
+fn at(spot: Option<&Spot>) -> String {
+    spot.map_or_else(String::new, |spot| format!(", at {spot}"))
 }
 
 fn behind(path: Option<&EntryPath>) -> String {

@@ -25,6 +25,7 @@ mod builder;
 pub mod codec;
 pub mod elf;
 mod error;
+mod examine;
 pub mod hash;
 mod limits;
 pub mod listing;
@@ -36,7 +37,8 @@ pub mod tree;
 
 pub use builder::{Builder, Built};
 pub use codec::{Decoder, Encoder, Level};
-pub use error::{EntryPath, Error, Result};
+pub use error::{EntryPath, Error, Result, Spot};
+pub use examine::{Examined, examine_expecting};
 pub use hash::{HashingReader, HashingWriter, verify};
 pub use limits::Limits;
 pub use listing::Listing;

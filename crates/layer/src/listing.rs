@@ -226,7 +226,7 @@ impl Listing {
                 return Err(Error::Limit {
                     what: "bytes of facts about files",
                     limit: MAX_LEARNED,
-                    after: None,
+                    spot: None,
                 });
             }
             self.facts.insert(digest, facts);

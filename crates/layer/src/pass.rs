@@ -4,8 +4,6 @@
 //! The calls through it move whole buffers.
 
 use std::{
-    collections::HashSet,
-    hash::{BuildHasher as _, RandomState},
     io::{BufWriter, Read, Write},
     num::NonZeroUsize,
 };
@@ -13,12 +11,12 @@ use std::{
 use palan_core::{Algorithm, Compression, Descriptor, Digest, Family, MediaType};
 
 use crate::{
-    BUFFER, Decoder, Encoder, EntryPath, Error, HashingReader, HashingWriter, Level, Limits, Result,
+    BUFFER, Decoder, Encoder, Error, HashingReader, HashingWriter, Level, Limits, Result,
     codec::{self, Sniffed},
     hash::{RawReader, TeeReader, VerifyingReader, drain},
     listing::{Interest, Listing},
     merge::{Index, Written},
-    tar::{Archive, End, Ending, Kind},
+    tar::{Archive, End, Ending},
 };
 
 /// What one pass over a layer's blob tells.
@@ -40,9 +38,6 @@ pub struct Scan {
     pub ending: Ending,
     /// Zero bytes after the last gzip member.
     pub padding: u64,
-    /// The first path that a second entry has, too, and that is no directory: of these, the last one counts. Looked for
-    /// by [`scan`] and [`scan_expecting`], among the first million entries.
-    pub duplicate: Option<EntryPath>,
 }
 
 impl Scan {
@@ -58,9 +53,9 @@ impl Scan {
 pub fn scan(mut reader: impl Read, limits: &Limits) -> Result<Scan> {
     let reader: &mut dyn Read = &mut reader;
     let mut blob = HashingReader::new(reader, Algorithm::Sha256);
-    let (inner, duplicate) = scan_raw(&mut blob, Algorithm::Sha256, limits, walk_noting)?;
+    let (inner, ()) = scan_raw(&mut blob, Algorithm::Sha256, limits, walk)?;
     let (digest, size, _) = blob.finish();
-    Ok(Scan { duplicate, ..inner.into_scan(digest, size) })
+    Ok(inner.into_scan(digest, size))
 }
 
 /// As [`scan`], and checks digest and size against `expected` (with its algorithm), failing as soon as there are more
@@ -69,8 +64,7 @@ pub fn scan(mut reader: impl Read, limits: &Limits) -> Result<Scan> {
 /// Does not compare the compression with the media type (see [`codec::check`]) nor the diff ID
 /// (see [`Scan::check_diff_id`]).
 pub fn scan_expecting(mut reader: impl Read, expected: &Descriptor, limits: &Limits) -> Result<Scan> {
-    let (scan, duplicate) = expecting(&mut reader, expected, limits, walk_noting)?;
-    Ok(Scan { duplicate, ..scan })
+    expecting(&mut reader, expected, limits, walk).map(|(scan, ())| scan)
 }
 
 /// As [`scan_expecting`], and checks the diff ID too; reads the [`Listing`] in the same pass.
@@ -145,7 +139,7 @@ impl Inside {
     fn into_scan(self, digest: Digest, size: u64) -> Scan {
         let Self { diff_id, raw_size, compression, entries, ending, padding } = self;
         let diff_id = diff_id.unwrap_or(digest);
-        Scan { digest, size, diff_id, raw_size, compression, entries, ending, padding, duplicate: None }
+        Scan { digest, size, diff_id, raw_size, compression, entries, ending, padding }
     }
 
     fn into_packed(self, digest: Digest, size: u64, compression: Compression) -> Packed {
@@ -181,25 +175,6 @@ fn walk(raw: &mut dyn Read, limits: &Limits) -> Result<(u64, Ending, ())> {
     while archive.next_entry()?.is_some() {}
     let entries = archive.entries();
     Ok((entries, archive.finish()?, ()))
-}
-
-/// As [`walk`], and notes a path that comes twice.
-fn walk_noting(raw: &mut dyn Read, limits: &Limits) -> Result<(u64, Ending, Option<EntryPath>)> {
-    const MOST: usize = 1_000_000;
-    let mut archive = Archive::with_limits(raw, limits);
-    let hasher = RandomState::new();
-    let (mut seen, mut duplicate) = (HashSet::new(), None);
-    while let Some(entry) = archive.next_entry()? {
-        if entry.kind == Kind::Dir || duplicate.is_some() || seen.len() >= MOST {
-            continue;
-        }
-        let path = entry.path().strip_prefix(b"./").unwrap_or(entry.path());
-        if !seen.insert(hasher.hash_one(path)) {
-            duplicate = Some(EntryPath::from(path));
-        }
-    }
-    let entries = archive.entries();
-    Ok((entries, archive.finish()?, duplicate))
 }
 
 /// How to make a layer's blob.

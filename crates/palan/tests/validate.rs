@@ -120,6 +120,11 @@ async fn every_fault_is_found() {
     let mixed_config = spec().manifest_field("/config", json!(docker_config));
     let history = spec().config_field("/history", json!([{"created_by": "x"}]));
     let twice = LayerSpec::new().dir("a").dir("a").file("a/b", "1").file("./a/b", "2").build();
+    let whiteout = LayerSpec::new().file("d/.wh.", "").file("x", "1").file(".wh...", "").build();
+    let mut unknown = two.tar.to_vec();
+    unknown[156] = b'Z';
+    checksum(&mut unknown);
+    let unknown = Layer::of_tar(unknown, Compression::Gzip, palan_layer::Level::DEFAULT);
     let hinted = |which: &str| match which {
         "name" => spec().annotation(annotation::BASE_NAME, "No Name").build().digest(),
         _ => spec().annotation(annotation::BASE_DIGEST, "none").build().digest(),
@@ -161,6 +166,14 @@ async fn every_fault_is_found() {
         ("foreign", with(&foreign), Warning, two.digest, "non-distributable layer that is not here"),
         ("two entries", with(&twice), Warning, twice.digest, "has two entries for \"a/b\""),
         (
+            "whiteouts",
+            with(&whiteout),
+            Error,
+            whiteout.digest,
+            "tar entry \"d/.wh.\" at byte 0: a whiteout that hides no name",
+        ),
+        ("unknown", with(&unknown), Warning, unknown.digest, "the entry \"app\" is of type 'Z'"),
+        (
             "base name",
             spec().annotation(annotation::BASE_NAME, "No Name"),
             Warning,
@@ -188,10 +201,89 @@ async fn every_fault_is_found() {
         for source in [memory(&graph).await, Arc::new(Feed::of(&graph))] {
             let report = check(&graph, source.as_ref()).await;
             let found: Vec<_> = report.faults.iter().map(|f| (f.severity, f.digest)).collect();
-            assert_eq!(found, [(severity, Some(digest))], "{name}: {:?}", report.faults);
+            // There are two of them, or the archive is not the one that the config names either.
+            let expected = if ["whiteouts", "cut tar", "no tar"].contains(&name) { 2 } else { 1 };
+            assert_eq!(found, vec![(severity, Some(digest)); expected], "{name}: {:?}", report.faults);
             assert!(report.faults[0].text.contains(text), "{name}: {}", report.faults[0].text);
             assert_eq!(report.is_valid(), severity == Warning, "{name}");
         }
+    }
+}
+
+/// The checksum of an archive's first header.
+fn checksum(tar: &mut [u8]) {
+    tar[148..156].fill(b' ');
+    let sum: u32 = tar[..512].iter().map(|b| u32::from(*b)).sum();
+    tar[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder =
+        palan_layer::Encoder::new(Vec::new(), Compression::Zstd, palan_layer::Level::DEFAULT).unwrap();
+    std::io::Write::write_all(&mut encoder, bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A damaged archive does not hide that it is not the one that the config names, nor a compression that is not the one
+/// that the manifest names.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_fault_of_a_layer_does_not_hide_another() {
+    let good = layer(&[("a", b"1"), ("b", b"2")]);
+    let mut tar = good.tar.to_vec();
+    tar[1024 + 3] ^= 1;
+    let (diff_id, bytes) = (Digest::sha256(&tar), zstd(&tar));
+    let damaged = Layer { diff_id, ..blob(bytes, &good) }.with_media_type(MediaType::OCI_LAYER_GZIP);
+    let wrong = Digest::sha256(b"wrong");
+    let image = ImageSpec::new("linux/amd64").layer(damaged.clone());
+    let graph = image.config_field("/rootfs/diff_ids", json!([wrong])).build().graph();
+    let report = check(&graph, memory(&graph).await.as_ref()).await;
+    let texts: Vec<_> = report.faults.iter().map(|f| (f.digest, f.text.as_str())).collect();
+    assert_eq!(texts.len(), 3, "{texts:?}");
+    for text in [
+        "bad tar header at byte 1024, after entry \"a\": ",
+        "says compression gzip, the content has zstd",
+        &format!("its uncompressed content has digest {}, the config states {wrong}", damaged.diff_id),
+    ] {
+        let tells = |(digest, told): &(_, &str)| *digest == Some(damaged.digest) && told.contains(text);
+        assert!(texts.iter().any(tells), "{text}: {texts:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn subjects_are_checked() {
+    let image = spec().build();
+    let about = |subject: Descriptor| {
+        ImageSpec::new("linux/amd64").manifest_field("/subject", json!(subject)).build()
+    };
+    let plain = Descriptor::new(image.manifest.media_type().clone(), image.digest(), image.manifest.size());
+    let (good, gone) =
+        (about(plain.clone()), about(Descriptor { digest: Digest::sha256(b"gone"), ..plain.clone() }));
+    let resized = about(Descriptor { size: 1, ..plain.clone() });
+    let retyped = about(Descriptor { media_type: MediaType::OCI_INDEX, ..plain });
+    let mut graph = image.graph();
+    for other in [&good, &gone, &resized, &retyped] {
+        let other = other.graph();
+        graph.blobs.extend(other.blobs);
+        graph.documents.extend(other.documents);
+    }
+    let source = memory(&graph).await;
+    use Severity::{Error, Warning};
+    for (name, referrer, expected) in [
+        ("good", &good, None),
+        ("gone", &gone, Some((Warning, "is not here"))),
+        (
+            "resized",
+            &resized,
+            Some((Error, "bytes, it states type application/vnd.oci.image.manifest.v1+json and 1 bytes")),
+        ),
+        ("retyped", &retyped, Some((Error, "it states type application/vnd.oci.image.index.v1+json and"))),
+    ] {
+        let report = check_with(source.as_ref(), referrer.digest(), &Options::default()).await;
+        let found: Vec<_> = report.faults.iter().map(|f| (f.severity, f.digest)).collect();
+        let wanted: Vec<_> =
+            expected.iter().map(|(severity, _)| (*severity, Some(referrer.digest()))).collect();
+        assert_eq!(found, wanted, "{name}: {:?}", report.faults);
+        assert!(expected.is_none_or(|(_, text)| report.faults[0].text.contains(text)), "{:?}", report.faults);
     }
 }
 

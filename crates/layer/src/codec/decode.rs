@@ -85,13 +85,13 @@ impl<R: Read> Decoder<R> {
         }
         match error.kind() {
             io::ErrorKind::Interrupted => error,
-            io::ErrorKind::UnexpectedEof => Error::Truncated { compression, offset }.into(),
-            _ => Error::Corrupt { compression, offset, reason: error.to_string() }.into(),
+            io::ErrorKind::UnexpectedEof => Error::Truncated { compression, offset, spot: None }.into(),
+            _ => Error::Corrupt { compression, offset, spot: None, reason: error.to_string() }.into(),
         }
     }
 
     fn check_limits(&self) -> Result<()> {
-        let limit = |what, limit| Err(Error::Limit { what, limit, after: None });
+        let limit = |what, limit| Err(Error::Limit { what, limit, spot: None });
         if self.produced > self.limits.raw_size {
             return limit("uncompressed bytes", self.limits.raw_size);
         }

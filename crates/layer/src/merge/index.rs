@@ -76,36 +76,58 @@ impl Index {
 
     fn add<R: Read>(&mut self, entry: &TarEntry<'_, R>) -> Result<()> {
         let header = entry.header();
-        let (key, place) = (Key::of(header.path()), Place::of(header));
-        if is_bookkeeping(&key) {
-            if entry.kind == Kind::File {
-                self.bookkeeping.insert(key.bytes().into(), place);
+        let key = match role(entry)? {
+            Role::Bookkeeping(key) => {
+                if entry.kind == Kind::File {
+                    self.bookkeeping.insert(key.bytes().into(), Place::of(header));
+                }
+                return Ok(());
             }
-            return Ok(());
-        }
-        if key.name() == OPAQUE {
-            self.opaque.push(key.parent().unwrap_or_default());
-            return Ok(());
-        }
-        if let Some(hidden) = key.name().strip_prefix(WHITEOUT) {
-            if matches!(hidden, b"" | b"." | b"..") {
-                return Err(entry.error("a whiteout that hides no name"));
-            }
-            self.hidden.push(key.sibling(hidden));
-            return Ok(());
-        }
+            Role::Opaque(key) => return Ok(self.opaque.push(key)),
+            Role::Hidden(key) => return Ok(self.hidden.push(key)),
+            Role::Entry(key) => key,
+        };
         let what = match header.kind {
             Kind::Dir => What::Dir,
             Kind::HardLink => What::Link(Key::of(header.link())),
             _ => What::Content,
         };
-        if key.is_root() && !matches!(what, What::Dir) {
-            return Err(entry.error("the root must be a directory"));
-        }
         let (spelling, escapes) = (Spelling::of(header, &key, &what), escapes(header, &key, &what));
-        self.entries.push(Entry { key, what, place, spelling, escapes });
+        self.entries.push(Entry { key, what, place: Place::of(header), spelling, escapes });
         Ok(())
     }
+}
+
+/// What an entry is there for.
+enum Role {
+    /// Nothing: aufs's own.
+    Bookkeeping(Key),
+    /// To hide what lower layers have in this directory.
+    Opaque(Key),
+    /// To hide what lower layers have here.
+    Hidden(Key),
+    Entry(Key),
+}
+
+fn role<R: Read>(entry: &TarEntry<'_, R>) -> Result<Role> {
+    let key = Key::of(entry.path());
+    if is_bookkeeping(&key) {
+        return Ok(Role::Bookkeeping(key));
+    }
+    if key.name() == OPAQUE {
+        return Ok(Role::Opaque(key.parent().unwrap_or_default()));
+    }
+    match key.name().strip_prefix(WHITEOUT) {
+        Some(b"" | b"." | b"..") => Err(entry.error("a whiteout that hides no name")),
+        Some(hidden) => Ok(Role::Hidden(key.sibling(hidden))),
+        None if key.is_root() && entry.kind != Kind::Dir => Err(entry.error("the root must be a directory")),
+        None => Ok(Role::Entry(key)),
+    }
+}
+
+/// Whether a layer may have such an entry.
+pub(crate) fn check<R: Read>(entry: &TarEntry<'_, R>) -> Result<()> {
+    role(entry).map(drop)
 }
 
 impl Spelling {

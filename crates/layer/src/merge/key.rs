@@ -2,7 +2,7 @@
 
 /// A path without empty and `.` components, with NUL for slashes: in byte order, everything inside a directory follows
 /// it, before its next sibling. `..` is a name like any other. The root is empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key(Box<[u8]>);
 
 const SLASH: u8 = 0;

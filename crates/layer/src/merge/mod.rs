@@ -15,12 +15,14 @@
 //!
 //! Names that lead out of the root (with `..`) are data like any other; they are told ([`Written::escaping`]), not refused.
 
+mod ahead;
 mod index;
 mod key;
 mod stack;
 mod write;
 
 pub use index::Index;
+pub(crate) use index::check;
 pub use stack::{Merge, Merged};
 pub use write::Written;
 

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, ops::Bound};
 
 use super::{
     Index,
-    index::{Place, Spelling, What},
+    ahead::Ahead,
+    index::{Entry, Place, Spelling, What},
     key::Key,
 };
 use crate::{EntryPath, Error, Result};
@@ -107,7 +108,8 @@ impl Merge {
 
     /// Puts a layer on top. `layer`: the number of its archive among those that [`Merged::write`] reads.
     ///
-    /// Fails for a hard link without target.
+    /// A hard link names what is at its target when it comes; where nothing is, what its layer puts there later. Fails
+    /// for a hard link without target.
     pub fn push(&mut self, layer: u32, index: &Index) -> Result<()> {
         // First, when there is nothing yet but the lower layers, which are all that whiteouts hide.
         for key in &index.opaque {
@@ -121,17 +123,21 @@ impl Merge {
             self.remove_inside(key);
             self.hide(key, Hidden::Whole);
         }
-        for entry in &index.entries {
+        let mut ahead = Ahead::new(layer, index);
+        for (at, entry) in index.entries.iter().enumerate() {
             let kind = match &entry.what {
                 What::Dir => NodeKind::Dir(entry.place),
                 What::Content => {
-                    let inode = self.inode(Inode::Here { layer, place: entry.place });
+                    let known = ahead.decided.remove(&at);
+                    let inode =
+                        known.unwrap_or_else(|| self.inode(Inode::Here { layer, place: entry.place }));
                     NodeKind::Name { inode, place: entry.place, target: None }
                 }
                 What::Link(target) => {
-                    let inode = match index.bookkeeping.get(target.bytes()) {
-                        Some(place) => self.inode(Inode::Here { layer, place: *place }),
-                        None => self.target(&entry.key, target, entry.place.offset)?,
+                    let known = ahead.decided.remove(&at);
+                    let inode = match known {
+                        Some(inode) => inode,
+                        None => self.target(entry, at, target, &mut ahead)?,
                     };
                     NodeKind::Name { inode, place: entry.place, target: Some(target.clone()) }
                 }
@@ -154,23 +160,30 @@ impl Merge {
         Ok(Merged { nodes: self.nodes, inodes: self.inodes })
     }
 
-    fn inode(&mut self, inode: Inode) -> u32 {
+    pub(super) fn inode(&mut self, inode: Inode) -> u32 {
         self.inodes.push(inode);
         u32::try_from(self.inodes.len() - 1).unwrap_or(u32::MAX)
     }
 
-    /// The file that a hard link names.
-    fn target(&mut self, key: &Key, target: &Key, offset: u64) -> Result<u32> {
+    /// The file that a hard link names, which is the entry with the number `at`.
+    fn target(&mut self, entry: &Entry, at: usize, target: &Key, ahead: &mut Ahead<'_>) -> Result<u32> {
+        if let Some(place) = ahead.index.bookkeeping.get(target.bytes()) {
+            return Ok(self.inode(Inode::Here { layer: ahead.layer, place: *place }));
+        }
         let what = match self.nodes.get(target).map(|node| &node.kind) {
             Some(NodeKind::Name { inode, .. }) => return Ok(*inode),
             Some(_) => "is a directory",
             None if self.below.as_ref().is_some_and(|below| self.is_below(below, target)) => {
                 return Ok(self.linked(target));
             }
-            None => "does not exist",
+            None => match ahead.find(self, at, target) {
+                Some(inode) => return Ok(inode),
+                None => "does not exist",
+            },
         };
-        let reason = format!("its hard link target {} {what}", EntryPath::from(&target.path()));
-        Err(Error::Entry { path: EntryPath::from(&key.path()), offset, reason })
+        let (path, reason) = (entry.key.path(), EntryPath::from(&target.path()));
+        let reason = format!("its hard link target {reason} {what}");
+        Err(Error::Entry { path: EntryPath::from(&path), offset: entry.place.offset, reason })
     }
 
     fn linked(&mut self, target: &Key) -> u32 {

@@ -202,6 +202,25 @@ fn a_link_below_its_target_in_order_takes_the_content() {
 }
 
 #[test]
+fn a_link_before_its_target_in_the_layer_names_it() {
+    let layer = || new().hard_link("b", "c").hard_link("a", "b").hard_link("d", "c").file("c", "1");
+    let out = whole(vec![layer()]);
+    assert_eq!(names(&out), ["a", "b = a", "c = a", "d = c"]);
+    check_order(&out);
+    assert_eq!(names(&whole(vec![layer(), new().file("a", "2").file("c", "3")])), ["a", "b", "c", "d = b"]);
+    assert_eq!(
+        names(&above(vec![new().opaque(""), layer().opaque("")])),
+        [".wh..wh..opq", "a", "b = a", "c = a", "d = c"]
+    );
+    let error =
+        merge(Merge::whole(), &tars(vec![new().hard_link("a", "b").hard_link("b", "a")])).unwrap_err();
+    assert!(
+        error.to_string().contains("\"a\" at byte 0: its hard link target \"b\" does not exist"),
+        "{error}"
+    );
+}
+
+#[test]
 fn links_to_aufs_bookkeeping_are_files() {
     let out = whole(vec![
         new().dir(".wh..wh.plnk").file(".wh..wh.plnk/1.2", "1").hard_link("a", ".wh..wh.plnk/1.2"),
@@ -312,6 +331,19 @@ fn an_archive_that_is_shorter_than_its_index_is_noticed() {
 
 fn any_layers() -> impl Strategy<Value = Vec<Vec<Op>>> {
     proptest::collection::vec(proptest::collection::vec(any_op(), 0..9), 1..6)
+}
+
+/// Whether a hard link comes before what it names.
+fn links_ahead(layers: &[Vec<Op>]) -> bool {
+    let puts = |op: &Op, target: &String| match op {
+        Op::File(path, _) | Op::Link(path, _) | Op::Hard(path, _) => path == target,
+        _ => false,
+    };
+    let is_ahead = |ops: &[Op]| match &ops[0] {
+        Op::Hard(_, target) => ops[1..].iter().any(|op| puts(op, target)),
+        _ => false,
+    };
+    layers.iter().any(|ops| (0..ops.len()).any(|at| is_ahead(&ops[at..])))
 }
 
 /// The layers' archives, without what the model says no layer can do. Every entry has a time of its own.
@@ -442,7 +474,8 @@ proptest! {
             }
             Err(error) => {
                 let error = error.to_string();
-                prop_assert!(cut > 0 && error.contains("a layer above it replaces it"), "{}", error);
+                // Whether a link names a file of the layers below or one that is still to come cannot be known.
+                prop_assert!((cut > 0 || links_ahead(&layers)) && error.contains("a layer above it replaces it"), "{}", error);
             }
         }
     }

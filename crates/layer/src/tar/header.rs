@@ -2,6 +2,8 @@
 
 use tar_core::{EntryType, PaxExtensions, parse::ParsedEntry};
 
+use super::{BLOCK, rehead::octal};
+
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -79,10 +81,41 @@ impl Header {
         self.stored != self.size
     }
 
+    /// Refuses header blocks that the parser takes for something else than other readers do.
+    pub(super) fn check_blocks(&self) -> Result<(), String> {
+        let mut rest = self.raw.as_slice();
+        while let Some((block, after)) = rest.split_first_chunk::<BLOCK>() {
+            if block.iter().all(|b| *b == 0) {
+                return Err("a single zero block among its headers".into());
+            }
+            let (flag, size) = (block[156], &block[124..136]);
+            if !size_is_plain(size) {
+                return Err("its size is not a number that all readers understand".into());
+            }
+            let is_extension = matches!(flag, b'x' | b'L' | b'K');
+            let is_marked = matches!(&block[257..265], b"ustar\x0000" | b"ustar  \0");
+            if (is_extension || flag == b'S') && !is_marked {
+                return Err(format!(
+                    "a header of type {:?} without the mark of its format",
+                    char::from(flag)
+                ));
+            }
+            let Some(size) = octal(size).filter(|size| is_extension && *size <= after.len()) else { break };
+            // Go's reader prefers GNU's names, the parser those of PAX.
+            let is_other = |name: &[u8]| before_nul(&after[..size]) != name;
+            let is_link = matches!(self.kind, Kind::HardLink | Kind::Symlink);
+            if (flag == b'L' && is_other(&self.path)) || (flag == b'K' && is_link && is_other(&self.link)) {
+                return Err("GNU's header and the PAX header give it different names".into());
+            }
+            rest = after.get(size.next_multiple_of(BLOCK)..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
     /// Takes over what the parser found. Buffers are used again from entry to entry.
     pub(super) fn fill(&mut self, entry: &ParsedEntry<'_>, raw: &[u8], offset: u64) -> Result<(), String> {
-        replace(&mut self.path, &entry.path);
-        replace(&mut self.link, entry.link_target.as_deref().unwrap_or_default());
+        replace(&mut self.path, before_nul(&entry.path));
+        replace(&mut self.link, before_nul(entry.link_target.as_deref().unwrap_or_default()));
         replace(&mut self.raw, raw);
         self.sparse.clear();
         self.xattrs.clear();
@@ -101,7 +134,7 @@ impl Header {
         if !matches!(self.kind, Kind::HardLink | Kind::Symlink) {
             self.link.clear();
         }
-        Ok(())
+        if self.path.is_empty() { Err("it has no name".into()) } else { Ok(()) }
     }
 
     /// Checks the records more strictly than the parser, which is told to skip what it cannot read because it takes
@@ -115,7 +148,9 @@ impl Header {
             match key {
                 b"mtime" => self.mtime = seconds(value).ok_or_else(|| bad_record(key, value))?,
                 b"size" | b"uid" | b"gid" if digits(value).is_none() => return Err(bad_record(key, value)),
-                b"path" | b"linkpath" if value.contains(&0) => return Err(bad_record(key, value)),
+                b"path" | b"linkpath" | b"uname" | b"gname" if value.contains(&0) => {
+                    return Err(bad_record(key, value));
+                }
                 _ => {}
             }
             if key.starts_with(b"GNU.sparse.") && !sparse_record_is_sane(key, value) {
@@ -157,6 +192,19 @@ fn kind(entry: &ParsedEntry<'_>) -> Kind {
     }
 }
 
+/// Whether Go's reader, GNU's and the parser read the same number: no digits after a NUL, nothing beyond 64 bits.
+fn size_is_plain(field: &[u8]) -> bool {
+    if field[0] & 0x80 != 0 {
+        return field[0] == 0x80 && field[1..4].iter().all(|b| *b == 0) && field[4] < 0x80;
+    }
+    let end = field.iter().position(|b| *b == 0).unwrap_or(field.len());
+    field[end..].iter().all(|b| matches!(b, 0 | b' '))
+}
+
+fn before_nul(name: &[u8]) -> &[u8] {
+    &name[..name.iter().position(|b| *b == 0).unwrap_or(name.len())]
+}
+
 fn replace(buffer: &mut Vec<u8>, with: &[u8]) {
     buffer.clear();
     buffer.extend_from_slice(with);
@@ -190,7 +238,7 @@ fn seconds(value: &[u8]) -> Option<i64> {
 
 fn sparse_record_is_sane(key: &[u8], value: &[u8]) -> bool {
     match &key[b"GNU.sparse.".len()..] {
-        b"name" => !value.is_empty(),
+        b"name" => !value.is_empty() && !value.contains(&0),
         b"map" => value.iter().all(|b| b.is_ascii_digit() || *b == b','),
         _ => digits(value).is_some(),
     }

@@ -10,8 +10,8 @@ use tar_core::{
     parse::{ParseError, ParseEvent, Parser},
 };
 
-use super::{BLOCK, Header, content::Content, input::Input};
-use crate::{EntryPath, Error, Limits, Result};
+use super::{BLOCK, Header, Kind, content::Content, input::Input};
+use crate::{EntryPath, Error, Limits, Result, error::Spot};
 
 /// How an archive ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,20 +83,20 @@ impl<R: Read> Archive<R> {
 
     /// The next entry, or `None` at the end of the archive. What was not read of the entry before is skipped.
     pub fn next_entry(&mut self) -> Result<Option<Entry<'_, R>>> {
-        self.skip_content()?;
-        if self.ended.is_some() || !self.parse()? {
-            return Ok(None);
+        match self.advance() {
+            Ok(true) => Ok(Some(Entry { archive: self })),
+            Ok(false) => Ok(None),
+            Err(error) => Err(error.at(|| self.spot())),
         }
-        self.entries += 1;
-        if self.entries > self.limits.entries {
-            return Err(self.limit("entries", self.limits.entries));
-        }
-        Ok(Some(Entry { archive: self }))
     }
 
     /// Reads what is left, to the end of `reader`, and says how the archive ends.
     pub fn finish(mut self) -> Result<Ending> {
-        while self.next_entry()?.is_some() {}
+        self.read_to_end().map_err(|error| error.at(|| self.spot()))
+    }
+
+    fn read_to_end(&mut self) -> Result<Ending> {
+        while self.advance()? {}
         let mut ending = Ending { end: self.ended.unwrap_or(End::Missing), trailing: 0, hidden_data: false };
         while self.input.fill_any()? {
             let bytes = self.input.bytes();
@@ -105,6 +105,23 @@ impl<R: Read> Archive<R> {
             self.input.consume(self.input.len());
         }
         Ok(ending)
+    }
+
+    /// Goes to the next entry; false at the end of the archive.
+    fn advance(&mut self) -> Result<bool> {
+        self.skip_content()?;
+        if self.ended.is_some() || !self.parse()? {
+            return Ok(false);
+        }
+        self.entries += 1;
+        if self.entries > self.limits.entries {
+            return Err(self.limit("entries", self.limits.entries));
+        }
+        Ok(true)
+    }
+
+    fn spot(&self) -> Spot {
+        Spot { offset: self.input.offset(), after: self.after() }
     }
 
     /// Parses headers up to the next entry's into `self.header`; false at the end of the archive.
@@ -179,7 +196,13 @@ impl<R: Read> Archive<R> {
             ParseEvent::NeedData { min_bytes } => {
                 return Ok(Parsed::More(min_bytes.max(input.len() + BLOCK)));
             }
-            ParseEvent::GlobalExtensions { consumed, .. } => (consumed, Parsed::Skip),
+            ParseEvent::GlobalExtensions { consumed, pax_data } => {
+                // The parser forgets the extension headers that it has read before.
+                if consumed != BLOCK + pax_data.len().next_multiple_of(BLOCK) {
+                    return Err(self.bad_header(&"extension headers without an entry"));
+                }
+                (consumed, Parsed::Skip)
+            }
             // Seen before the parser was asked, so it stands behind headers that belong to no entry.
             ParseEvent::End { .. } => return Err(self.bad_header(&"extension headers without an entry")),
             ParseEvent::Entry { consumed, entry } => {
@@ -197,6 +220,9 @@ impl<R: Read> Archive<R> {
                 (consumed, Parsed::Entry)
             }
         };
+        if matches!(outcome.1, Parsed::Entry) {
+            self.header.check_blocks().map_err(|reason| Self::entry_error(&self.header, reason))?;
+        }
         self.input.consume(outcome.0);
         if matches!(outcome.1, Parsed::Entry) {
             self.start_content()?;
@@ -230,7 +256,7 @@ impl<R: Read> Archive<R> {
     }
 
     fn limit(&self, what: &'static str, limit: u64) -> Error {
-        Error::Limit { what, limit, after: self.after() }
+        Error::Limit { what, limit, spot: Some(self.spot()) }
     }
 
     fn bad_header(&self, reason: &dyn std::fmt::Display) -> Error {
@@ -288,6 +314,9 @@ fn set_sparse(
     real_size: u64,
     counts_map: bool,
 ) -> Result<(), String> {
+    if header.kind != Kind::File {
+        return Err("the map of a sparse file stands before something else".into());
+    }
     let mut end = 0u64;
     let mut sum = 0u64;
     for region in map {
@@ -347,8 +376,10 @@ impl<R: Read> Read for Entry<'_, R> {
 impl<R: Read> BufRead for Entry<'_, R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         let Archive { input, content, header, .. } = &mut *self.archive;
-        if !content.fill(input, header)? {
-            return Err(self.archive.entry_cut_off().into());
+        match content.fill(input, header) {
+            Ok(true) => {}
+            Ok(false) => return Err(self.archive.entry_cut_off().into()),
+            Err(error) => return Err(error.at(|| self.archive.spot()).into()),
         }
         Ok(self.archive.content.piece(&self.archive.input))
     }

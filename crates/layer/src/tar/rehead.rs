@@ -156,7 +156,7 @@ fn checksum(block: &mut [u8; BLOCK]) {
     block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
 }
 
-fn octal(field: &[u8]) -> Option<usize> {
+pub(super) fn octal(field: &[u8]) -> Option<usize> {
     let text = std::str::from_utf8(field).ok()?.trim_matches(['\0', ' ']);
     usize::from_str_radix(text, 8).ok()
 }

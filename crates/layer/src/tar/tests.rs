@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::{Error, Limits};
 
+mod odd;
+
 type Seen = (Vec<u8>, Kind, Vec<u8>, Vec<u8>, Meta);
 
 fn read(tar: &[u8]) -> crate::Result<Vec<Seen>> {

@@ -1,6 +1,10 @@
 //! Applying one layer.
 
-use std::{io::Read, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    io::Read,
+    sync::Arc,
+};
 
 use super::{Inode, Node, NodeKind, Tree};
 use crate::{
@@ -73,14 +77,15 @@ impl Tree {
         for path in &listing.hidden {
             self.remove(path);
         }
-        let mut seen = std::collections::HashSet::new();
-        for (path, change) in &listing.changes {
-            let inode = match change {
-                Change::Put(inode) => Arc::clone(inode),
-                Change::Link { target, offset } => match listing.bookkeeping.get(target) {
-                    Some(inode) => Arc::clone(inode),
-                    None => self.link_target(path, target, *offset)?,
-                },
+        let mut seen = HashSet::new();
+        let mut ahead = Ahead { listing, last: None, decided: HashMap::new() };
+        for (at, (path, change)) in listing.changes.iter().enumerate() {
+            let inode = match (change, ahead.decided.remove(&at)) {
+                (Change::Put(inode), _) => Arc::clone(inode),
+                (_, Some(inode)) => inode,
+                (Change::Link { target, offset }, None) => {
+                    self.link_target(at, path, target, *offset, &mut ahead)?
+                }
             };
             self.insert(path, Node { inode, layer });
             applied.duplicates += u64::from(!seen.insert(path));
@@ -88,15 +93,72 @@ impl Tree {
         Ok(applied)
     }
 
-    fn link_target(&self, path: &[u8], target: &[u8], offset: u64) -> Result<Arc<Inode>> {
-        match self.nodes.get(target) {
-            Some(node) if !node.is_dir() => Ok(Arc::clone(&node.inode)),
-            found => {
-                let what = if found.is_some() { "is a directory" } else { "does not exist" };
-                let reason = format!("its hard link target {} {what}", EntryPath::from(target));
-                Err(Error::Entry { path: EntryPath::from(path), offset, reason })
-            }
+    fn link_target(
+        &self,
+        at: usize,
+        path: &[u8],
+        target: &[u8],
+        offset: u64,
+        ahead: &mut Ahead<'_>,
+    ) -> Result<Arc<Inode>> {
+        if let Some(inode) = ahead.listing.bookkeeping.get(target) {
+            return Ok(Arc::clone(inode));
         }
+        let what = match self.nodes.get(target) {
+            Some(node) if !node.is_dir() => return Ok(Arc::clone(&node.inode)),
+            Some(_) => "is a directory",
+            None => match ahead.find(self, at, target) {
+                Some(inode) => return Ok(inode),
+                None => "does not exist",
+            },
+        };
+        let reason = format!("its hard link target {} {what}", EntryPath::from(target));
+        Err(Error::Entry { path: EntryPath::from(path), offset, reason })
+    }
+}
+
+/// What a layer being applied will still put somewhere, for hard links that come before what they name.
+struct Ahead<'a> {
+    listing: &'a Listing,
+    /// The last change of each path. Most layers have no use for it.
+    last: Option<HashMap<&'a [u8], usize>>,
+    /// Files of links that are still to come, as others named them already.
+    decided: HashMap<usize, Arc<Inode>>,
+}
+
+impl Ahead<'_> {
+    /// The file that will be at `target`, where nothing is when the change with the number `at` comes.
+    fn find(&mut self, tree: &Tree, at: usize, target: &[u8]) -> Option<Arc<Inode>> {
+        let listing = self.listing;
+        let all = listing.changes.iter().enumerate();
+        let last =
+            self.last.get_or_insert_with(|| all.map(|(number, (path, _))| (&**path, number)).collect());
+        let (mut chain, mut next) = (Vec::new(), *last.get(target).filter(|number| **number > at)?);
+        let inode = loop {
+            if let Some(inode) = self.decided.get(&next) {
+                break Arc::clone(inode);
+            }
+            chain.push(next);
+            // Longer than all changes are together is a circle.
+            if chain.len() > listing.changes.len() {
+                return None;
+            }
+            let target = match &listing.changes[next].1 {
+                Change::Put(inode) if inode.is_dir() => return None,
+                Change::Put(inode) => break Arc::clone(inode),
+                Change::Link { target, .. } => target,
+            };
+            if let Some(inode) = listing.bookkeeping.get(target) {
+                break Arc::clone(inode);
+            }
+            next = match tree.nodes.get(target) {
+                Some(node) if !node.is_dir() => break Arc::clone(&node.inode),
+                Some(_) => return None,
+                None => *last.get(&**target).filter(|number| **number > at)?,
+            };
+        };
+        self.decided.extend(chain.into_iter().map(|number| (number, Arc::clone(&inode))));
+        Some(inode)
     }
 }
 

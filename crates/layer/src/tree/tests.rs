@@ -56,6 +56,33 @@ fn hard_links_reach_into_lower_layers() {
 }
 
 #[test]
+fn hard_links_may_come_before_what_they_name() {
+    let layer =
+        new().hard_link("b", "a").hard_link("c", "b").hard_link("e", "d").hard_link("d", "a").file("a", "1");
+    let tree = stack(vec![layer]);
+    assert_eq!(listing(&tree), ["f a 1", "f b 1", "f c 1", "f d 1", "f e 1"]);
+    assert!(
+        ["b", "c", "d", "e"].iter().all(|name| tree.get(name).unwrap().is_same_file(tree.get("a").unwrap()))
+    );
+    // What is there already is meant, and the last of equal paths.
+    let tree = stack(vec![new().file("a", "0"), new().hard_link("b", "a").file("a", "1")]);
+    assert_eq!(listing(&tree), ["f a 1", "f b 0"]);
+    let tree = stack(vec![
+        new().file("a", "0"),
+        new().hard_link("b", "a").whiteout("a").file("a", "1").file("a", "2"),
+    ]);
+    assert_eq!(listing(&tree), ["f a 2", "f b 2"]);
+    for layer in [
+        new().hard_link("b", "a").hard_link("a", "b"),
+        new().hard_link("a", "a"),
+        new().hard_link("b", "a").dir("a"),
+        new().file("a", "1").whiteout("b").hard_link("c", "b"),
+    ] {
+        assert!(error(layer).contains("does not exist"));
+    }
+}
+
+#[test]
 fn whiteouts_hide_lower_layers_only_wherever_they_stand() {
     let lower = || new().dir("d").file("d/old", "1").file("d/e/f", "2");
     for upper in [new().whiteout("d").file("d/new", "3"), new().file("d/new", "3").whiteout("d")] {
@@ -262,21 +289,47 @@ impl Model {
                 _ => {}
             }
         }
-        let mut legal = ops.to_vec();
-        legal.retain(|op| {
+        let (below, mut legal) = (self.clone(), ops.to_vec());
+        // Without a link that cannot be, another may have no target.
+        while let Err(illegal) = self.put_all(&legal) {
+            legal.remove(illegal);
+            *self = below.clone();
+        }
+        legal
+    }
+
+    /// The number of the first operation that no layer may have is the error.
+    fn put_all(&mut self, ops: &[Op]) -> Result<(), usize> {
+        for (at, op) in ops.iter().enumerate() {
             match op {
                 Op::File(path, content) => self.put(path, Self::File(*content)),
                 Op::Dir(path) => self.put(path, Self::Dir(BTreeMap::new())),
                 Op::Link(path, target) => self.put(path, Self::Link(target.clone())),
-                Op::Hard(path, target) => match self.find(target).cloned() {
-                    Some(Self::Dir(_)) | None => return false,
-                    Some(file) => self.put(path, file),
-                },
+                Op::Hard(path, target) => {
+                    let file = self.linked(target, &ops[at + 1..], ops.len()).ok_or(at)?;
+                    self.put(path, file);
+                }
                 Op::Whiteout(_) | Op::Opaque(_) => {}
             }
-            true
-        });
-        legal
+        }
+        Ok(())
+    }
+
+    /// What a hard link names: what is there, or what will be.
+    fn linked(&mut self, target: &str, later: &[Op], steps: usize) -> Option<Self> {
+        if let Some(there) = self.find(target) {
+            return (!matches!(there, Self::Dir(_))).then(|| there.clone());
+        }
+        let puts_target = |op: &&Op| match op {
+            Op::File(path, _) | Op::Dir(path) | Op::Link(path, _) | Op::Hard(path, _) => path == target,
+            Op::Whiteout(_) | Op::Opaque(_) => false,
+        };
+        match later.iter().rev().find(puts_target)? {
+            Op::File(_, content) => Some(Self::File(*content)),
+            Op::Link(_, to) => Some(Self::Link(to.clone())),
+            Op::Hard(_, next) => self.linked(next, later, steps.checked_sub(1)?),
+            _ => None,
+        }
     }
 
     fn list(&self, path: &str, out: &mut Vec<String>) {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use futures_util::StreamExt as _;
 use palan_core::{Descriptor, Digest, MediaType, Role};
-use palan_layer::{Limits, Scan, codec, scan_expecting};
+use palan_layer::{Examined, Limits, codec, examine_expecting};
 
 use super::{Options, Severity, chain};
 use crate::{
@@ -82,8 +82,11 @@ pub(super) async fn check(source: &dyn Source, blob: &Blob, options: &Options) -
     let content = watched(source.open(descriptor, 0).await?, descriptor.digest, options);
     let found = if blob.is_layer() {
         let expected = descriptor.clone();
-        let scan = move |reader: &mut _| scan_expecting(reader, &expected, &Limits::default());
-        judge(blob, with_reader(content, scan).await?)
+        let examine = move |reader: &mut _| examine_expecting(reader, &expected, &Limits::default());
+        match with_reader(content, examine).await? {
+            Ok(layer) => judge(blob, &layer),
+            Err(e) => vec![(Severity::Error, chain(&e))],
+        }
     } else {
         let mut content = verified(source.name(), descriptor, content);
         while let Some(piece) = content.next().await {
@@ -104,17 +107,20 @@ fn watched(content: BlobStream, digest: Digest, options: &Options) -> BlobStream
     }))
 }
 
-fn judge(blob: &Blob, scanned: palan_layer::Result<Scan>) -> Found {
-    let scan = match scanned {
-        Ok(scan) => scan,
-        Err(e) => return vec![(Severity::Error, chain(&e))],
-    };
+fn judge(blob: &Blob, layer: &Examined) -> Found {
     let layers = blob.media_types.iter().filter(|t| matches!(t.role(), Role::Layer { .. }));
-    let compression = layers.filter_map(|t| codec::check(t, scan.compression).err()).map(|e| chain(&e));
-    let diff_ids = blob.diff_ids.iter().filter(|stated| **stated != scan.diff_id).map(|stated| {
-        format!("its uncompressed content has digest {}, the config states {stated}", scan.diff_id)
+    let compression =
+        layers.filter_map(|t| codec::check(t, layer.compression?).err()).map(|error| chain(&error));
+    let diff_ids = blob.diff_ids.iter().filter_map(|stated| {
+        let found = layer.diff_id.filter(|found| found != stated)?;
+        Some(format!("its uncompressed content has digest {found}, the config states {stated}"))
     });
-    let duplicate =
-        scan.duplicate.iter().map(|path| (Severity::Warning, format!("has two entries for {path}")));
-    compression.chain(diff_ids).map(|text| (Severity::Error, text)).chain(duplicate).collect()
+    let faults = layer.faults.iter().map(|error| chain(error)).chain(compression).chain(diff_ids);
+    let unknown = layer.unknown.iter().map(|(path, flag)| {
+        let flag = char::from(*flag);
+        format!("the entry {path} is of type {flag:?}, which programs that run containers refuse")
+    });
+    let duplicate = layer.duplicate.iter().map(|path| format!("has two entries for {path}"));
+    let warnings = unknown.chain(duplicate).map(|text| (Severity::Warning, text));
+    faults.map(|text| (Severity::Error, text)).chain(warnings).collect()
 }

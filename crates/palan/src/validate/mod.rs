@@ -1,21 +1,20 @@
 //! Validate: read everything once and list every fault.
 //!
 //! Each layer is downloaded and inflated once; its digest, its size, its diff ID, its compression and its tar structure
-//! are checked in that one pass. With [`Options::fast`], blobs are only asked for.
+//! are checked in that one pass. With [`Options::fast`], blobs are only asked for, and referrers not at all.
 
 mod blobs;
+mod claims;
+mod subjects;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use futures_util::{
     StreamExt as _,
     future::BoxFuture,
     stream::{self, BoxStream},
 };
-use palan_core::{
-    Descriptor, Digest, Document, Kind, Platform, PlatformPattern, Reference, Role, Selector, annotation,
-    view,
-};
+use palan_core::{Descriptor, Digest, Document, Kind, Platform, PlatformPattern, Selector, annotation, view};
 use serde::Serialize;
 
 use self::blobs::Blobs;
@@ -96,6 +95,7 @@ pub async fn validate(source: &dyn Source, selector: &Selector, options: &Option
         options,
         seen: HashSet::new(),
         blobs: Blobs::default(),
+        documents: BTreeMap::new(),
         platforms: Vec::new(),
         report: Report {
             name: format!("{} {selector}", source.name()),
@@ -114,6 +114,9 @@ pub async fn validate(source: &dyn Source, selector: &Selector, options: &Option
         Err(e) => return Err(e),
     }
     run.check_blobs().await?;
+    if !options.fast {
+        run.referrers().await?;
+    }
     run.check_platform();
     run.report.faults.sort_by(|a, b| (b.severity, a.digest).cmp(&(a.severity, b.digest)));
     Ok(run.report)
@@ -154,6 +157,8 @@ struct Run<'a> {
     options: &'a Options,
     seen: HashSet<Digest>,
     blobs: Blobs,
+    /// Manifests and indexes that were read, with what they state as their subject.
+    documents: BTreeMap<Digest, (Descriptor, Option<Digest>)>,
     /// What the images that were looked at are for.
     platforms: Vec<Platform>,
     report: Report,
@@ -192,6 +197,9 @@ impl<'a> Run<'a> {
             if depth > MAX_DEPTH {
                 self.error(digest, format!("is nested more than {MAX_DEPTH} levels deep"));
                 return Ok(());
+            }
+            if found.kind() != Kind::Other {
+                self.subject(&found, entry.as_ref()).await?;
             }
             match found.kind() {
                 Kind::Index => match parsed::<view::Index>(self.source, &found) {
@@ -286,49 +294,6 @@ impl<'a> Run<'a> {
             Err(e) => self.error(manifest.config.digest, format!("the config: {}", chain(&e))),
         }
         Ok(())
-    }
-
-    /// One manifest must not mix the two families of media types.
-    fn families(&mut self, document: &Document, manifest: &view::Manifest) {
-        let family = document.family();
-        for part in std::iter::once(&manifest.config).chain(&manifest.layers) {
-            let what = match part.media_type.role() {
-                Role::Layer { .. } => "layer",
-                Role::Config => "config",
-                _ => continue,
-            };
-            if part.media_type.family() != Some(family) {
-                let text =
-                    format!("is a {what} of type {} in a manifest of the {family} family", part.media_type);
-                self.error(part.digest, text);
-            }
-        }
-    }
-
-    /// What the annotations say about the base must at least be a name and a digest.
-    fn hints(&mut self, digest: Digest, manifest: &view::Manifest) {
-        let annotation = |key: &str| manifest.annotations.get(key).cloned();
-        if let Some(name) = annotation(annotation::BASE_NAME).filter(|n| n.parse::<Reference>().is_err()) {
-            let text = format!("states \"{name}\" as the name of its base, which is no reference");
-            self.fault(Severity::Warning, Some(digest), text);
-        }
-        if let Some(base) = annotation(annotation::BASE_DIGEST).filter(|d| d.parse::<Digest>().is_err()) {
-            let text = format!("states \"{base}\" as the digest of its base, which is none");
-            self.fault(Severity::Warning, Some(digest), text);
-        }
-    }
-
-    /// What an index says about an image against what its config says.
-    fn platform(&mut self, digest: Digest, stated: &Platform, own: &Platform) {
-        if !stated.same_machine(own) {
-            return self.error(digest, format!("is for {own}, the index states {stated}"));
-        }
-        let version = |p: &Platform| p.os_version.clone().filter(|version| !version.is_empty());
-        if let (Some(a), Some(b)) = (version(stated), version(own))
-            && a != b
-        {
-            self.error(digest, format!("is for version {b} of its system, the index states {a}"));
-        }
     }
 
     fn image(
