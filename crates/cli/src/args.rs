@@ -252,6 +252,7 @@ pub(crate) fn parse(
 ) -> std::result::Result<Args, Box<clap::Error>> {
     let parser = switches::last_wins(command()).color(color);
     let words = switches::without_values(words.into_iter().collect(), &parser);
+    let words = switches::without_empty(words, &parser);
     Ok(parser.try_get_matches_from(words).and_then(|m| Args::from_arg_matches(&m))?)
 }
 

@@ -60,6 +60,7 @@ fn of_palan(error: &palan::Error) -> Code {
         E::NotBasedOn(_) => Code::NotBasedOn,
         E::BaseUnknown { .. } => Code::BaseUnknown,
         E::Moved { .. } | E::Exists { .. } => Code::Conflict,
+        E::NoTagDelete { source, .. } if is_not_offered(source) => Code::Failure,
         E::MediaTypeRefused { source, .. } | E::NoTagDelete { source, .. } => of_client(source),
         E::Refused { .. } | E::ConfigConflict { .. } => Code::Refused,
         E::NoFileSystem { .. } => Code::Damaged,
@@ -69,6 +70,11 @@ fn of_palan(error: &palan::Error) -> Code {
         E::Inexpressible { .. } | E::NothingLeft { .. } => Code::Refused,
         _ => Code::Failure,
     }
+}
+
+/// Whether a registry says that it does not do such a thing, in whatever words.
+fn is_not_offered(error: &palan_client::Error) -> bool {
+    matches!(error.status().map(|status| status.as_u16()), Some(400 | 405 | 415 | 501))
 }
 
 fn of_selection(reason: &palan::select::Reason) -> Code {

@@ -5,9 +5,9 @@
 //! of older tools. What a place returns is not believed: a referrer must name its subject itself. Some registries
 //! answer the list with the image, or with whatever else they found.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
 use palan_core::{Descriptor, Digest, Document, Kind, Role, Selector, validate_tag, view};
 use tokio::sync::OnceCell;
 
@@ -227,4 +227,64 @@ impl<'a> Finder<'a> {
             })
             .await
     }
+}
+
+/// The tags by which older tools attach signatures, attestations and SBOMs end so.
+const SUFFIXES: [(&str, &str); 3] = [(".sig", "signature"), (".att", "attestation"), (".sbom", "SBOM")];
+
+/// What is said about a manifest or index: its referrers as they are listed, and its digest tags, as far as their names
+/// are known beforehand.
+pub(crate) async fn said_about(
+    source: &dyn Source,
+    digest: Digest,
+) -> Result<(Vec<Descriptor>, Vec<String>), Error> {
+    let tags = SUFFIXES.map(|(suffix, _)| format!("{}{suffix}", digest.referrers_tag()));
+    let found = try_join_all(tags.map(|tag| async move {
+        match source.resolve(&Selector::Tag(tag.clone())).await {
+            Ok(_) => Ok(Some(tag)),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }));
+    let (referrers, tags) = tokio::try_join!(source.referrers(digest, None), found)?;
+    Ok((referrers, tags.into_iter().flatten().collect()))
+}
+
+/// What a referrer is.
+pub(crate) fn kind_of(referrer: &Descriptor) -> String {
+    referrer.artifact_type.as_ref().map_or_else(|| referrer.media_type.to_string(), ToString::to_string)
+}
+
+/// A note about what is said of manifests and indexes that are replaced, the first of them the image itself: it stays
+/// with them. `None`: nothing is, or that is not to be learnt here.
+pub(crate) async fn left_behind(source: &dyn Source, replaced: &[Digest]) -> Option<String> {
+    let first = replaced.first()?;
+    let asked: BTreeSet<Digest> = replaced.iter().copied().collect();
+    let found: Vec<_> = stream::iter(asked)
+        .map(|digest| async move {
+            said_about(source, digest)
+                .await
+                .inspect_err(|error| tracing::debug!(%digest, %error, "what refers to it is not known"))
+        })
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    let mut kinds = BTreeMap::<String, usize>::new();
+    let mut images = 0;
+    for (referrers, tags) in found.into_iter().flatten().filter(|(r, t)| !r.is_empty() || !t.is_empty()) {
+        images += 1;
+        let suffixed = |tag: &String| SUFFIXES.iter().find(|(suffix, _)| tag.ends_with(suffix));
+        let named = tags.iter().filter_map(suffixed).map(|(_, kind)| (*kind).to_owned());
+        for kind in referrers.iter().map(kind_of).chain(named) {
+            *kinds.entry(kind).or_default() += 1;
+        }
+    }
+    let counted: Vec<String> = kinds.iter().map(|(kind, n)| format!("{n} × {kind}")).collect();
+    let whose = if images > 1 { "the old images stays with them" } else { "the old image stays with it" };
+    (images > 0).then(|| {
+        format!(
+            "what was said about {whose}, and is not said about the result: {} ({first})",
+            counted.join(", ")
+        )
+    })
 }

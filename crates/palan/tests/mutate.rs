@@ -595,10 +595,9 @@ async fn what_makes_no_sense_is_refused_and_nothing_is_written() {
         ),
         (&list, Edits { descriptor_annotations: unset("a"), ..none() }, "a Docker manifest list"),
         (&single, Edits { healthcheck: check(None, Some(1)), ..none() }, "it has no health check"),
-        (&single, Edits { labels: set("", "b"), ..none() }, "a label has no name"),
         (&single, Edits { env: set("a=b", "c"), ..none() }, "no name of an environment variable"),
-        (&single, Edits { exposed_ports: add(&["http"]), ..none() }, "\"http\" is no port"),
-        (&single, Edits { exposed_ports: add(&["70000"]), ..none() }, "is no port"),
+        (&single, Edits { env: set("", "c"), ..none() }, "no name of an environment variable"),
+        (&single, Edits { exposed_ports: add(&[""]), ..none() }, "is no port"),
         (&single, Edits { volumes: add(&[""]), ..none() }, "no path of a volume"),
         (&single, Edits { created: Some(Created::At("now".into())), ..none() }, "no time as RFC 3339"),
     ];
@@ -606,6 +605,29 @@ async fn what_makes_no_sense_is_refused_and_nothing_is_written() {
         let error = planned(image, edits).await.err().unwrap();
         assert!(matches!(error, Error::Inapplicable { .. }), "{text}: {error:?}");
         assert!(chain(&error).contains(text), "{text}: {}", chain(&error));
+    }
+}
+
+#[tokio::test]
+async fn what_looks_like_a_mistake_is_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    let single = publish(folder.path(), "single", &spec("linux/amd64").build().graph()).await;
+    let nowhere = Platform::new("linux", "");
+    let cases = [
+        (Edits { labels: set("", "b"), ..none() }, "a label has no name"),
+        (Edits { annotations: set("", "b"), ..none() }, "an annotation has no name"),
+        (Edits { exposed_ports: add(&["http"]), ..none() }, "\"http\" is no port"),
+        (Edits { exposed_ports: add(&["70000"]), ..none() }, "\"70000\" is no port"),
+        (Edits { platform: Some(nowhere), ..none() }, "no architecture was given"),
+        (Edits { exposed_ports: add(&["53/udp", "1-9"]), ..none() }, ""),
+    ];
+    for (edits, text) in cases {
+        let plan = planned(&single, edits).await.unwrap();
+        match text {
+            "" => assert_eq!(plan.notes(), [""; 0]),
+            text => assert!(plan.notes().len() == 1 && plan.notes()[0].contains(text), "{:?}", plan.notes()),
+        }
+        assert_ne!(Some(plan.digest()), plan.old_digest());
     }
 }
 

@@ -169,7 +169,7 @@ pub(super) async fn finish(plan: Plan, dry_run: bool, done: &str, session: &Sess
 /// Writes a plan, and says so in one sentence.
 async fn write(plan: &Plan, dry_run: bool, done: &str, session: &Session) -> Result {
     if dry_run {
-        plan.notes().iter().for_each(|note| session.ui.note(note));
+        plan.notes().iter().cloned().chain(plan.left_behind().await).for_each(|note| session.ui.note(note));
         let what = if plan.is_noop() { "nothing would change" } else { "dry run: nothing was written" };
         session.ui.say(format!("{what}: {}", plan.target()));
         return Ok(());

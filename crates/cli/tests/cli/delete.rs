@@ -144,6 +144,15 @@ fn a_registry_without_tag_delete() {
     hint: --untag deletes the tag by way of an empty image, and leaves its other tags alone
     ");
     assert_eq!(registry.count("DELETE"), 1, "nothing else was tried");
+    // Some call it a digest that is none, or say that nobody made it.
+    for (status, code) in [(400, "DIGEST_INVALID"), (501, "UNSUPPORTED")] {
+        let registry = context.faulty(move |request| match request.path() {
+            "/v2/" => Reply::json("{}"),
+            _ => Reply::error(status, code),
+        });
+        let ran = context.run(&["delete", &format!("{}/app:1", registry.host())]);
+        assert!(ran.code == Some(1) && ran.stderr.contains("hint: --untag"), "{ran}");
+    }
 }
 
 #[test]

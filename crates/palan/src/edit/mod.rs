@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use palan_core::{Descriptor, Digest, Document, DocumentError, Kind, MediaType, Platform, Role, view};
+use serde_json::{Map, Value};
 
 pub use self::file::{File, Found, file, find, read};
 use crate::{
@@ -63,7 +64,8 @@ pub async fn config(
 }
 
 /// Puts another document in the place of a manifest or index, which is given by its digest: the subject's root, or
-/// an image inside it. Its media type is `media_type`, else what the document says of itself, else that of the old one.
+/// an image inside it. Its media type is `media_type`, which a document that says something else is made to say, else what the
+/// document says of itself, else that of the old one.
 ///
 /// Fails, before anything is written, where it names content that the old one did not and that is neither in the
 /// image's place nor in the target.
@@ -80,9 +82,11 @@ pub async fn manifest(
         return replaced(places, subject, document, &work).await;
     }
     let new = work.of(&root).await?;
-    let images = Vec::new();
+    let is_given = !text.exact || new.bytes() == text.bytes;
+    let notes = (!is_given).then(|| format!("the manifest says that it is a {} now", new.media_type()));
+    let notes = notes.into_iter().collect();
     let rewritten =
-        Rewritten { root: new, documents: Vec::new(), configs: Vec::new(), images, notes: Vec::new() };
+        Rewritten { root: new, documents: Vec::new(), configs: Vec::new(), images: Vec::new(), notes };
     Plan::new(subject, root.digest(), rewritten, opened.place)
 }
 
@@ -181,8 +185,13 @@ impl Manifest<'_> {
         let unusable = |error| unusable(&name, "manifest", &error);
         let own = serde_json::from_slice::<serde_json::Value>(self.text.bytes).ok();
         let own = own.and_then(|json| Some(MediaType::new(json.get("mediaType")?.as_str()?)));
-        let media_type = self.media_type.clone().or(own).unwrap_or_else(|| old.media_type().clone());
-        let new = self.text.instead_of(old, media_type).map_err(unusable)?;
+        let media_type = own.or_else(|| self.media_type.clone()).unwrap_or_else(|| old.media_type().clone());
+        let mut new = self.text.instead_of(old, media_type).map_err(unusable)?;
+        if let Some(wanted) = self.media_type.as_ref().filter(|wanted| *wanted != new.media_type()) {
+            let set =
+                |json: &mut Map<String, Value>| drop(json.insert("mediaType".into(), wanted.as_str().into()));
+            new = new.edit(set).map_err(unusable)?;
+        }
         if new.object()?.get("schemaVersion") != Some(&2.into()) {
             let reason = "the new manifest is not usable: its schemaVersion is not 2".to_owned();
             return Err(Error::Inapplicable { image: name, reason });

@@ -37,16 +37,13 @@ pub(super) fn edit(json: &mut Json, edits: &Edits, note: &mut dyn FnMut(String))
     Ok(())
 }
 
-/// Sets operating system, architecture, variant and version, in a config or in a descriptor's platform.
+/// Sets operating system, architecture, variant and version, in a config or in a descriptor's platform. The first two
+/// have to be there, even where they say nothing.
 pub(super) fn set_platform(json: &mut Json, platform: &palan_core::Platform) {
-    let fields = [
-        ("architecture", Some(&platform.architecture)),
-        ("os", Some(&platform.os)),
-        ("variant", platform.variant.as_ref()),
-        ("os.version", platform.os_version.as_ref()),
-    ];
-    for (key, value) in fields {
-        let value = value.map(String::as_str).unwrap_or_default();
+    json.insert("architecture".into(), json!(platform.architecture));
+    json.insert("os".into(), json!(platform.os));
+    for (key, value) in [("variant", &platform.variant), ("os.version", &platform.os_version)] {
+        let value = value.as_deref().unwrap_or_default();
         set_or_remove(json, key, json!(value), value.is_empty());
     }
 }

@@ -29,7 +29,7 @@ pub struct Edits {
     pub cmd: Option<Vec<String>>,
     /// The shell of commands in text form (Docker's extension); empty: none.
     pub shell: Option<Vec<String>>,
-    /// Ports that are listened on: `8080`, `53/udp`.
+    /// Ports that are listened on: `8080`, `53/udp`. What is something else is set all the same, and noted.
     pub exposed_ports: Keys,
     /// Folders that are volumes.
     pub volumes: Keys,
@@ -106,31 +106,48 @@ impl Edits {
     }
 }
 
-/// What is wrong with edits, whatever image they are for.
+/// What is wrong with edits, whatever image they are for: what no container could be started with.
 pub(super) fn fault(edits: &Edits) -> Option<String> {
-    let maps = [
-        ("an annotation", &edits.annotations),
-        ("an annotation of the index", &edits.index_annotations),
-        ("an annotation of the descriptor", &edits.descriptor_annotations),
-        ("a label", &edits.labels),
-        ("an environment variable", &edits.env),
-    ];
-    if let Some((what, _)) = maps.iter().find(|(_, pairs)| pairs.iter().any(|(key, _)| key.is_empty())) {
-        return Some(format!("{what} has no name"));
-    }
-    if let Some((key, _)) = edits.env.iter().find(|(key, _)| key.contains('=')) {
+    if let Some((key, _)) = edits.env.iter().find(|(key, _)| key.is_empty() || key.contains('=')) {
         return Some(format!("\"{key}\" is no name of an environment variable"));
     }
-    let ports = [&edits.exposed_ports.add, &edits.exposed_ports.remove];
-    let ports = ports.into_iter().chain(&edits.exposed_ports.replace).flatten();
-    if let Some(port) = ports.into_iter().find(|port| !is_port(port)) {
-        return Some(format!("\"{port}\" is no port: PORT[-PORT][/tcp|/udp|/sctp] is expected"));
+    if ports(edits).any(String::is_empty) {
+        return Some("\"\" is no port: PORT[-PORT][/tcp|/udp|/sctp] is expected".to_owned());
     }
     let volumes = edits.volumes.add.iter().chain(edits.volumes.replace.iter().flatten());
     if let Some(volume) = volumes.into_iter().find(|volume| volume.is_empty()) {
         return Some(format!("\"{volume}\" is no path of a volume"));
     }
     None
+}
+
+/// What is done as it is asked for, and looks like a mistake.
+pub(super) fn doubts(edits: &Edits) -> Vec<String> {
+    let maps = [
+        ("an annotation", &edits.annotations),
+        ("an annotation of the index", &edits.index_annotations),
+        ("an annotation of the descriptor", &edits.descriptor_annotations),
+        ("a label", &edits.labels),
+    ];
+    let nameless = |pairs: &Pairs| pairs.iter().any(|(key, value)| key.is_empty() && value.is_some());
+    let mut doubts: Vec<String> = maps
+        .iter()
+        .filter(|(_, pairs)| nameless(pairs))
+        .map(|(what, _)| format!("{what} has no name"))
+        .collect();
+    let odd = ports(edits).filter(|port| !is_port(port));
+    doubts.extend(odd.map(|port| {
+        format!("\"{port}\" is no port (PORT[-PORT][/tcp|/udp|/sctp]), it is written as it was given")
+    }));
+    if edits.platform.as_ref().is_some_and(|platform| platform.architecture.is_empty()) {
+        doubts.push("no architecture was given: the image says that it has none".to_owned());
+    }
+    doubts
+}
+
+/// The ports that are set.
+fn ports(edits: &Edits) -> impl Iterator<Item = &String> {
+    edits.exposed_ports.add.iter().chain(edits.exposed_ports.replace.iter().flatten())
 }
 
 /// image-spec `config.md`: `port/tcp`, `port/udp`, `port`; Docker knows ranges and sctp too.

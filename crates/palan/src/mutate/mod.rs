@@ -74,6 +74,7 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
         return Err(inapplicable(subject.image.to_string(), reason));
     }
     rewritten.notes.extend(work.notes.into_inner().unwrap_or_else(PoisonError::into_inner));
+    rewritten.notes.extend(edits::doubts(&edits));
     rewritten.notes.extend(stack.notes());
     Ok(Plan::new(&subject, old, rewritten, source)?.with(stack.into_content()))
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::future::try_join_all;
-use palan_core::{Descriptor, Digest, Document, Selector, annotation, view};
+use palan_core::{Descriptor, Digest, Document, annotation, view};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -19,7 +19,13 @@ use super::{
     report::{Finding, FindingKind},
     tree::Tree,
 };
-use crate::{Error, image, index::Orphan, place::Source};
+use crate::{
+    Error,
+    companions::{self, kind_of},
+    image,
+    index::Orphan,
+    place::Source,
+};
 
 /// Annotation of a layer of BuildKit's attestation manifests: what kind of statement it is.
 const PREDICATE_TYPE: &str = "in-toto.io/predicate-type";
@@ -155,12 +161,7 @@ pub(super) async fn look_for_referrers(
     policy: &Attestations,
     carried: &mut Carried,
 ) -> Result<(), Error> {
-    let found = try_join_all(
-        replaced
-            .keys()
-            .map(|old| async { tokio::try_join!(source.referrers(*old, None), digest_tags(source, *old)) }),
-    )
-    .await?;
+    let found = try_join_all(replaced.keys().map(|old| companions::said_about(source, *old))).await?;
     for ((old, new), (referrers, tags)) in replaced.iter().zip(found) {
         let is_carried = |d: &&Descriptor| {
             policy.carries(&kind_of(d))
@@ -206,22 +207,4 @@ fn carried_finding(what: Digest, kinds: &BTreeSet<String>, about: Digest) -> Fin
         kinds.join(", ")
     );
     Finding::of_index(FindingKind::AttestationCarried, text)
-}
-
-fn kind_of(referrer: &Descriptor) -> String {
-    referrer.artifact_type.as_ref().map_or_else(|| referrer.media_type.to_string(), ToString::to_string)
-}
-
-/// The tags by which older tools attach signatures, attestations and SBOMs.
-async fn digest_tags(source: &dyn Source, digest: Digest) -> Result<Vec<String>, Error> {
-    let tags = ["sig", "att", "sbom"].map(|kind| format!("{}.{kind}", digest.referrers_tag()));
-    let found = try_join_all(tags.map(|tag| async move {
-        match source.resolve(&Selector::Tag(tag.clone())).await {
-            Ok(_) => Ok(Some(tag)),
-            Err(e) if e.is_not_found() => Ok(None),
-            Err(e) => Err(e),
-        }
-    }))
-    .await?;
-    Ok(found.into_iter().flatten().collect())
 }

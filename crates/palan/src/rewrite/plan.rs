@@ -6,7 +6,7 @@ use palan_core::{Digest, Document, Kind, Role, Selector};
 
 use super::{Rewritten, Subject};
 use crate::{
-    Error,
+    Error, companions,
     copy::{self, Options, Summary},
     place::{Location, Opened, Overlay, Places, PutAs, Source, Target},
 };
@@ -24,6 +24,8 @@ pub struct Plan {
     target: Location,
     role: PutAs,
     is_elsewhere: bool,
+    /// Whether what refers to an image can be where it came from.
+    has_referrers: bool,
 }
 
 /// Blobs that a change made, and where they are.
@@ -81,7 +83,9 @@ impl Plan {
             Err(Error::OtherDigest { .. }) if !is_elsewhere => PutAs::Root,
             role => role?,
         };
-        Ok(Self { rewritten, source, content: Vec::new(), old: Some(old), target, role, is_elsewhere })
+        let has_referrers = !matches!(subject.image, Location::Archive { .. });
+        let (content, old) = (Vec::new(), Some(old));
+        Ok(Self { rewritten, source, content, old, target, role, is_elsewhere, has_referrers })
     }
 
     /// A plan to put a new image somewhere.
@@ -91,7 +95,8 @@ impl Plan {
         source: Arc<dyn Source>,
     ) -> Result<Self, Error> {
         let role = PutAs::at(&target, rewritten.root.digest())?;
-        Ok(Self { rewritten, source, content: Vec::new(), old: None, target, role, is_elsewhere: true })
+        let (content, old, is_elsewhere, has_referrers) = (Vec::new(), None, true, false);
+        Ok(Self { rewritten, source, content, old, target, role, is_elsewhere, has_referrers })
     }
 
     /// Adds blobs that the change made.
@@ -149,6 +154,15 @@ impl Plan {
         &self.rewritten.notes
     }
 
+    /// A note about signatures, SBOMs and the like of what is replaced, which stay with it. Asks the image's place, about
+    /// the image and the images that change; what it cannot tell is not an error.
+    pub async fn left_behind(&self) -> Option<String> {
+        let old = self.old.filter(|old| self.has_referrers && *old != self.digest())?;
+        let images = self.images().iter().filter(|(old, new)| old != new).map(|(old, _)| *old);
+        let replaced: Vec<Digest> = [old].into_iter().chain(images).collect();
+        companions::left_behind(self.source.as_ref(), &replaced).await
+    }
+
     /// Whether nothing would be written: nothing changed, and the result is to be where the image is.
     pub fn is_noop(&self) -> bool {
         Some(self.digest()) == self.old && !self.is_elsewhere
@@ -171,8 +185,10 @@ pub async fn apply(places: &Places, plan: &Plan, options: &Options) -> Result<Ou
     }
     let overlay = plan.result();
     let root = (plan.rewritten.root.clone(), plan.role.clone());
-    let summary = copy::copy(&overlay, &target, vec![root], options).await?;
+    let copied = copy::copy(&overlay, &target, vec![root], options);
+    let (summary, left) = tokio::try_join!(copied, async { Ok(plan.left_behind().await) })?;
     target.finish().await?;
+    left.into_iter().for_each(|note| options.observer.note(note));
     Ok(Outcome { digest, pushed: true, summary })
 }
 

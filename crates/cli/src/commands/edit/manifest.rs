@@ -17,7 +17,7 @@ pub(super) struct Args {
     /// The image or index
     image: Location,
 
-    /// The media type; default: what the new manifest says, else that of the old one
+    /// The media type, also where the new manifest says another one; default: what it says, else that of the old one
     #[arg(short, long, visible_alias = "media_type", value_name = "TYPE")]
     media_type: Option<String>,
 

@@ -7,7 +7,7 @@ use palan::{
 };
 use palan_core::{Platform, Repository, Selector};
 
-use self::values::{list, nanoseconds, pair, pairs, test};
+use self::values::{list, nanoseconds, pair, pairs, platform, test};
 use super::write::{self, Rewriting};
 use crate::{
     exit::{Failure, Result},
@@ -60,15 +60,15 @@ struct Runtime {
     #[arg(long, value_name = "KEY")]
     remove_env: Vec<String>,
 
-    /// Set the entrypoint, and remove the command that was made for the old one; empty: none
+    /// Set the entrypoint, and remove the command that was made for the old one
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     entrypoint: Vec<String>,
 
-    /// Leave the command alone when the entrypoint is set
-    #[arg(long, requires = "entrypoint")]
+    /// Leave the command alone when the entrypoint is set or removed
+    #[arg(long)]
     keep_cmd: bool,
 
-    /// Set the command; empty: none
+    /// Set the command
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     cmd: Vec<String>,
 
@@ -76,15 +76,15 @@ struct Runtime {
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     shell: Vec<String>,
 
-    /// Set the user; empty: none
+    /// Set the user
     #[arg(short, long)]
     user: Option<String>,
 
-    /// Set the working directory; empty: none
+    /// Set the working directory
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
 
-    /// Replace all exposed ports: 8080, 53/udp; empty: none
+    /// Replace all exposed ports: 8080, 53/udp
     #[arg(long, value_name = "PORTS")]
     exposed_ports: Vec<String>,
 
@@ -107,6 +107,20 @@ struct Runtime {
     /// Set the signal that ends the container; empty: none
     #[arg(long, value_name = "SIGNAL")]
     stop_signal: Option<String>,
+
+    /// Remove what the config says of these: an empty value of their flags removes nothing, as with crane
+    #[arg(long, value_enum, value_name = "FIELDS", value_delimiter = ',')]
+    unset: Vec<Field>,
+}
+
+/// What `--unset` can be about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Field {
+    Cmd,
+    Entrypoint,
+    ExposedPorts,
+    User,
+    Workdir,
 }
 
 /// The health check.
@@ -182,7 +196,7 @@ struct Metadata {
     created: Option<String>,
 
     /// Set the platform, in the config and in the index: os/arch[/variant][:osversion]; parts left out are removed
-    #[arg(long, value_name = "PLATFORM")]
+    #[arg(long, value_name = "PLATFORM", value_parser = platform)]
     set_platform: Option<Platform>,
 }
 
@@ -215,6 +229,12 @@ fn target(args: &Args) -> Result<Option<Location>> {
 
 fn edits(args: &Args, session: &Session) -> Result<Edits> {
     let Args { runtime, metadata, .. } = args;
+    let list = |given: &[String], field| removable(lists(given)?, field, &runtime.unset);
+    let text = |given: &Option<String>, field| removable(given.clone(), field, &runtime.unset);
+    let entrypoint = list(&runtime.entrypoint, Field::Entrypoint)?;
+    if runtime.keep_cmd && entrypoint.is_none() {
+        return Err(Failure::usage("--keep-cmd was given, but the entrypoint does not change"));
+    }
     Ok(Edits {
         annotations: changes(&metadata.annotation, &metadata.remove_annotation)?,
         index_annotations: changes(&metadata.index_annotation, &metadata.remove_index_annotation)?,
@@ -224,23 +244,36 @@ fn edits(args: &Args, session: &Session) -> Result<Edits> {
         )?,
         labels: changes(&metadata.label, &metadata.remove_label)?,
         env: variables(&runtime.env, &runtime.remove_env)?,
-        entrypoint: lists(&runtime.entrypoint)?,
+        entrypoint,
         keep_cmd: runtime.keep_cmd,
-        cmd: lists(&runtime.cmd)?,
+        cmd: list(&runtime.cmd, Field::Cmd)?,
         shell: lists(&runtime.shell)?,
         exposed_ports: Keys {
-            replace: lists(&runtime.exposed_ports)?,
+            replace: list(&runtime.exposed_ports, Field::ExposedPorts)?,
             add: runtime.add_exposed_port.clone(),
             remove: runtime.remove_exposed_port.clone(),
         },
         volumes: Keys { replace: None, add: runtime.volume.clone(), remove: runtime.remove_volume.clone() },
-        user: runtime.user.clone(),
-        working_dir: runtime.workdir.clone(),
+        user: text(&runtime.user, Field::User)?,
+        working_dir: text(&runtime.workdir, Field::Workdir)?,
         stop_signal: runtime.stop_signal.clone(),
         healthcheck: healthcheck(&args.health)?,
         created: created(metadata.created.as_deref(), session)?,
         platform: metadata.set_platform.clone(),
     })
+}
+
+/// What a flag asks for, or `--unset`: an empty value, which removes the field.
+fn removable<T: Default>(given: Option<T>, field: Field, unset: &[Field]) -> Result<Option<T>> {
+    match (given, unset.contains(&field)) {
+        (Some(_), true) => {
+            let name = clap::ValueEnum::to_possible_value(&field);
+            let name = name.as_ref().map_or_else(Default::default, |value| value.get_name().to_owned());
+            Err(Failure::usage(format!("--unset {name} removes what --{name} sets")))
+        }
+        (None, true) => Ok(Some(T::default())),
+        (given, false) => Ok(given),
+    }
 }
 
 /// What flags like `--label` and `--remove-label` ask for.

@@ -1,5 +1,7 @@
 //! What is typed for mutate's flags. Where crane takes a text, it means the same here.
 
+use palan_core::{Platform, PlatformError};
+
 /// `KEY=VALUE`, or several of them with commas between.
 ///
 /// As in crane, commas count only where there is more than one `=`. A part that is no pair is never one of several: the
@@ -141,6 +143,12 @@ pub(super) fn time(text: &str) -> Result<String, String> {
             "--created {text}: a time as RFC 3339 writes it, seconds since 1970, \"epoch\" or \"base\" is expected"
         )),
     }
+}
+
+/// A platform, or an operating system alone: as with crane, an image may be for no architecture.
+pub(super) fn platform(text: &str) -> Result<Platform, PlatformError> {
+    let is_name = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    if is_name { Ok(Platform::new(text, "")) } else { text.parse() }
 }
 
 #[cfg(test)]
