@@ -28,6 +28,7 @@ use palan_core::{Descriptor, Digest, Document, Repository, Selector};
 
 pub use archive::{Archive, Format};
 pub use archive_writer::ArchiveWriter;
+pub(crate) use index_json::only;
 pub use layout::Layout;
 pub(crate) use layout::read_file;
 pub use layout_gc::Garbage;
