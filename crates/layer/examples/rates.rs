@@ -34,7 +34,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (name, compression) in [("gzip, level 6", Compression::Gzip), ("zstd, level 3", Compression::Zstd)] {
         let mut size = 0;
         row(name, raw.len(), || {
-            let mut encoder = Encoder::with_threads(Vec::new(), compression, Level::DEFAULT, NonZeroUsize::MIN)?;
+            let mut encoder =
+                Encoder::with_threads(Vec::new(), compression, Level::DEFAULT, NonZeroUsize::MIN)?;
             encoder.write_all(&raw)?;
             size = encoder.finish()?.len() as u64;
             Ok(size)

@@ -5,34 +5,36 @@
 
 mod about;
 pub mod append;
+pub(crate) mod chosen;
 pub mod filter;
 mod list;
+pub(crate) mod tree;
 
 use std::{
     collections::{HashMap, HashSet},
     fmt,
 };
 
-use palan_core::{Descriptor, Digest, Document, annotation, view};
+use palan_core::{Descriptor, Digest, Document, annotation};
 use serde_json::{Value, json};
 
+use self::{
+    chosen::{Chosen, What},
+    tree::At,
+};
 use crate::{Error, place::Source};
 
-pub(crate) use about::{about, followers, listed, may_be_about, subject_of, subjects};
+pub(crate) use about::{about, may_be_about, subject_of};
 pub use list::list;
 
 /// The new document of each replaced child, by the old digest.
 pub(crate) type Replaced = HashMap<Digest, Document>;
 
-/// What entries are about that are not images, by their own digest.
-pub(crate) type Subjects = HashMap<Digest, Digest>;
-
 /// What is known of the tree that an index is part of, when its entries are replaced.
 pub(crate) struct Known<'a> {
+    pub(crate) chosen: &'a Chosen,
+    /// All images that change, and the indexes that this one lists or has entries about.
     pub(crate) replaced: &'a Replaced,
-    pub(crate) subjects: &'a Subjects,
-    /// Everything that the old tree lists, at any depth.
-    pub(crate) listed: &'a HashSet<Digest>,
     /// Whether entries about what is not listed go even where nothing is replaced.
     pub(crate) drop_asked: bool,
 }
@@ -47,70 +49,88 @@ pub(crate) enum Orphan {
     Become(Document),
 }
 
-/// What becomes of an entry that is orphaned, and what it was about.
-type Fate = Option<(Orphan, Option<Digest>)>;
+/// What becomes of an entry that is not merely replaced.
+struct Fate {
+    orphan: Orphan,
+    about: Option<Digest>,
+    /// It stays beside what it becomes.
+    stays: bool,
+}
 
-/// An index with its entries replaced, and what was left out of it, one sentence each.
+/// One index of a tree with its entries replaced, and what was left out of it, one sentence each.
 ///
 /// Entries keep their order, platform, annotations and unknown fields; `touch` may change those that were replaced,
-/// given by their old digest; entries that the change does not apply to stay, though their document was replaced elsewhere. An entry about a manifest that the new index does not list (an attestation, mostly) would
-/// vouch for something that is not there: it is left out. An attestation that does not say what it is about is treated
-/// alike; so is what an earlier change has left behind, about a manifest that is not listed any more. `orphan` may
-/// decide otherwise, given such an entry's digest.
+/// given what they are and their old digest; what was not asked for stays, though its document was replaced elsewhere. An
+/// entry about a manifest that the new tree does not list (an attestation, mostly) would vouch for something that is not
+/// there: it is left out. An attestation that does not say what it is about is treated alike; so is what an earlier change
+/// has left behind, about a manifest that is not listed any more. `orphan` may decide otherwise, given such an entry's
+/// digest and what it is about.
 pub(crate) fn rewrite(
-    index: &Document,
+    level: usize,
     known: &Known<'_>,
-    applies: impl Fn(&Descriptor) -> bool,
-    touch: impl Fn(Digest, &mut Value),
-    orphan: impl Fn(Digest) -> Orphan,
+    touch: impl Fn(What, Digest, &mut Value),
+    orphan: impl Fn(Digest, Option<Digest>) -> Orphan,
 ) -> Result<(Document, Vec<String>), Error> {
-    let listed: view::Index = index.view()?;
-    let replaced = known.replaced;
-    let gone: HashSet<Digest> =
-        replaced.iter().filter(|(old, new)| **old != new.digest()).map(|(old, _)| *old).collect();
+    let index = &known.chosen.tree.levels[level];
     let mut notes = Vec::new();
-    let mut fates: Vec<Fate> = Vec::new();
-    for entry in &listed.manifests {
-        let Some(why) = why_orphaned(entry, &gone, known) else {
-            fates.push(None);
-            continue;
-        };
-        let fate = orphan(entry.digest);
-        // What an earlier change kept was marked then, if at all.
-        if matches!((&why, &fate), (Why::Stale(_), Orphan::Keep)) {
-            fates.push(None);
-            continue;
-        }
-        notes.extend(note(entry, &fate, &why));
-        fates.push(Some((fate, why.about())));
-    }
-    drop_followers(&listed, known.subjects, &mut fates, &mut notes);
-    let edited = index.edit(|json| {
-        let Some(entries) = json.get_mut("manifests").and_then(Value::as_array_mut) else { return };
-        let mut all = listed.manifests.iter().zip(&fates);
-        entries.retain_mut(|entry| match all.next() {
-            Some((_, Some((fate, about)))) => settle(entry, fate, *about, replaced),
-            Some((before, None)) if !applies(before) => true,
-            _ => {
-                replace(entry, replaced, &touch);
-                true
+    let mut fates: Vec<Option<Fate>> = Vec::new();
+    for (number, entry) in index.view.manifests.iter().enumerate() {
+        let fate = why_orphaned((level, number), known).and_then(|why| {
+            let orphan = orphan(entry.digest, why.about());
+            let stays = matches!(why, Why::Elsewhere(_));
+            match (&why, &orphan) {
+                // What an earlier change kept was marked then, if at all.
+                (Why::Stale(_), Orphan::Keep) => return None,
+                (Why::Elsewhere(_), Orphan::Keep | Orphan::Drop) => return None,
+                _ => notes.extend(note(entry, &orphan, &why)),
             }
+            Some(Fate { orphan, about: why.about(), stays })
         });
+        fates.push(fate);
+    }
+    drop_followers(&index.view.manifests, &known.chosen.abouts[level], &mut fates, &mut notes);
+    let what = &known.chosen.what[level];
+    let edited = index.document.edit(|json| {
+        let Some(entries) = json.get_mut("manifests").and_then(Value::as_array_mut) else { return };
+        let all = std::mem::take(entries).into_iter().zip(what.iter().zip(&fates));
+        for (mut entry, (what, fate)) in all {
+            match fate {
+                Some(fate) => entries.extend(settle(entry, fate, known.replaced)),
+                None => {
+                    if *what != What::Passed {
+                        replace(&mut entry, known.replaced, |old, entry| touch(*what, old, entry));
+                    }
+                    entries.push(entry);
+                }
+            }
+        }
     })?;
     Ok((edited, notes))
 }
 
 /// Leaves out what is about entries that are left out: signatures of attestations.
-fn drop_followers(index: &view::Index, subjects: &Subjects, fates: &mut [Fate], notes: &mut Vec<String>) {
-    let entries = index.manifests.iter().zip(fates.iter());
-    let dropped = entries.filter(|(_, fate)| matches!(fate, Some((Orphan::Drop, _))));
-    let gone: HashSet<Digest> = dropped.map(|(entry, _)| entry.digest).collect();
-    let others: Vec<&Descriptor> = index.manifests.iter().filter(|e| may_be_about(e)).collect();
-    let following: Subjects = followers(&others, subjects, &gone).into_iter().collect();
-    for (entry, fate) in index.manifests.iter().zip(fates).filter(|(_, fate)| fate.is_none()) {
-        if let Some(about) = following.get(&entry.digest) {
-            notes.extend(note(entry, &Orphan::Drop, &Why::LeftOut(*about)));
-            *fate = Some((Orphan::Drop, Some(*about)));
+fn drop_followers(
+    entries: &[Descriptor],
+    abouts: &[Option<Digest>],
+    fates: &mut [Option<Fate>],
+    notes: &mut Vec<String>,
+) {
+    let is_dropped = |fate: &Option<Fate>| matches!(fate, Some(Fate { orphan: Orphan::Drop, .. }));
+    loop {
+        let (dropped, staying): (Vec<_>, Vec<_>) =
+            entries.iter().zip(fates.iter()).partition(|(_, fate)| is_dropped(fate));
+        let staying: HashSet<Digest> = staying.into_iter().map(|(entry, _)| entry.digest).collect();
+        let gone: HashSet<Digest> = dropped.into_iter().map(|(entry, _)| entry.digest).collect();
+        let is_gone = |about: &Digest| gone.contains(about) && !staying.contains(about);
+        let mut more = false;
+        for ((entry, about), fate) in entries.iter().zip(abouts).zip(fates.iter_mut()) {
+            let Some(about) = about.filter(|about| fate.is_none() && is_gone(about)) else { continue };
+            notes.extend(note(entry, &Orphan::Drop, &Why::LeftOut(about)));
+            *fate = Some(Fate { orphan: Orphan::Drop, about: Some(about), stays: false });
+            more = true;
+        }
+        if !more {
+            return;
         }
     }
 }
@@ -118,6 +138,8 @@ fn drop_followers(index: &view::Index, subjects: &Subjects, fates: &mut [Fate], 
 /// Why an entry is thought to be about something that the new index does not list.
 enum Why {
     Replaced(Digest),
+    /// It is replaced where it was asked for, and stays where it was not.
+    Elsewhere(Digest),
     /// Neither the old nor the new index lists it.
     Stale(Digest),
     /// An entry that is left out itself.
@@ -128,7 +150,9 @@ enum Why {
 impl Why {
     fn about(&self) -> Option<Digest> {
         match self {
-            Self::Replaced(about) | Self::Stale(about) | Self::LeftOut(about) => Some(*about),
+            Self::Replaced(about) | Self::Elsewhere(about) | Self::Stale(about) | Self::LeftOut(about) => {
+                Some(*about)
+            }
             Self::Unsaid => None,
         }
     }
@@ -137,7 +161,9 @@ impl Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Replaced(about) => write!(f, "is about {about}, which is replaced"),
+            Self::Replaced(about) | Self::Elsewhere(about) => {
+                write!(f, "is about {about}, which is replaced")
+            }
             Self::Stale(about) => write!(f, "is about {about}, which the index does not list"),
             Self::LeftOut(about) => write!(f, "is about {about}, which is left out"),
             Self::Unsaid => f.write_str("does not say what it is about"),
@@ -145,19 +171,20 @@ impl fmt::Display for Why {
     }
 }
 
-fn why_orphaned(entry: &Descriptor, gone: &HashSet<Digest>, known: &Known<'_>) -> Option<Why> {
-    if gone.contains(&entry.digest) {
+fn why_orphaned(at: At, known: &Known<'_>) -> Option<Why> {
+    let Known { chosen, replaced, drop_asked } = known;
+    let entry = chosen.tree.entry(at);
+    let is_replaced = |digest: &Digest| replaced.get(digest).is_some_and(|new| new.digest() != *digest);
+    if is_replaced(&entry.digest) || chosen.what[at.0][at.1] != What::Other {
         return None;
     }
-    let is_there = |about: &Digest| {
-        known.listed.contains(about) || known.replaced.values().any(|new| new.digest() == *about)
-    };
-    match entry.attested_digest().or_else(|| known.subjects.get(&entry.digest).copied()) {
-        Some(about) if gone.contains(&about) => Some(Why::Replaced(about)),
-        Some(about) if known.drop_asked && may_be_about(entry) && !is_there(&about) => {
-            Some(Why::Stale(about))
-        }
-        None if !gone.is_empty() && is_marked(entry) => Some(Why::Unsaid),
+    let is_there =
+        |about: &Digest| chosen.listed.contains(about) || replaced.values().any(|new| new.digest() == *about);
+    match chosen.abouts[at.0][at.1] {
+        Some(about) if is_replaced(&about) && chosen.standing.contains(&about) => Some(Why::Elsewhere(about)),
+        Some(about) if is_replaced(&about) => Some(Why::Replaced(about)),
+        Some(about) if *drop_asked && may_be_about(entry) && !is_there(&about) => Some(Why::Stale(about)),
+        None if is_marked(entry) && replaced.keys().any(is_replaced) => Some(Why::Unsaid),
         _ => None,
     }
 }
@@ -176,21 +203,27 @@ fn note(entry: &Descriptor, fate: &Orphan, why: &Why) -> Option<String> {
     }
 }
 
-/// Decides over an orphaned entry; whether it stays.
-fn settle(entry: &mut Value, fate: &Orphan, about: Option<Digest>, replaced: &Replaced) -> bool {
-    let now = about.and_then(|about| replaced.get(&about)).map(Document::digest);
-    match (fate, about) {
-        (Orphan::Drop, _) => return false,
-        (Orphan::Keep, Some(about)) => mark(entry, about, None),
-        (Orphan::Keep, None) => {}
-        (Orphan::Become(document), about) => {
-            point_to(entry, document);
-            if let Some(about) = about {
-                mark(entry, about, now);
+/// What an orphaned entry becomes: at most one entry, or itself and another one.
+fn settle(mut entry: Value, fate: &Fate, replaced: &Replaced) -> Vec<Value> {
+    let now = fate.about.and_then(|about| replaced.get(&about)).map(Document::digest);
+    let mut out = Vec::new();
+    match &fate.orphan {
+        Orphan::Drop => return out,
+        Orphan::Keep => {
+            if let Some(about) = fate.about {
+                mark(&mut entry, about, None);
+            }
+        }
+        Orphan::Become(document) => {
+            out.extend(fate.stays.then(|| entry.clone()));
+            point_to(&mut entry, document);
+            if let Some(about) = fate.about {
+                mark(&mut entry, about, now);
             }
         }
     }
-    true
+    out.push(entry);
+    out
 }
 
 /// Marks an entry that was made about a manifest which is not in the index any more, and what it is about now.

@@ -408,3 +408,228 @@ async fn what_cannot_be_read_is_an_error() {
         list(places().source(&at).unwrap().place.as_ref(), &Selector::Tag("v1".into())).await.unwrap();
     assert_eq!(listed[0].media_type, MediaType::OCI_MANIFEST, "listing reads the index only");
 }
+
+fn listed_for(image: &Image, text: &str) -> Descriptor {
+    Descriptor { platform: Some(platform(text)), ..image.descriptor() }
+}
+
+/// `digest for platform`, an attestation: `digest about digest`.
+fn rows(entries: &[Descriptor]) -> Vec<String> {
+    let row = |e: &Descriptor| match (e.attested_digest(), &e.platform) {
+        (Some(about), _) => format!("{} about {about}", e.digest),
+        (None, Some(platform)) => format!("{} for {platform}", e.digest),
+        (None, None) => e.digest.to_string(),
+    };
+    entries.iter().map(row).collect()
+}
+
+/// An entry is an image for a platform: the same image for another one is another entry.
+#[tokio::test]
+async fn one_image_for_another_platform_is_another_entry() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (image("linux/amd64", "a"), image("linux/arm64", "b"));
+    let index = IndexSpec::new().images([one.clone(), other.clone()]).attest(Attestation::Legacy).build();
+    let base = publish(folder.path(), "base", &index.graph()).await;
+    let again = publish(folder.path(), "again", &one.graph()).await;
+    let target = location(folder.path(), "target");
+    let about = |i: usize| {
+        let attestation = &index.attestations[i];
+        format!("{} about {}", attestation.manifest.digest(), attestation.about)
+    };
+    let with = |platform: &str, existing| {
+        let annotations = BTreeMap::from([("k".to_owned(), "v".to_owned())]);
+        let entries =
+            Entries { platform: Some(platform.parse().unwrap()), annotations, ..Entries::default() };
+        append::Request { entries, existing, ..append(Some(&base), &[&again], &target) }
+    };
+    let on = |image: &Image, platform: &str| format!("{} for {platform}", image.digest());
+    let planned = |request| async {
+        let plan = append::plan(&places(), request).await.unwrap();
+        let listed = list(plan.result().as_ref(), &Selector::Digest(plan.digest())).await.unwrap();
+        (listed, plan.notes().to_vec())
+    };
+
+    let (entries, notes) = planned(with("linux/riscv64", Existing::Replace)).await;
+    let old = [on(&one, "linux/amd64"), on(&other, "linux/arm64"), about(0), about(1)];
+    assert_eq!(rows(&entries), [&old[..], &[on(&one, "linux/riscv64")]].concat());
+    assert_eq!((entries[0].annotations.clone(), entries[4].annotation("k")), (None, Some("v")));
+    assert!(notes.is_empty(), "{notes:?}");
+
+    // What it replaces for that platform goes, with what is about it.
+    let (entries, notes) = planned(with("linux/arm64", Existing::Replace)).await;
+    assert_eq!(rows(&entries), [on(&one, "linux/amd64"), on(&one, "linux/arm64"), about(0)]);
+    let replaced = format!("the entry {} for linux/arm64 is replaced by {}", other.digest(), one.digest());
+    assert_eq!((notes[0].clone(), notes.len()), (replaced, 2));
+
+    let (entries, _) = planned(with("linux/arm64", Existing::Keep)).await;
+    assert_eq!(rows(&entries), [&old[..], &[on(&one, "linux/arm64")]].concat());
+
+    // What is there already gets what was asked for.
+    for existing in [Existing::Replace, Existing::Keep] {
+        let (entries, notes) = planned(with("linux/amd64", existing)).await;
+        assert_eq!(rows(&entries), old);
+        assert_eq!((entries[0].annotation("k"), notes.len()), (Some("v"), 0));
+    }
+}
+
+/// An image that is replaced for one platform is still there for the other, and so is what is about it.
+#[tokio::test]
+async fn what_is_about_an_image_stays_while_the_image_is_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, new) = (image("linux/amd64", "a"), image("linux/amd64", "new"));
+    let attestation = Attestation::Legacy.about(&one);
+    let graph = Graph { blobs: attestation.blobs.clone(), documents: vec![attestation.manifest.clone()] };
+    let index = IndexSpec::new().image(one.clone()).image_as(one.clone(), listed_for(&one, "linux/arm64"));
+    let index = index.entry(json!(attestation.descriptor), &graph).build();
+    let base = publish(folder.path(), "base", &index.graph()).await;
+    let added = publish(folder.path(), "new", &new.graph()).await;
+    let target = location(folder.path(), "target");
+    let plan = append::plan(&places(), append(Some(&base), &[&added], &target)).await.unwrap();
+    let listed = list(plan.result().as_ref(), &Selector::Digest(plan.digest())).await.unwrap();
+    assert_eq!(digests(&listed), [new.digest(), one.digest(), attestation.manifest.digest()]);
+    assert_eq!(plan.notes().len(), 1, "{:?}", plan.notes());
+}
+
+/// What is said of an entry that is appended again stays: here it has annotations, and a field that nobody knows.
+#[tokio::test]
+async fn entries_that_are_appended_again_keep_what_is_said_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = image("linux/amd64", "a");
+    let mut entry = json!(one.descriptor());
+    entry["x-unknown"] = json!([1]);
+    entry["annotations"] = json!({"own": "1", "k": "old"});
+    let index = IndexSpec::new().entry(entry.clone(), &one.graph()).build();
+    let base = publish(folder.path(), "base", &index.graph()).await;
+    let again = publish(folder.path(), "again", &one.graph()).await;
+    let target = location(folder.path(), "target");
+    let annotations = BTreeMap::from([("k".to_owned(), "new".to_owned())]);
+    let entries = Entries { annotations, ..Entries::default() };
+    let request = append::Request { entries, ..append(Some(&base), &[&again], &target) };
+    let plan = append::plan(&places(), request).await.unwrap();
+    entry["annotations"]["k"] = json!("new");
+    assert_eq!(plan.root().object().unwrap()["manifests"], json!([entry]));
+}
+
+/// crane index append: a layout is the list that it is.
+#[tokio::test]
+async fn a_layout_without_a_choice_is_appended_with_all_it_lists() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = [image("linux/amd64", "a"), image("linux/arm64", "b")];
+    let layout = Layout::create(folder.path().join("many")).unwrap();
+    store(&layout, &images[0].graph(), PutAs::Tag("a".into())).await.unwrap();
+    store(&layout, &images[1].graph(), PutAs::Tag("b".into())).await.unwrap();
+    store(&layout, &images[1].graph(), PutAs::Tag("c".into())).await.unwrap();
+    let nested = IndexSpec::new().image(image("linux/s390x", "z")).attest(Attestation::Artifact).build();
+    store(&layout, &nested.graph(), PutAs::Tag("d".into())).await.unwrap();
+    let from: Location = format!("oci:{}", folder.path().join("many").display()).parse().unwrap();
+    let target = location(folder.path(), "target");
+    let (entries, _) = run(append(None, &[&from], &target)).await.unwrap();
+    let all = [images[0].digest(), images[1].digest(), nested.images[0].digest()];
+    assert_eq!(digests(&entries)[..3], all);
+    assert_eq!((entries.len(), entries[3].attested_digest()), (4, Some(all[2])));
+    let stated: Vec<_> = entries.iter().map(|e| e.platform.clone().unwrap().to_string()).collect();
+    assert_eq!(stated, ["linux/amd64", "linux/arm64", "linux/s390x", "unknown/unknown"]);
+    assert!(entries[..3].iter().all(|entry| entry.annotations.is_none()), "{entries:?}");
+
+    let with = |entries| append::Request { entries, ..append(None, &[&from], &target) };
+    let (entries, _) = run(with(Entries { flatten: false, ..Entries::default() })).await.unwrap();
+    assert_eq!(digests(&entries), [all[0], all[1], nested.digest()]);
+    let platforms = vec!["linux/arm64".parse().unwrap()];
+    let (entries, _) = run(with(Entries { platforms, ..Entries::default() })).await.unwrap();
+    assert_eq!(digests(&entries), [all[1]]);
+    let platforms = vec!["windows".parse().unwrap()];
+    let error = run(with(Entries { platforms, ..Entries::default() })).await.unwrap_err();
+    assert!(matches!(error, Error::NoPlatform { .. }), "{}", chain(&error));
+}
+
+#[tokio::test]
+async fn a_layout_lists_one_image_for_two_platforms() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = publish(folder.path(), "one", &image("linux/amd64", "a").graph()).await;
+    let path = folder.path().join("to");
+    let cases = [(None, "1"), (Some("linux/arm64"), "2"), (Some("linux/amd64"), "3"), (None, "4")];
+    for (platform, value) in cases {
+        let annotations = BTreeMap::from([("k".to_owned(), value.to_owned())]);
+        let platform = platform.map(|p| p.parse().unwrap());
+        let entries = Entries { platform, annotations, ..Entries::default() };
+        let from = std::slice::from_ref(&one);
+        append::into_layout(&places(), &path, from, &entries, &Options::default()).await.unwrap();
+    }
+    let listed = Layout::open(&path).unwrap().entries().unwrap();
+    let stated: Vec<_> =
+        listed.iter().map(|e| (e.platform.clone().unwrap().to_string(), e.annotation("k"))).collect();
+    assert_eq!(stated, [("linux/amd64".to_owned(), Some("4")), ("linux/arm64".to_owned(), Some("2"))]);
+    // And is appended as such.
+    let (from, target) =
+        (format!("oci:{}", path.display()).parse().unwrap(), location(folder.path(), "target"));
+    let plan = append::plan(&places(), append(None, &[&from], &target)).await.unwrap();
+    let all = list(plan.result().as_ref(), &Selector::Digest(plan.digest())).await.unwrap();
+    assert_eq!(rows(&all), rows(&listed));
+}
+
+/// One attestation that is listed for two images, and one image that is listed for two platforms.
+#[tokio::test]
+async fn entries_of_one_digest_are_kept_and_removed_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (image("linux/amd64", "a"), image("linux/riscv64", "b"));
+    let mut both = Attestation::Legacy.about(&one);
+    let graph = Graph { blobs: both.blobs.clone(), documents: vec![both.manifest.clone()] };
+    let mut index =
+        IndexSpec::new().image(one.clone()).image_as(one.clone(), listed_for(&one, "linux/arm64"));
+    index = index.image(other.clone());
+    for about in [one.digest(), other.digest()] {
+        let annotations = both.descriptor.annotations.as_mut().unwrap();
+        annotations.insert("vnd.docker.reference.digest".into(), about.to_string());
+        index = index.entry(json!(both.descriptor), &graph);
+    }
+    let index = index.build();
+    let at = publish(folder.path(), "index", &index.graph()).await;
+    let target = location(folder.path(), "target");
+    let said = |image: &Image| format!("{} about {}", both.manifest.digest(), image.digest());
+    let on = |image: &Image, platform: &str| format!("{} for {platform}", image.digest());
+    let remove =
+        |platform: &str| Selection::Remove { digests: vec![], platforms: vec![platform.parse().unwrap()] };
+    let cases = [
+        (keep(&["linux/arm64"]), vec![on(&one, "linux/arm64"), said(&one)]),
+        (keep(&["linux/riscv64"]), vec![on(&other, "linux/riscv64"), said(&other)]),
+        (
+            remove("linux/amd64"),
+            vec![on(&one, "linux/arm64"), on(&other, "linux/riscv64"), said(&one), said(&other)],
+        ),
+        (
+            Selection::Remove { digests: vec![one.digest()], platforms: vec![] },
+            vec![on(&other, "linux/riscv64"), said(&other)],
+        ),
+    ];
+    for (selection, expected) in cases {
+        let request = filter::Request { index: at.clone(), selection, target: Some(target.clone()) };
+        let plan = filter::plan(&places(), request).await.unwrap();
+        let listed = list(plan.result().as_ref(), &Selector::Digest(plan.digest())).await.unwrap();
+        assert_eq!(rows(&listed), expected);
+    }
+}
+
+/// What is about an image may be listed in an index before the one that lists the image.
+#[tokio::test]
+async fn attestations_in_an_index_beside_their_image_go_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (image("linux/amd64", "a"), image("linux/arm64", "b"));
+    let about = |image: &Image| {
+        let attestation = Attestation::Artifact.about(image);
+        let graph = Graph { blobs: attestation.blobs.clone(), documents: vec![attestation.manifest.clone()] };
+        (attestation.descriptor, graph)
+    };
+    let said = [about(&one), about(&other)];
+    let first = said.iter().fold(IndexSpec::new(), |index, (entry, graph)| index.entry(json!(entry), graph));
+    let outer = IndexSpec::new().nested(&first.build());
+    let outer = outer.nested(&IndexSpec::new().images([one.clone(), other.clone()]).build()).build();
+    let at = publish(folder.path(), "index", &outer.graph()).await;
+    let target = location(folder.path(), "target");
+    let request = filter::Request { index: at, selection: keep(&["linux/arm64"]), target: Some(target) };
+    let plan = filter::plan(&places(), request).await.unwrap();
+    let result = plan.result();
+    let entries = list(result.as_ref(), &Selector::Digest(plan.digest())).await.unwrap();
+    let first_now = list(result.as_ref(), &entries[0].digest.into()).await.unwrap();
+    assert_eq!(digests(&first_now), [said[1].0.digest]);
+    assert_eq!(plan.notes().len(), 1, "{:?}", plan.notes());
+}

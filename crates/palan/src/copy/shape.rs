@@ -5,15 +5,17 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use futures_util::future::BoxFuture;
-use palan_core::{Descriptor, Digest, Document, Kind, Platform, PlatformPattern, Role, annotation, view};
+use palan_core::{Descriptor, Digest, Document, Kind, Platform, PlatformPattern, annotation};
 use serde_json::Value;
 
 use super::attestation::{self, Form};
 use crate::{
     Error,
-    image::{self, Image, MAX_DEPTH, too_deep},
-    index::{self, Subjects, point_to},
+    image::{self, Image},
+    index::{
+        self, point_to,
+        tree::{Leaves, Level, PerEntry, Tree},
+    },
     place::Source,
 };
 
@@ -73,8 +75,7 @@ pub async fn shape(source: &dyn Source, root: Document, shape: &Shape) -> Result
         [one] => walk.out.root = walk.single(root, one).await?,
         several if !is_index => check_image(source, &root, several).await?,
         _ => {
-            let new = walk.index(root.clone(), 0).await?;
-            walk.check(&root)?;
+            let new = walk.index(&root).await?;
             walk.out.root = new.ok_or_else(|| walk.nothing_left(&root))?;
             walk.say_rewritten(&root);
         }
@@ -131,20 +132,20 @@ enum Became {
     Referrer,
 }
 
-/// What becomes of an entry of an index.
+/// What becomes of an entry of an index that does not leave it.
 enum Fate {
     Stay,
+    /// It leaves as an attestation does that is kept elsewhere, or not at all.
     Leave,
-    Become(Document, Option<Digest>),
+    Become(Document, Digest),
 }
 
 struct Walk<'a> {
     source: &'a dyn Source,
     shape: &'a Shape,
     out: Shaped,
-    /// Images that the new indexes list, and those that were not chosen.
+    /// Images that the new indexes list.
     kept: HashMap<Digest, Descriptor>,
-    gone: HashSet<Digest>,
     /// Platforms that were found, chosen or not.
     found: Vec<Platform>,
     /// The images for platforms that were asked for.
@@ -154,8 +155,7 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn new(source: &'a dyn Source, shape: &'a Shape, root: Document) -> Self {
         let out = Shaped::whole(root);
-        let (kept, gone) = (HashMap::new(), HashSet::new());
-        Self { source, shape, out, kept, gone, found: Vec::new(), chosen: Vec::new() }
+        Self { source, shape, out, kept: HashMap::new(), found: Vec::new(), chosen: Vec::new() }
     }
 
     /// The one image of an index, at any depth, for a platform, and what its attestations become.
@@ -169,8 +169,7 @@ impl<'a> Walk<'a> {
         if let (Some(chosen), true) = (&chosen, self.shape.attestations != Attestations::Referrers) {
             return Ok(chosen.clone());
         }
-        self.index(root.clone(), 0).await?;
-        self.check(&root)?;
+        self.index(&root).await?;
         let chosen = match (chosen, self.chosen.as_slice()) {
             (Some(chosen), _) => chosen,
             (None, [one]) => self.source.document(&(*one).into()).await?,
@@ -186,90 +185,103 @@ impl<'a> Walk<'a> {
     }
 
     /// What an index becomes; `None`: nothing of it was chosen.
-    fn index(&mut self, document: Document, depth: usize) -> BoxFuture<'_, Result<Option<Document>, Error>> {
-        Box::pin(async move {
-            if depth >= MAX_DEPTH {
-                return Err(too_deep(self.source, document.digest()));
+    async fn index(&mut self, root: &Document) -> Result<Option<Document>, Error> {
+        let tree = Tree::read(self.source, root, |_| false).await?;
+        let (mut leaves, abouts) = self.leaving(&tree).await?;
+        self.check(root)?;
+        let before = tree.listed(|_| true);
+        let there = tree.listed(|(level, number)| leaves[level][number].is_none());
+        for at in tree.all().filter(|at| there.contains(&tree.entry(*at).digest)) {
+            let entry = tree.entry(at);
+            if !entry.is_attestation() && leaves[at.0][at.1].is_none() {
+                let plain = Descriptor::new(entry.media_type.clone(), entry.digest, entry.size);
+                self.kept.insert(entry.digest, plain);
             }
-            let index: view::Index = image::parsed(self.source, &document)?;
-            let mut fates: Vec<Fate> = Vec::new();
-            for entry in &index.manifests {
-                let is_image = !entry.is_attestation();
-                fates.push(if is_image { self.entry(entry, depth).await? } else { Fate::Stay });
+        }
+        let fates = self.fates(&tree, &mut leaves, &abouts).await?;
+        let mut replaced = HashMap::new();
+        for level in tree.inside_out(&abouts) {
+            let old = &tree.levels[level];
+            let new = rewritten(old, &leaves[level], &fates[level], &replaced)?;
+            if new.digest() == old.document.digest() {
+                continue;
             }
-            let subjects = self.follow(&index, &mut fates).await?;
-            let mut counts = BTreeMap::new();
-            for (entry, fate) in index.manifests.iter().zip(&mut fates) {
-                if !entry.is_attestation() || matches!(fate, Fate::Leave) {
-                    continue;
-                }
-                *fate = self.attestation(entry, subjects.get(&entry.digest).copied(), &mut counts).await?;
+            if leaves[level].iter().any(Option::is_none) {
+                self.out.documents.push(new.clone());
             }
-            self.out.notes.extend(counts.into_iter().map(|(what, n)| counted(n, what)));
-            let empty = !fates.is_empty() && fates.iter().all(|fate| matches!(fate, Fate::Leave));
-            let new = rewritten(&document, &fates)?;
-            for (entry, _) in index.manifests.iter().zip(&fates).filter(|(_, f)| !matches!(f, Fate::Stay)) {
-                self.out.left_out.insert(entry.digest);
-            }
-            if new.digest() != document.digest() {
-                self.out.rewritten.push((document.digest(), new.digest()));
-                self.out.documents.extend((!empty).then(|| new.clone()));
-            }
-            Ok(Some(new).filter(|_| !empty))
-        })
+            self.out.rewritten.push((old.document.digest(), new.digest()));
+            replaced.insert(old.document.digest(), new);
+        }
+        let still = tree.listed(|(level, number)| {
+            leaves[level][number].is_none() && matches!(fates[level][number], Fate::Stay)
+        });
+        let is_new = |digest: &Digest| !still.contains(digest) || replaced.contains_key(digest);
+        self.out.left_out.extend(before.into_iter().filter(is_new));
+        let empty = !leaves[0].is_empty() && leaves[0].iter().all(Option::is_some);
+        let new = replaced.remove(&root.digest()).unwrap_or_else(|| root.clone());
+        Ok(Some(new).filter(|_| !empty))
     }
 
-    /// Entries about what is left out are left out too. What those that are not images are about.
-    async fn follow(&mut self, index: &view::Index, fates: &mut [Fate]) -> Result<Subjects, Error> {
-        let mut gone: HashSet<Digest> =
-            self.gone.iter().filter(|digest| !self.kept.contains_key(digest)).copied().collect();
+    /// What was not chosen, with what goes with it, and what entries are about.
+    async fn leaving(
+        &mut self,
+        tree: &Tree,
+    ) -> Result<(PerEntry<Option<Leaves>>, PerEntry<Option<Digest>>), Error> {
+        let mut leaves = tree.each(|at| {
+            let is_stripped =
+                self.shape.attestations == Attestations::Strip && tree.entry(at).is_attestation();
+            is_stripped.then_some(Leaves::Chosen)
+        });
+        if !self.shape.platforms.is_empty() {
+            for (at, platform) in tree.platforms(self.source).await? {
+                if !self.shape.platforms.iter().any(|p| p.matches(&platform)) {
+                    leaves[at.0][at.1] = Some(Leaves::Chosen);
+                } else if !self.chosen.contains(&tree.entry(at).digest) {
+                    self.chosen.push(tree.entry(at).digest);
+                }
+                self.found.push(platform);
+            }
+        }
+        let any = leaves.iter().flatten().any(Option::is_some);
+        let is_asked = |e: &Descriptor| e.is_attestation() || (any && index::may_be_about(e));
+        let abouts = tree.abouts(self.source, is_asked).await?;
+        tree.follow(&mut leaves, &abouts, &HashSet::new());
         if self.shape.attestations == Attestations::Strip {
-            gone.extend(index.manifests.iter().filter(|e| e.is_attestation()).map(|e| e.digest));
+            let (before, now) =
+                (tree.listed(|_| true), tree.listed(|(level, number)| leaves[level][number].is_none()));
+            // Those of images that were not chosen are not worth a word.
+            let is_told = |about: Digest| now.contains(&about) || !before.contains(&about);
+            let stripped = tree.all().filter(|at| tree.entry(*at).is_attestation());
+            let count = stripped.filter(|at| abouts[at.0][at.1].is_none_or(is_told)).count();
+            self.out.notes.extend((count > 0).then(|| counted(count, Became::LeftOut)));
         }
-        let asked = |e: &&Descriptor| e.is_attestation() || (!gone.is_empty() && index::may_be_about(e));
-        let others: Vec<&Descriptor> = index.manifests.iter().filter(asked).collect();
-        let subjects = index::subjects(self.source, &others).await?;
-        let following: Subjects = index::followers(&others, &subjects, &gone).into_iter().collect();
-        for (entry, fate) in index.manifests.iter().zip(fates) {
-            if following.contains_key(&entry.digest) {
-                self.kept.remove(&entry.digest);
-                *fate = Fate::Leave;
-            }
-        }
-        self.gone.extend(following.into_keys());
-        Ok(subjects)
+        Ok((leaves, abouts))
     }
 
-    /// What becomes of an entry that is no attestation.
-    async fn entry(&mut self, entry: &Descriptor, depth: usize) -> Result<Fate, Error> {
-        if entry.media_type.role() == Role::Index {
-            let inner = self.source.document(&entry.digest.into()).await?;
-            return Ok(match self.index(inner, depth + 1).await? {
-                None => {
-                    self.gone.insert(entry.digest);
-                    Fate::Leave
-                }
-                Some(new) if new.digest() == entry.digest => Fate::Stay,
-                Some(new) => Fate::Become(new, None),
-            });
-        }
-        let platform = match self.shape.platforms.is_empty() {
-            true => None,
-            false => image::entry_platform(self.source, entry).await?,
-        };
-        if let Some(platform) = platform {
-            let chosen = self.shape.platforms.iter().any(|p| p.matches(&platform));
-            self.found.push(platform);
-            if chosen {
-                self.chosen.extend((!self.chosen.contains(&entry.digest)).then_some(entry.digest));
-            } else {
-                self.gone.insert(entry.digest);
-                return Ok(Fate::Leave);
+    /// What becomes of the attestations that stay.
+    async fn fates(
+        &mut self,
+        tree: &Tree,
+        leaves: &mut PerEntry<Option<Leaves>>,
+        abouts: &PerEntry<Option<Digest>>,
+    ) -> Result<PerEntry<Fate>, Error> {
+        let mut fates = tree.each(|_| Fate::Stay);
+        let mut counts = BTreeMap::new();
+        for at in tree.in_order() {
+            let entry = tree.entry(at);
+            if !entry.is_attestation() || leaves[at.0][at.1].is_some() {
+                continue;
             }
+            let fate = self.attestation(entry, abouts[at.0][at.1], &mut counts).await?;
+            if matches!(fate, Fate::Leave) {
+                leaves[at.0][at.1] = Some(Leaves::Chosen);
+            }
+            fates[at.0][at.1] = fate;
         }
-        let plain = Descriptor::new(entry.media_type.clone(), entry.digest, entry.size);
-        self.kept.insert(entry.digest, plain);
-        Ok(Fate::Stay)
+        self.out.notes.extend(counts.into_iter().map(|(what, n)| counted(n, what)));
+        // Indexes of nothing but attestations go too.
+        tree.follow(leaves, &tree.each(|_| None), &HashSet::new());
+        Ok(fates)
     }
 
     async fn attestation(
@@ -279,15 +291,8 @@ impl<'a> Walk<'a> {
         counts: &mut BTreeMap<Became, usize>,
     ) -> Result<Fate, Error> {
         let mut count = |what| *counts.entry(what).or_default() += 1;
-        if about.is_some_and(|about| self.gone.contains(&about) && !self.kept.contains_key(&about)) {
-            return Ok(Fate::Leave);
-        }
         let form = match self.shape.attestations {
-            Attestations::Keep => return Ok(Fate::Stay),
-            Attestations::Strip => {
-                count(Became::LeftOut);
-                return Ok(Fate::Leave);
-            }
+            Attestations::Keep | Attestations::Strip => return Ok(Fate::Stay),
             Attestations::Legacy => Form::Legacy,
             Attestations::Referrers => Form::Artifact,
         };
@@ -306,18 +311,21 @@ impl<'a> Walk<'a> {
         let (new, config) = attestation::convert(self.source, &manifest, subject, form)?;
         self.out.configs.extend(config);
         let is_new = new.digest() != entry.digest;
-        if is_new {
+        let is_known = |known: &Document| known.digest() == new.digest();
+        if is_new && !self.out.documents.iter().any(is_known) {
             self.out.documents.push(new.clone());
         }
         if form == Form::Artifact {
             count(Became::Referrer);
-            self.out.referrers.push(new);
+            if !self.out.referrers.iter().any(is_known) {
+                self.out.referrers.push(new);
+            }
             return Ok(Fate::Leave);
         }
         if is_new {
             count(Became::Legacy);
         }
-        Ok(if is_new { Fate::Become(new, Some(subject.digest)) } else { Fate::Stay })
+        Ok(if is_new { Fate::Become(new, subject.digest) } else { Fate::Stay })
     }
 
     fn say_rewritten(&mut self, old: &Document) {
@@ -361,20 +369,26 @@ fn counted(n: usize, what: Became) -> String {
 }
 
 /// The index with its entries' fates carried out; the same bytes where all stay.
-fn rewritten(index: &Document, fates: &[Fate]) -> Result<Document, Error> {
-    let edited = index.edit(|json| {
+fn rewritten(
+    index: &Level,
+    leaves: &[Option<Leaves>],
+    fates: &[Fate],
+    replaced: &HashMap<Digest, Document>,
+) -> Result<Document, Error> {
+    let edited = index.document.edit(|json| {
         let Some(entries) = json.get_mut("manifests").and_then(Value::as_array_mut) else { return };
-        let mut fates = fates.iter();
-        entries.retain_mut(|entry| match fates.next() {
-            Some(Fate::Leave) => false,
-            Some(Fate::Become(document, about)) => {
-                point_to(entry, document);
-                if let Some(about) = about {
-                    as_attestation(entry, *about);
+        let mut all = index.view.manifests.iter().zip(&index.inner).zip(leaves.iter().zip(fates));
+        entries.retain_mut(|json| {
+            let Some(((entry, inner), (leaves, fate))) = all.next() else { return true };
+            match (fate, replaced.get(&entry.digest)) {
+                (Fate::Become(document, about), _) => {
+                    point_to(json, document);
+                    as_attestation(json, *about);
                 }
-                true
+                (_, Some(new)) if inner.is_some() => point_to(json, new),
+                _ => {}
             }
-            _ => true,
+            leaves.is_none()
         });
     })?;
     Ok(edited)

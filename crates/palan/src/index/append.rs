@@ -1,20 +1,28 @@
 //! Append: put images and other manifests into an index, or start one.
 //!
 //! An image takes the place of the one that the index has for the same platform, and of the attestations about that one.
+//! What an index lists already, for that platform, is not listed twice, and keeps what is said about it: an entry is an
+//! image *for a platform*. One image may be listed for several.
+//!
 //! An index of one kind of media types may list documents of the other: registries and runtimes take both, and changing
 //! an appended image's media types would change its digest.
 
 mod merge;
 mod read;
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+    sync::Arc,
+};
 
 use palan_core::{Document, Family, Kind, MediaType, Platform, PlatformPattern};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     Error,
     copy::{Copier, Options, Summary},
+    image,
     place::{Layout, Location, Opened, Places, PutAs, Source},
     rewrite::{self, Attestations, Content, Plan, Rewritten, Subject},
 };
@@ -24,7 +32,7 @@ use crate::{
 pub struct Request {
     /// The index to add to; `None`: an empty one.
     pub base: Option<Location>,
-    /// What to add, in this order: images, artifacts, indexes.
+    /// What to add, in this order: images, artifacts, indexes. Of a layout or an archive without a choice, all it lists.
     pub manifests: Vec<Location>,
     /// Where the result goes; `None`: to the base's place, as [`Subject::target`] says.
     pub target: Option<Location>,
@@ -47,7 +55,7 @@ pub struct Entries {
     pub platforms: Vec<PlatformPattern>,
     /// The platform of the one image that is added; `None`: what its config states.
     pub platform: Option<Platform>,
-    /// Annotations of every new entry.
+    /// Annotations of every new entry, and of those that are listed already.
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -106,7 +114,8 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
 }
 
 /// Adds to the list that a layout is itself, its `index.json`, and makes the layout where there is none: nothing there is
-/// replaced, for what has the same platform may have another tag. What is listed already is not listed twice.
+/// replaced, for what has the same platform may have another tag. What is listed already, for that platform, is not
+/// listed twice; the annotations of `entries` are added to what is said about it.
 pub async fn into_layout(
     places: &Places,
     path: &Path,
@@ -125,9 +134,15 @@ pub async fn into_layout(
         }
         summary = summary + copier.summary();
     }
-    let new: Vec<Value> =
-        additions.into_iter().flat_map(|addition| addition.entries).map(|entry| entry.json).collect();
-    layout.add_entries(&new)?;
+    let new = merge::each_once(additions.iter().flat_map(|addition| &addition.entries));
+    let mut platforms = HashMap::new();
+    for entry in layout.entries()?.iter().filter(|entry| entry.platform.is_none()) {
+        if new.iter().any(|new| new.view.digest == entry.digest) {
+            let platform = image::entry_platform(layout.as_ref(), entry).await?;
+            platforms.extend(platform.map(|platform| (entry.digest, platform)));
+        }
+    }
+    layout.edit_entries(|views, listed| merge::joined(listed, views, &platforms, &new))?;
     Ok(summary)
 }
 

@@ -1,15 +1,16 @@
 //! Filter: take images out of an index, with what is about them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use futures_util::future::BoxFuture;
-use palan_core::{Descriptor, Digest, Document, Kind, Platform, PlatformPattern, Role, view};
+use palan_core::{Descriptor, Digest, Document, Kind, Platform, PlatformPattern};
 use serde_json::Value;
 
-use super::{Replaced, followers, point_to, subjects};
+use super::{
+    Replaced, point_to,
+    tree::{At, Leaves, Level, PerEntry, Tree},
+};
 use crate::{
     Error,
-    image::{self, MAX_DEPTH, too_deep},
     place::{Location, Places, Source},
     rewrite::{self, Attestations, Plan, Rewritten, Subject},
 };
@@ -50,186 +51,144 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
     if root.kind() != Kind::Index {
         return Err(super::not_an_index(source.as_ref(), &root));
     }
-    let mut walk = Walk::new(source.as_ref(), &request.selection);
-    let new = walk.index(&root, 0).await?;
-    walk.check(&root)?;
-    let (documents, notes) = (walk.documents, walk.notes);
-    let Some(new) = new else { return Err(Error::NothingLeft { image: request.index.to_string() }) };
-    let rewritten = Rewritten { root: new, documents, configs: Vec::new(), images: Vec::new(), notes };
+    let old = root.digest();
+    let sorted = Sorted::read(source.as_ref(), &root, &request.selection).await?;
+    let Some(rewritten) = sorted.rewritten(root)? else {
+        return Err(Error::NothingLeft { image: request.index.to_string() });
+    };
     let attestations = Attestations::default();
     let subject =
         Subject { image: request.index, platforms: Vec::new(), target: request.target, attestations };
-    Plan::new(&subject, root.digest(), rewritten, source)
+    Plan::new(&subject, old, rewritten, source)
 }
 
-struct Walk<'a> {
-    source: &'a dyn Source,
-    selection: &'a Selection,
-    /// Platforms that were seen.
-    found: Vec<Platform>,
-    /// Digests that were seen.
-    seen: HashSet<Digest>,
-    removed: HashSet<Digest>,
-    /// Images that are kept for some platform.
-    stays: HashSet<Digest>,
-    kept: usize,
-    /// Inner indexes that changed.
-    documents: Vec<Document>,
+/// A tree, and what leaves it.
+struct Sorted {
+    tree: Tree,
+    abouts: PerEntry<Option<Digest>>,
+    leaves: PerEntry<Option<Leaves>>,
     notes: Vec<String>,
 }
 
-impl<'a> Walk<'a> {
-    fn new(source: &'a dyn Source, selection: &'a Selection) -> Self {
-        Self {
-            source,
-            selection,
-            found: Vec::new(),
-            seen: HashSet::new(),
-            removed: HashSet::new(),
-            stays: HashSet::new(),
-            kept: 0,
-            documents: Vec::new(),
-            notes: Vec::new(),
-        }
-    }
-
-    fn keeps(&self, platform: &Platform) -> bool {
-        let any = |patterns: &[PlatformPattern]| patterns.iter().any(|p| p.matches(platform));
-        match self.selection {
-            Selection::Keep(platforms) => any(platforms),
-            Selection::Remove { platforms, .. } => !any(platforms),
-        }
-    }
-
-    fn is_named(&self, digest: Digest) -> bool {
-        matches!(self.selection, Selection::Remove { digests, .. } if digests.contains(&digest))
-    }
-
-    /// What is left of an index; `None`: nothing.
-    fn index<'b>(
-        &'b mut self,
-        document: &'b Document,
-        depth: usize,
-    ) -> BoxFuture<'b, Result<Option<Document>, Error>> {
-        Box::pin(async move {
-            if depth >= MAX_DEPTH {
-                return Err(too_deep(self.source, document.digest()));
+impl Sorted {
+    async fn read(source: &dyn Source, root: &Document, selection: &Selection) -> Result<Self, Error> {
+        // An index that is for a platform is chosen as an image is.
+        let tree = Tree::read(source, root, |entry| entry.platform.is_some()).await?;
+        let images = tree.platforms(source).await?;
+        let mut notes = check(source, &tree, &images, selection)?;
+        let images: HashMap<At, Platform> = images.into_iter().collect();
+        let mut leaves = tree.each(|at| {
+            let stays = selection.keeps(tree.entry(at), images.get(&at));
+            (!stays).then_some(Leaves::Chosen)
+        });
+        let is_other = |at: At| !images.contains_key(&at) && tree.levels[at.0].inner[at.1].is_none();
+        let others: HashSet<Digest> =
+            tree.all().filter(|at| is_other(*at)).map(|at| tree.entry(at).digest).collect();
+        let abouts = tree.abouts(source, |entry| others.contains(&entry.digest)).await?;
+        tree.follow(&mut leaves, &abouts, &HashSet::new());
+        for at in tree.in_order() {
+            let (entry, leaves) = (tree.entry(at).digest, leaves[at.0][at.1]);
+            if let Some(Leaves::About(about)) = leaves {
+                notes.push(format!("the entry {entry} is about {about}, which is left out: left out too"));
             }
-            let index: view::Index = image::parsed(self.source, document)?;
-            let mut replaced = Replaced::new();
-            let (mut others, mut kept) = (Vec::new(), Vec::new());
-            for entry in &index.manifests {
-                self.seen.insert(entry.digest);
-                if self.is_named(entry.digest) {
-                    self.removed.insert(entry.digest);
-                    kept.push(false);
-                    continue;
-                }
-                let decided = self.entry(entry, depth, &mut replaced).await?;
-                if decided.is_none() {
-                    others.push(entry);
-                }
-                kept.push(decided.unwrap_or(true));
-            }
-            // One image may be listed for several platforms.
-            self.removed.retain(|digest| !self.stays.contains(digest));
-            self.follow(&others, &replaced).await?;
-            let edited = document.edit(|json| {
-                let Some(entries) = json.get_mut("manifests").and_then(Value::as_array_mut) else { return };
-                let mut listed = index.manifests.iter().zip(kept);
-                entries.retain_mut(|json| {
-                    let Some((entry, kept)) = listed.next() else { return true };
-                    if let Some(new) = replaced.get(&entry.digest) {
-                        point_to(json, new);
-                    }
-                    kept && !self.removed.contains(&entry.digest)
-                });
-            })?;
-            let left = edited.view::<view::Index>()?.manifests.len();
-            Ok((left > 0 || index.manifests.is_empty()).then_some(edited))
-        })
-    }
-
-    /// Whether an image or an inner index is kept; `None`: it is neither.
-    async fn entry(
-        &mut self,
-        entry: &Descriptor,
-        depth: usize,
-        replaced: &mut Replaced,
-    ) -> Result<Option<bool>, Error> {
-        if entry.platform.is_none() && entry.media_type.role() == Role::Index {
-            let inner = self.source.document(&entry.digest.into()).await?;
-            match self.index(&inner, depth + 1).await? {
-                Some(new) if new.digest() != entry.digest => {
-                    self.documents.push(new.clone());
-                    replaced.insert(entry.digest, new);
-                }
-                Some(_) => {}
-                None => {
-                    self.removed.insert(entry.digest);
-                    return Ok(Some(false));
-                }
-            }
-            return Ok(Some(true));
-        }
-        let Some(platform) = image::entry_platform(self.source, entry).await? else { return Ok(None) };
-        let kept = self.keeps(&platform);
-        if kept {
-            self.kept += 1;
-            self.stays.insert(entry.digest);
-        } else {
-            self.removed.insert(entry.digest);
-        }
-        self.found.push(platform);
-        Ok(Some(kept))
-    }
-
-    /// Decides over entries that are not images: they follow what they are about.
-    async fn follow(&mut self, others: &[&Descriptor], replaced: &Replaced) -> Result<(), Error> {
-        let subjects = subjects(self.source, others).await?;
-        for (digest, about) in followers(others, &subjects, &self.removed) {
-            self.notes.push(format!("the entry {digest} is about {about}, which is left out: left out too"));
-            self.removed.insert(digest);
-        }
-        for entry in others.iter().filter(|entry| !self.removed.contains(&entry.digest)) {
-            match subjects.get(&entry.digest) {
-                Some(about) if replaced.contains_key(about) => {
-                    self.notes
-                        .push(format!("the entry {} is about {about}, which changes: kept", entry.digest));
-                }
-                None if matches!(self.selection, Selection::Keep(_)) => {
-                    self.notes.push(format!("the entry {} is for no platform: kept", entry.digest));
-                }
-                _ => {}
+            let unsaid = is_other(at) && abouts[at.0][at.1].is_none() && leaves.is_none();
+            if unsaid && matches!(selection, Selection::Keep(_)) {
+                notes.push(format!("the entry {entry} is for no platform: kept"));
             }
         }
-        Ok(())
+        Ok(Self { tree, abouts, leaves, notes })
     }
 
-    fn check(&mut self, root: &Document) -> Result<(), Error> {
-        let image = || format!("{}@{}", self.source.name(), root.digest());
-        let unmatched = |p: &&PlatformPattern| !self.found.iter().any(|found| p.matches(found));
-        let no_platform =
-            |wanted: String| Error::NoPlatform { image: image(), wanted, found: self.found.clone() };
-        match self.selection {
-            Selection::Keep(platforms) if self.kept == 0 => {
-                let wanted: Vec<String> = platforms.iter().map(ToString::to_string).collect();
-                Err(no_platform(wanted.join(", ")))
+    /// The documents without what leaves them; `None`: nothing is left.
+    fn rewritten(mut self, root: Document) -> Result<Option<Rewritten>, Error> {
+        let mut replaced = Replaced::new();
+        let mut documents = Vec::new();
+        for level in self.tree.inside_out(&self.abouts) {
+            let (old, new) = (&self.tree.levels[level].document, self.level(level, &replaced)?);
+            let stays = self.leaves[level].iter().any(Option::is_none);
+            if level == 0 && !stays && !self.leaves[level].is_empty() {
+                return Ok(None);
             }
-            Selection::Keep(platforms) => {
-                let missing =
-                    platforms.iter().filter(unmatched).map(|p| format!("there is no image for {p}"));
-                self.notes.extend(missing.collect::<Vec<_>>());
-                Ok(())
+            if new.digest() != old.digest() {
+                documents.extend((level > 0 && stays).then(|| new.clone()));
+                replaced.insert(old.digest(), new);
             }
-            Selection::Remove { digests, platforms } => {
-                if let Some(wanted) = platforms.iter().find(unmatched) {
-                    return Err(no_platform(wanted.to_string()));
+        }
+        self.say_changed(&replaced);
+        let root = replaced.remove(&root.digest()).unwrap_or(root);
+        let (configs, images, notes) = (Vec::new(), Vec::new(), self.notes);
+        Ok(Some(Rewritten { root, documents, configs, images, notes }))
+    }
+
+    fn level(&self, level: usize, replaced: &Replaced) -> Result<Document, Error> {
+        let Level { document, view, inner, .. } = &self.tree.levels[level];
+        Ok(document.edit(|json| {
+            let Some(entries) = json.get_mut("manifests").and_then(Value::as_array_mut) else { return };
+            let mut listed = view.manifests.iter().zip(inner).zip(&self.leaves[level]);
+            entries.retain_mut(|json| {
+                let Some(((entry, inner), leaves)) = listed.next() else { return true };
+                if let (Some(new), Some(_)) = (replaced.get(&entry.digest), inner) {
+                    point_to(json, new);
                 }
-                match digests.iter().find(|digest| !self.seen.contains(digest)) {
-                    Some(digest) => Err(Error::NotFound { name: digest.to_string(), place: image() }),
-                    None => Ok(()),
-                }
+                leaves.is_none()
+            });
+        })?)
+    }
+
+    /// Tells of what stays though the index that it is about becomes another one.
+    fn say_changed(&mut self, replaced: &Replaced) {
+        for at in self.tree.in_order() {
+            let about = self.abouts[at.0][at.1].filter(|about| replaced.contains_key(about));
+            if let (Some(about), None) = (about, self.leaves[at.0][at.1]) {
+                let entry = self.tree.entry(at).digest;
+                self.notes.push(format!("the entry {entry} is about {about}, which changes: kept"));
+            }
+        }
+    }
+}
+
+impl Selection {
+    /// Whether an entry stays, as far as it itself is asked. `platform`: of an image.
+    fn keeps(&self, entry: &Descriptor, platform: Option<&Platform>) -> bool {
+        let matches =
+            |patterns: &[PlatformPattern]| platform.map(|found| patterns.iter().any(|p| p.matches(found)));
+        match self {
+            Self::Keep(platforms) => matches(platforms).unwrap_or(true),
+            Self::Remove { digests, platforms } => {
+                !digests.contains(&entry.digest) && !matches(platforms).unwrap_or(false)
+            }
+        }
+    }
+}
+
+/// Whether what was asked for is there; what of it is not, where that is no error.
+fn check(
+    source: &dyn Source,
+    tree: &Tree,
+    images: &[(At, Platform)],
+    selection: &Selection,
+) -> Result<Vec<String>, Error> {
+    let image = || format!("{}@{}", source.name(), tree.levels[0].document.digest());
+    let unmatched = |p: &&PlatformPattern| !images.iter().any(|(_, found)| p.matches(found));
+    let found = || images.iter().map(|(_, platform)| platform.clone()).collect();
+    let no_platform = |wanted: String| Error::NoPlatform { image: image(), wanted, found: found() };
+    match selection {
+        Selection::Keep(wanted) => {
+            let missing: Vec<&PlatformPattern> = wanted.iter().filter(unmatched).collect();
+            if missing.len() == wanted.len() {
+                let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+                return Err(no_platform(wanted.join(", ")));
+            }
+            Ok(missing.into_iter().map(|p| format!("there is no image for {p}")).collect())
+        }
+        Selection::Remove { digests, platforms } => {
+            if let Some(wanted) = platforms.iter().find(unmatched) {
+                return Err(no_platform(wanted.to_string()));
+            }
+            let is_missing = |digest: &&Digest| !tree.all().any(|at| tree.entry(at).digest == **digest);
+            match digests.iter().find(is_missing) {
+                Some(digest) => Err(Error::NotFound { name: digest.to_string(), place: image() }),
+                None => Ok(Vec::new()),
             }
         }
     }

@@ -65,7 +65,7 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
     let stack = append::pack_all(layers, root.family(), how, places.scratch()).await?;
     let (old, source) = (root.digest(), opened.place);
     let is_index = root.kind() == Kind::Index;
-    let work = Work { root: old, is_index, edits: &edits, layers: &stack, notes: Mutex::default() };
+    let work = Work { is_index, edits: &edits, layers: &stack, notes: Mutex::default() };
     let mut rewritten =
         rewrite(source.as_ref(), root, &subject.platforms, subject.attestations, &work).await?;
     let changed: HashSet<Digest> = rewritten.images.iter().map(|(old, _)| *old).collect();
@@ -102,7 +102,6 @@ fn inapplicable(image: String, reason: String) -> Error {
 }
 
 struct Work<'a> {
-    root: Digest,
     is_index: bool,
     edits: &'a Edits,
     layers: &'a append::Stack,
@@ -162,11 +161,7 @@ impl Change for Work<'_> {
         Ok(New { manifest, configs: is_new.then_some(config).into_iter().collect() })
     }
 
-    /// What an index lists beside images is not what was asked for; an artifact that stands for itself is.
     async fn other(&self, manifest: &Document) -> Result<Option<New>, Error> {
-        if manifest.digest() != self.root {
-            return Ok(None);
-        }
         if self.edits.touches_config() || !self.layers.is_empty() {
             let config = manifest.view::<view::Manifest>()?.config.media_type;
             let reason =

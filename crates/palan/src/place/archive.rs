@@ -120,6 +120,11 @@ impl Archive {
         self.contents.blobs.get(&digest).map(|span| span.length)
     }
 
+    /// What it holds, one entry for each name of each.
+    pub(crate) fn entries(&self) -> &[Descriptor] {
+        &self.contents.entries
+    }
+
     pub(crate) fn only(&self) -> Result<Selector, Error> {
         index_json::only(&self.contents.entries, &self.name())
     }

@@ -62,7 +62,7 @@ pub(super) fn same_name(a: &str, b: &str) -> bool {
 
 /// The only image among the entries, for locations without a tag. Artifacts about other content (signatures, SBOMs)
 /// do not count beside images.
-pub(super) fn only(entries: &[Descriptor], place: &str) -> Result<Selector, Error> {
+pub(crate) fn only(entries: &[Descriptor], place: &str) -> Result<Selector, Error> {
     let images = || entries.iter().filter(|e| e.artifact_type.is_none());
     let candidates: Vec<&Descriptor> = match images().next() {
         Some(_) => images().collect(),

@@ -9,7 +9,6 @@
 //! read the whole layout each time. Reading it hashes it, and `validate` does so for everything.
 
 use std::{
-    collections::HashSet,
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -123,16 +122,17 @@ impl Layout {
         self.entries_of(&self.read_index()?)
     }
 
-    /// Adds entries to `index.json` as they are, but none of a digest that is listed.
-    pub(crate) fn add_entries(&self, new: &[Value]) -> Result<(), Error> {
+    /// Changes the entries of `index.json`, which are given as views and as they stand.
+    pub(crate) fn edit_entries(
+        &self,
+        change: impl FnOnce(&[Descriptor], Vec<Value>) -> Vec<Value>,
+    ) -> Result<(), Error> {
         self.update_index(|entries, index| {
-            let mut known: HashSet<String> = entries.iter().map(|e| e.digest.to_string()).collect();
-            let new = new.iter().filter(|e| e["digest"].as_str().is_some_and(|d| known.insert(d.to_owned())));
-            let new: Vec<Value> = new.cloned().collect();
-            let changed = !new.is_empty();
-            match index.get_mut("manifests").and_then(Value::as_array_mut) {
-                Some(all) => all.extend(new),
-                None => drop(index.insert("manifests".into(), new.into())),
+            let old = index.get("manifests").and_then(Value::as_array).cloned().unwrap_or_default();
+            let new = change(entries, old.clone());
+            let changed = new != old;
+            if changed {
+                index.insert("manifests".into(), new.into());
             }
             Ok(changed)
         })

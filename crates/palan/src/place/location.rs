@@ -8,7 +8,7 @@ use std::{
 };
 
 use palan_client::Client;
-use palan_core::{Digest, Reference, ReferenceError, Selector};
+use palan_core::{Descriptor, Digest, Reference, ReferenceError, Selector};
 
 use super::{Archive, ArchiveWriter, Format, Layout, Registry, Source, Target};
 use crate::{Error, Scratch};
@@ -182,6 +182,9 @@ pub struct Places {
 
 type OpenArchive = (PathBuf, Weak<Archive>);
 
+/// A place, and what it lists.
+pub(crate) type Listed = (Arc<dyn Source>, Vec<Descriptor>);
+
 impl Places {
     /// Places that speak to registries through `client`: one connection pool and one token per scope.
     pub fn new(client: Client) -> Self {
@@ -220,6 +223,25 @@ impl Places {
                 let selector = selector.clone().map_or_else(|| archive.only(), Ok)?;
                 Opened { place: archive, selector: Some(selector) }
             }
+        })
+    }
+
+    /// Opens a layout or archive of which nothing was chosen, for reading what it lists. `None`: it is a registry, or
+    /// something was chosen.
+    pub(crate) fn listed(&self, location: &Location) -> Result<Option<Listed>, Error> {
+        Ok(match location {
+            Location::Layout { path, selector: None } => {
+                let layout = Layout::open(path)?;
+                let entries = layout.entries()?;
+                Some((Arc::new(layout), entries))
+            }
+            Location::Archive { path, format, selector: None } => {
+                let archive = Arc::new(Archive::open(path, *format)?);
+                self.note_read(path, &archive);
+                let entries = archive.entries().to_vec();
+                Some((archive, entries))
+            }
+            _ => None,
         })
     }
 

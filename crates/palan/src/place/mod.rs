@@ -32,6 +32,7 @@ use palan_core::{Descriptor, Digest, Document, Repository, Selector};
 pub use archive::{Archive, Format};
 pub use archive_writer::ArchiveWriter;
 pub(crate) use content::read_file;
+pub(crate) use index_json::only;
 pub use layout::Layout;
 pub use layout_gc::Garbage;
 pub use legacy::LegacyWriter;

@@ -17,13 +17,12 @@ use super::{
     hints::map_at,
     index::Replaced,
     report::{Finding, FindingKind},
-    tree::Tree,
 };
 use crate::{
     Error,
     companions::{self, kind_of},
     image,
-    index::Orphan,
+    index::{Orphan, chosen::Chosen, tree::At},
     place::Source,
 };
 
@@ -73,8 +72,8 @@ impl fmt::Display for Attestations {
 /// What is carried over to the new image, and what is said about the rest.
 #[derive(Default)]
 pub(super) struct Carried {
-    /// New manifests of index entries, by the old entry's digest.
-    pub(super) entries: BTreeMap<Digest, Document>,
+    /// New manifests of index entries, by the old entry's digest and what it was about.
+    pub(super) entries: BTreeMap<(Digest, Digest), Document>,
     /// Configs of those.
     pub(super) configs: Vec<Document>,
     /// Manifests that refer to new ones, to be written after them.
@@ -88,8 +87,8 @@ impl Attestations {
     }
 
     /// What becomes of an entry of an index whose subject was replaced.
-    pub(super) fn orphan(&self, entry: Digest, carried: &Carried) -> Orphan {
-        match (self, carried.entries.get(&entry)) {
+    pub(super) fn orphan(&self, entry: Digest, about: Option<Digest>, carried: &Carried) -> Orphan {
+        match (self, about.and_then(|about| carried.entries.get(&(entry, about)))) {
             (_, Some(document)) => Orphan::Become(document.clone()),
             (Self::KeepOld, None) => Orphan::Keep,
             _ => Orphan::Drop,
@@ -100,7 +99,7 @@ impl Attestations {
 /// Prepares the index entries that are to be carried, once it is known what their subjects became.
 pub(super) async fn carry_entries(
     source: &dyn Source,
-    tree: &Tree,
+    chosen: &Chosen,
     replaced: &Replaced,
     policy: &Attestations,
     carried: &mut Carried,
@@ -108,8 +107,9 @@ pub(super) async fn carry_entries(
     if !matches!(policy, Attestations::Carry(_)) {
         return Ok(());
     }
-    // In an order of its own: the subjects are in none.
-    for (entry, about) in tree.subjects.iter().collect::<BTreeMap<_, _>>() {
+    let said = |at: At| Some((chosen.tree.entry(at).digest, chosen.abouts[at.0][at.1]?));
+    // In an order of its own: one may be listed several times.
+    for (entry, about) in &chosen.tree.all().filter_map(said).collect::<BTreeSet<_>>() {
         let Some(new) = replaced.get(about).filter(|new| new.document.digest() != *about) else { continue };
         let document = source.document(&(*entry).into()).await?;
         let manifest: view::Manifest = image::parsed(source, &document)?;
@@ -148,7 +148,7 @@ pub(super) async fn carry_entries(
         let kinds: BTreeSet<String> =
             manifest.layers.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(l, _)| kind_of(l)).collect();
         carried.findings.push(carried_finding(*entry, &kinds, *about));
-        carried.entries.insert(*entry, document);
+        carried.entries.insert((*entry, *about), document);
     }
     Ok(())
 }

@@ -8,11 +8,10 @@ use serde_json::{Value, json};
 use super::{
     hints::{self, NewHints, map_at},
     report::{Finding, FindingKind},
-    tree::Tree,
 };
 use crate::{
     Error,
-    index::{self, Known, Orphan},
+    index::{self, Known, Orphan, chosen::Chosen},
 };
 
 /// What became of a manifest or index.
@@ -48,24 +47,24 @@ impl OnIndex {
     }
 }
 
-/// An index with its entries replaced, and what was left out of it.
+/// An index of the tree with its entries replaced, and what was left out of it.
 pub(super) fn rewrite(
-    index: &Document,
+    chosen: &Chosen,
+    level: usize,
     replaced: &Replaced,
-    tree: &Tree,
     on_index: &OnIndex,
-    orphan: impl Fn(Digest) -> Orphan,
+    orphan: impl Fn(Digest, Option<Digest>) -> Orphan,
 ) -> Result<(Document, Vec<Finding>), Error> {
+    let index = &chosen.tree.levels[level].document;
     let documents = replaced.iter().map(|(old, new)| (*old, new.document.clone())).collect();
     // To leave attestations out is the default here: alone it is no reason to write another index.
-    let known =
-        Known { replaced: &documents, subjects: &tree.subjects, listed: &tree.listed, drop_asked: false };
-    let touch = |old: Digest, entry: &mut Value| {
+    let known = Known { chosen, replaced: &documents, drop_asked: false };
+    let touch = |_, old: Digest, entry: &mut Value| {
         if let Some(new) = replaced.get(&old) {
             touch(entry, new);
         }
     };
-    let (edited, dropped) = index::rewrite(index, &known, |_| true, touch, orphan)?;
+    let (edited, dropped) = index::rewrite(level, &known, touch, orphan)?;
     let edited = edited.edit(|json| match on_index {
         OnIndex::Write(hints) if index.family() == Family::Oci => {
             if let Some(annotations) = map_at(json, "annotations") {

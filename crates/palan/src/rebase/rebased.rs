@@ -76,12 +76,15 @@ pub(super) async fn rebase(tree: Tree, bases: &Bases<'_>, request: &Request) -> 
         out.add(node, part, &mut replaced);
     }
     let mut carried = Carried::default();
-    carry_entries(tree.source.as_ref(), &tree, &replaced, &policy.attestations, &mut carried).await?;
-    for index in &tree.indexes {
-        let orphan = |entry| policy.attestations.orphan(entry, &carried);
-        let (document, findings) = index::rewrite(index, &replaced, &tree, &on_index, orphan)?;
-        out.findings.extend(findings);
-        out.replace(index, document, on_index.clone(), None, &mut replaced);
+    if let Some(chosen) = &tree.chosen {
+        carry_entries(tree.source.as_ref(), chosen, &replaced, &policy.attestations, &mut carried).await?;
+        for level in chosen.tree.inside_out(&chosen.abouts) {
+            let orphan = |entry, about| policy.attestations.orphan(entry, about, &carried);
+            let (document, findings) = index::rewrite(chosen, level, &replaced, &on_index, orphan)?;
+            out.findings.extend(findings);
+            let index = &chosen.tree.levels[level].document;
+            out.replace(index, document, on_index.clone(), None, &mut replaced);
+        }
     }
     if policy.check != Check::None || matches!(policy.attestations, Attestations::Carry(_)) {
         let changed = replaced.iter().filter(|(old, new)| new.document.digest() != **old);

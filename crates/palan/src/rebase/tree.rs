@@ -1,9 +1,8 @@
 //! The image or index to rebase, read as far as needed.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
-use futures_util::future::{BoxFuture, try_join_all};
-use palan_core::{Descriptor, Digest, Document, Kind, Platform, PlatformPattern, Role, view};
+use palan_core::{Descriptor, Document, Kind, Platform, PlatformPattern};
 
 use super::{
     hints::Hints,
@@ -12,8 +11,12 @@ use super::{
 use crate::{
     Error,
     base::Subject,
-    image::{self, Image, MAX_DEPTH, too_deep},
-    index::{Subjects, about, is_marked, subject_of},
+    image::Image,
+    index::{
+        chosen::{Chosen, Found, What},
+        is_marked,
+        tree::At,
+    },
     place::{Opened, Source},
 };
 
@@ -24,12 +27,8 @@ pub(super) struct Tree {
     pub(super) root: Document,
     /// The images to rebase, in the order of the index, each once.
     pub(super) nodes: Vec<Node>,
-    /// The root, if it is an index, and inner indexes, each once; what is listed before what lists it.
-    pub(super) indexes: Vec<Document>,
-    /// What the entries that are not images are about, by their own digest.
-    pub(super) subjects: Subjects,
-    /// Everything that the indexes list.
-    pub(super) listed: HashSet<Digest>,
+    /// The index that the root is, and those in it.
+    pub(super) chosen: Option<Chosen>,
     pub(super) findings: Vec<Finding>,
     /// Whether there are images that were not asked for, and so stay as they are.
     pub(super) partial: bool,
@@ -48,14 +47,6 @@ pub(super) struct Node {
     pub(super) subject: Subject,
 }
 
-/// An entry of an index, and what was read for it.
-enum Child {
-    Image(Arc<Image>),
-    Index(Document),
-    /// Something else, and what it is about.
-    Other(Option<Digest>),
-}
-
 impl Tree {
     pub(super) async fn read(
         opened: &Opened<dyn Source>,
@@ -63,180 +54,98 @@ impl Tree {
     ) -> Result<Self, Error> {
         let source = opened.place.as_ref();
         let root = source.document(opened.chosen()?).await?;
-        let tree = Self {
+        let mut tree = Self {
             source: Arc::clone(&opened.place),
             root: root.clone(),
             nodes: Vec::new(),
-            indexes: Vec::new(),
-            subjects: Subjects::new(),
-            listed: HashSet::new(),
+            chosen: None,
             findings: Vec::new(),
             partial: false,
         };
-        let mut reader = Reader { source, platforms, seen: HashSet::new(), passed: Vec::new(), tree };
         match root.kind() {
-            Kind::Index => reader.index(root, Hints::default(), 0).await?,
-            _ => reader.single(root).await?,
+            Kind::Index => {
+                let chosen = Chosen::read(source, &root, platforms).await?;
+                chosen.check(source, platforms)?;
+                tree.images(chosen);
+            }
+            _ => tree.single(root, platforms).await?,
         }
-        reader.check()?;
-        reader.share_hints();
-        Ok(reader.tree)
-    }
-}
-
-struct Reader<'a> {
-    source: &'a dyn Source,
-    platforms: &'a [PlatformPattern],
-    seen: HashSet<Digest>,
-    /// Platforms that were not asked for.
-    passed: Vec<Platform>,
-    tree: Tree,
-}
-
-impl<'a> Reader<'a> {
-    fn is_asked(&self, platform: &Platform) -> bool {
-        self.platforms.is_empty() || self.platforms.iter().any(|p| p.matches(platform))
+        tree.share_hints();
+        Ok(tree)
     }
 
-    async fn single(&mut self, manifest: Document) -> Result<(), Error> {
-        let image = Arc::new(Image::load(self.source, manifest).await?);
+    async fn single(&mut self, manifest: Document, wanted: &[PlatformPattern]) -> Result<(), Error> {
+        let image = Arc::new(Image::load(self.source.as_ref(), manifest).await?);
         let found = image.platform();
-        if !self.is_asked(&found) && !found.is_unstated() {
-            let wanted = self.platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let is_asked = wanted.is_empty() || wanted.iter().any(|p| p.matches(&found));
+        if !is_asked && !found.is_unstated() {
+            let wanted = wanted.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             return Err(Error::WrongPlatform { image: image.name.clone(), wanted, found });
         }
         let subject = Subject::new(Arc::clone(&image), found.clone());
-        self.add(image, found, Hints::default(), Hints::default(), subject);
+        self.nodes.push(Node::new(image, found, Default::default(), subject));
         Ok(())
     }
 
-    fn add(
-        &mut self,
-        image: Arc<Image>,
-        platform: Platform,
-        descriptor: Hints,
-        index: Hints,
-        subject: Subject,
-    ) {
-        let stated = Hints::of_manifest(&image).or(descriptor).or(index);
-        let only_labels = stated == Hints::default();
-        let hints = stated.or(Hints::of_labels(&image));
-        self.tree.nodes.push(Node { image, platform, hints, only_labels, subject });
-    }
-
-    fn index(&mut self, document: Document, outer: Hints, depth: usize) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async move {
-            if depth >= MAX_DEPTH {
-                return Err(too_deep(self.source, document.digest()));
+    fn images(&mut self, chosen: Chosen) {
+        self.nodes.extend(chosen.images.iter().map(|found| node(&chosen, found)));
+        self.partial = chosen.what.iter().flatten().any(|what| *what == What::Passed);
+        for (level, number) in chosen.tree.in_order() {
+            let entry = chosen.tree.entry((level, number));
+            let is_other = chosen.what[level][number] == What::Other;
+            if is_other && chosen.abouts[level][number].is_none() && !is_marked(entry) {
+                let (digest, media_type) = (entry.digest, &entry.media_type);
+                let text = format!("the entry {digest} ({media_type}) is not an image: carried unchanged");
+                let finding = Finding::of_index(FindingKind::EntryKept, text);
+                self.findings.extend((!self.findings.contains(&finding)).then_some(finding));
             }
-            let index: view::Index = image::parsed(self.source, &document)?;
-            self.tree.listed.extend(index.manifests.iter().map(|entry| entry.digest));
-            let own = Hints::read(|k| index.annotations.get(k).map(String::as_str)).or(outer);
-            let entries: Vec<_> = index.manifests.iter().filter(|e| self.is_wanted(e)).cloned().collect();
-            let children = try_join_all(entries.iter().map(|e| child(self.source, e))).await?;
-            for (entry, child) in entries.iter().zip(children) {
-                let descriptor = Hints::read(|k| entry.annotation(k));
-                match child {
-                    Child::Image(image) => self.image(image, entry, descriptor, own.clone(), &index),
-                    Child::Index(inner) => self.index(inner, descriptor.or(own.clone()), depth + 1).await?,
-                    Child::Other(about) => self.other(entry, about),
-                }
-            }
-            self.tree.indexes.push(document);
-            Ok(())
-        })
-    }
-
-    /// Whether an entry has to be read; each digest is read once.
-    fn is_wanted(&mut self, entry: &Descriptor) -> bool {
-        let stated = entry.platform.as_ref().filter(|_| !entry.is_attestation());
-        if let Some(platform) = stated
-            && entry.media_type.is_document()
-            && !self.is_asked(platform)
-        {
-            self.passed.push(platform.clone());
-            self.tree.partial = true;
-            return false;
         }
-        self.seen.insert(entry.digest)
-    }
-
-    fn image(
-        &mut self,
-        image: Arc<Image>,
-        entry: &Descriptor,
-        descriptor: Hints,
-        hints: Hints,
-        index: &view::Index,
-    ) {
-        let platform = image.platform_in(entry);
-        if self.is_asked(&platform) {
-            let subject = Subject::new(Arc::clone(&image), platform.clone()).entry(entry).index(index);
-            let about = |e: &&Descriptor| e.is_attestation() && e.attested_digest() == Some(entry.digest);
-            let subject = index.manifests.iter().filter(about).cloned().fold(subject, Subject::attestation);
-            self.add(image, platform, descriptor, hints, subject);
-        } else {
-            self.passed.push(platform);
-            self.tree.partial = true;
-        }
-    }
-
-    fn other(&mut self, entry: &Descriptor, about: Option<Digest>) {
-        if let Some(about) = about {
-            self.tree.subjects.insert(entry.digest, about);
-        } else if !is_marked(entry) {
-            let text = format!(
-                "the entry {} ({}) is not an image: carried unchanged",
-                entry.digest, entry.media_type
-            );
-            self.tree.findings.push(Finding::of_index(FindingKind::EntryKept, text));
-        }
+        self.chosen = Some(chosen);
     }
 
     /// Images that say nothing were built together with those that do.
     fn share_hints(&mut self) {
         let nothing = Hints::default();
         let speaks = |node: &&Node| node.hints != nothing;
-        let said = self.tree.nodes.iter().find(speaks).map(|node| (node.hints.clone(), node.only_labels));
+        let said = self.nodes.iter().find(speaks).map(|node| (node.hints.clone(), node.only_labels));
         let Some((said, only_labels)) = said else { return };
-        for node in self.tree.nodes.iter_mut().filter(|node| node.hints == nothing) {
+        for node in self.nodes.iter_mut().filter(|node| node.hints == nothing) {
             node.hints = said.clone();
             node.only_labels = only_labels;
         }
     }
+}
 
-    /// Everything that was asked for must be there.
-    fn check(&self) -> Result<(), Error> {
-        let image = || format!("{}@{}", self.source.name(), self.tree.root.digest());
-        let missing = |p: &&PlatformPattern| !self.tree.nodes.iter().any(|node| p.matches(&node.platform));
-        if let Some(wanted) = self.platforms.iter().find(missing) {
-            let present = self.tree.nodes.iter().map(|node| node.platform.clone());
-            let found = present.chain(self.passed.iter().cloned()).collect();
-            return Err(Error::NoPlatform { image: image(), wanted: wanted.to_string(), found });
-        }
-        if self.tree.nodes.is_empty() {
-            let found = "an index without images".into();
-            return Err(Error::WrongKind { image: image(), found, wanted: "an image" });
-        }
-        Ok(())
+impl Node {
+    /// `entry`, `index`: what its entry says, and the indexes that it is in.
+    fn new(image: Arc<Image>, platform: Platform, (entry, index): (Hints, Hints), subject: Subject) -> Self {
+        let stated = Hints::of_manifest(&image).or(entry).or(index);
+        let only_labels = stated == Hints::default();
+        let hints = stated.or(Hints::of_labels(&image));
+        Self { image, platform, hints, only_labels, subject }
     }
 }
 
-/// Reads what an entry stands for.
-async fn child(source: &dyn Source, entry: &Descriptor) -> Result<Child, Error> {
-    if entry.is_attestation() {
-        return Ok(Child::Other(about(source, entry).await?));
+fn node(chosen: &Chosen, found: &Found) -> Node {
+    let (image, platform) = (Arc::clone(&found.image), found.platforms[0].clone());
+    let index = &chosen.tree.levels[found.at.0].view;
+    let entry = chosen.tree.entry(found.at);
+    let subject = Subject::new(Arc::clone(&image), platform.clone()).entry(entry).index(index);
+    let about = |e: &&Descriptor| e.is_attestation() && e.attested_digest() == Some(entry.digest);
+    let subject = index.manifests.iter().filter(about).cloned().fold(subject, Subject::attestation);
+    Node::new(image, platform, hints_above(chosen, found.at), subject)
+}
+
+/// What an entry says, and what the indexes say that it is in: an inner one before its own entry in the next.
+fn hints_above(chosen: &Chosen, at: At) -> (Hints, Hints) {
+    let outside = |at: &At| chosen.tree.levels[at.0].above;
+    let path: Vec<At> = std::iter::successors(Some(at), outside).collect();
+    let (mut entry, mut index) = (Hints::default(), Hints::default());
+    for at in path.into_iter().rev() {
+        let annotations = &chosen.tree.levels[at.0].view.annotations;
+        let own = Hints::read(|key| annotations.get(key).map(String::as_str));
+        index = own.or(entry.or(index));
+        entry = Hints::read(|key| chosen.tree.entry(at).annotation(key));
     }
-    if !matches!(entry.media_type.role(), Role::Index | Role::Manifest) {
-        return Ok(Child::Other(entry.attested_digest()));
-    }
-    let document = source.document(&entry.digest.into()).await?;
-    if document.kind() == Kind::Index {
-        return Ok(Child::Index(document));
-    }
-    let manifest: view::Manifest = image::parsed(source, &document)?;
-    if !manifest.is_image() {
-        return Ok(Child::Other(subject_of(entry, &document)));
-    }
-    Ok(Child::Image(Arc::new(Image::load(source, document).await?)))
+    (entry, index)
 }

@@ -62,7 +62,7 @@ pub(crate) trait Change: Sync {
     /// What an image that was asked for becomes.
     async fn image(&self, image: &Image, platform: &Platform) -> Result<New, Error>;
 
-    /// What a manifest becomes that is not a container image: an attestation, an artifact. `None`: it stays.
+    /// What a manifest becomes that stands for itself and is not a container image. `None`: it cannot be changed.
     async fn other(&self, _manifest: &Document) -> Result<Option<New>, Error> {
         Ok(None)
     }

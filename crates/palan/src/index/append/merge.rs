@@ -2,20 +2,29 @@
 
 use std::collections::{HashMap, HashSet};
 
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use palan_core::{Descriptor, Digest, Document, Family, Platform, view};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     Existing, Request,
-    read::{Addition, Entry},
+    read::{Addition, Entry, is_known, is_same},
 };
-use crate::{Error, image, index, place::Source};
+use crate::{
+    Error, image,
+    index::{
+        may_be_about,
+        tree::{AT_ONCE, Leaves, Tree},
+    },
+    place::Source,
+};
 
 /// What becomes of an entry of the base.
 enum Fate {
     Stays,
     Goes,
+    /// It is what is added, by that one's number, and takes over what that one says.
+    Joins(usize),
     /// The entry that was added takes its place, by its number.
     Becomes(usize),
 }
@@ -27,9 +36,7 @@ pub(super) async fn merge(
     additions: &[Addition],
     request: &Request,
 ) -> Result<(Document, Vec<String>), Error> {
-    let mut seen = HashSet::new();
-    let new: Vec<&Entry> =
-        additions.iter().flat_map(|a| &a.entries).filter(|e| seen.insert(e.view.digest)).collect();
+    let new = each_once(additions.iter().flat_map(|addition| &addition.entries));
     let mut notes = doubts(base, &new);
     let (fates, said) = match source {
         Some(source) => fates(source, base, &new, request).await?,
@@ -46,97 +53,159 @@ pub(super) async fn merge(
     Ok((document, notes))
 }
 
-fn listed(old: Vec<Value>, fates: &[Fate], new: &[&Entry]) -> Vec<Value> {
+/// A list with entries added that it has not. `platforms`: of the images that are in the list, as far as they matter.
+pub(super) fn joined(
+    old: Vec<Value>,
+    views: &[Descriptor],
+    platforms: &HashMap<Digest, Platform>,
+    new: &[Entry],
+) -> Vec<Value> {
+    let mut taken = HashSet::new();
+    let fates: Vec<Fate> = views
+        .iter()
+        .map(|entry| {
+            let platform = entry.platform.as_ref().or_else(|| platforms.get(&entry.digest));
+            let found = new.iter().position(|new| new.is(entry, platform));
+            found.filter(|number| taken.insert(*number)).map_or(Fate::Stays, Fate::Joins)
+        })
+        .collect();
+    listed(old, &fates, new)
+}
+
+/// What several additions list alike is added once, with what all of them say.
+pub(super) fn each_once<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Entry> {
+    let mut out: Vec<Entry> = Vec::new();
+    for entry in entries {
+        match out.iter_mut().find(|found| entry.is(&found.view, found.platform.as_ref())) {
+            Some(found) => join(&mut found.json, entry),
+            None => out.push(entry.clone()),
+        }
+    }
+    out
+}
+
+fn listed(old: Vec<Value>, fates: &[Fate], new: &[Entry]) -> Vec<Value> {
     let (mut out, mut placed) = (Vec::new(), HashSet::new());
-    for (entry, fate) in old.into_iter().zip(fates) {
+    for (mut entry, fate) in old.into_iter().zip(fates) {
         match fate {
             Fate::Stays => out.push(entry),
             Fate::Goes => {}
+            Fate::Joins(number) => {
+                join(&mut entry, &new[*number]);
+                placed.insert(*number);
+                out.push(entry);
+            }
+            // Where it is listed already, it need not take another's place.
             Fate::Becomes(number) => {
-                if placed.insert(*number) {
+                let is_listed = fates.iter().any(|fate| matches!(fate, Fate::Joins(n) if n == number));
+                if !is_listed && placed.insert(*number) {
                     out.push(new[*number].json.clone());
                 }
             }
         }
     }
-    out.extend(new.iter().enumerate().filter(|(i, _)| !placed.contains(i)).map(|(_, e)| e.json.clone()));
+    let rest = new.iter().enumerate().filter(|(number, _)| !placed.contains(number));
+    out.extend(rest.map(|(_, entry)| entry.json.clone()));
     out
+}
+
+/// Lets an entry say what another one of the same image says: its annotations, and what it lacks.
+fn join(entry: &mut Value, new: &Entry) {
+    let (Some(entry), Some(added)) = (entry.as_object_mut(), new.json.as_object()) else { return };
+    for (key, value) in added {
+        match (key.as_str(), entry.get_mut(key).filter(|old| !old.is_null())) {
+            ("annotations", Some(Value::Object(old))) => take_over(old, value),
+            ("platform", Some(old)) if new.is_for_asked => *old = value.clone(),
+            (_, Some(_)) => {}
+            (_, None) => drop(entry.insert(key.clone(), value.clone())),
+        }
+    }
+}
+
+fn take_over(annotations: &mut Map<String, Value>, more: &Value) {
+    for (key, value) in more.as_object().into_iter().flatten() {
+        annotations.insert(key.clone(), value.clone());
+    }
 }
 
 async fn fates(
     source: &dyn Source,
     base: &Document,
-    new: &[&Entry],
+    new: &[Entry],
     request: &Request,
 ) -> Result<(Vec<Fate>, Vec<String>), Error> {
     let old: view::Index = image::parsed(source, base)?;
-    let by_digest: HashMap<Digest, usize> = new.iter().enumerate().map(|(i, e)| (e.view.digest, i)).collect();
-    let platforms = try_join_all(old.manifests.iter().map(|entry| async {
-        match request.existing {
-            Existing::Replace => image::entry_platform(source, entry).await,
-            Existing::Keep => Ok(None),
+    let is_asked = |entry: &&Descriptor| {
+        request.existing == Existing::Replace || new.iter().any(|new| new.view.digest == entry.digest)
+    };
+    let platforms = stream::iter(&old.manifests).map(|entry| async move {
+        match Some(entry).filter(is_asked) {
+            Some(entry) => image::entry_platform(source, entry).await,
+            None => Ok(None),
         }
-    }))
-    .await?;
-    let mut notes = Vec::new();
-    let mut gone = HashSet::new();
-    let mut fates: Vec<Fate> = old
-        .manifests
-        .iter()
-        .zip(&platforms)
-        .map(|(entry, platform)| {
-            if let Some(number) = by_digest.get(&entry.digest) {
-                return Fate::Becomes(*number);
+    });
+    let platforms: Vec<Option<Platform>> = platforms.buffered(AT_ONCE).try_collect().await?;
+    let (mut notes, mut taken) = (Vec::new(), HashSet::new());
+    let mut fates: Vec<Fate> = Vec::new();
+    for (entry, platform) in old.manifests.iter().zip(&platforms) {
+        let found = new.iter().position(|new| new.is(entry, platform.as_ref()));
+        fates.push(match (found, platform) {
+            (Some(number), _) => {
+                if taken.insert(number) {
+                    Fate::Joins(number)
+                } else {
+                    Fate::Stays
+                }
             }
-            let Some((number, platform)) = platform.as_ref().and_then(|p| Some((same(new, p)?, p))) else {
-                return Fate::Stays;
-            };
-            gone.insert(entry.digest);
-            let by = new[number].view.digest;
-            notes.push(format!("the entry {} for {platform} is replaced by {by}", entry.digest));
-            Fate::Becomes(number)
-        })
-        .collect();
-    let following = following(source, &old, &gone).await?;
-    for (entry, fate) in old.manifests.iter().zip(&mut fates) {
-        if matches!(fate, Fate::Stays) && following.contains(&entry.digest) {
-            notes.push(format!("the entry {} is about one that is replaced: left out", entry.digest));
-            *fate = Fate::Goes;
-        }
+            (None, Some(platform)) if request.existing == Existing::Replace => match same(new, platform) {
+                None => Fate::Stays,
+                Some(number) => {
+                    let by = new[number].view.digest;
+                    notes.push(format!("the entry {} for {platform} is replaced by {by}", entry.digest));
+                    Fate::Becomes(number)
+                }
+            },
+            _ => Fate::Stays,
+        });
     }
+    notes.extend(follow(source, base, &mut fates, new).await?);
     Ok((fates, notes))
 }
 
 /// The first of the new entries that is an image for this very platform.
-fn same(new: &[&Entry], platform: &Platform) -> Option<usize> {
-    let alike = |p: &Platform| {
-        p.same_machine(platform)
-            && p.os_version == platform.os_version
-            && p.os_features == platform.os_features
-    };
-    new.iter().position(|entry| entry.platform.as_ref().is_some_and(|p| is_known(p) && alike(p)))
+fn same(new: &[Entry], platform: &Platform) -> Option<usize> {
+    new.iter().position(|entry| entry.platform.as_ref().is_some_and(|p| is_known(p) && is_same(p, platform)))
 }
 
-fn is_known(platform: &Platform) -> bool {
-    !platform.is_unknown() && !platform.os.is_empty()
-}
-
-/// Entries about what is gone.
-async fn following(
+/// Lets go what is about images that go, and that nothing lists any more.
+async fn follow(
     source: &dyn Source,
-    old: &view::Index,
-    gone: &HashSet<Digest>,
-) -> Result<HashSet<Digest>, Error> {
-    if gone.is_empty() {
-        return Ok(HashSet::new());
+    base: &Document,
+    fates: &mut [Fate],
+    new: &[Entry],
+) -> Result<Vec<String>, Error> {
+    if !fates.iter().any(|fate| matches!(fate, Fate::Becomes(_))) {
+        return Ok(Vec::new());
     }
-    let others: Vec<&Descriptor> = old.manifests.iter().filter(|e| index::may_be_about(e)).collect();
-    let subjects = index::subjects(source, &others).await?;
-    Ok(index::followers(&others, &subjects, gone).into_iter().map(|(digest, _)| digest).collect())
+    let tree = Tree::read(source, base, |_| false).await?;
+    let abouts = tree.abouts(source, may_be_about).await?;
+    let mut leaves = tree.each(|(level, number)| {
+        (level == 0 && matches!(fates.get(number), Some(Fate::Becomes(_)))).then_some(Leaves::Chosen)
+    });
+    tree.follow(&mut leaves, &abouts, &new.iter().map(|entry| entry.view.digest).collect());
+    let mut notes = Vec::new();
+    for (number, fate) in fates.iter_mut().enumerate() {
+        if let Some(Leaves::About(_)) = leaves[0][number] {
+            let entry = tree.entry((0, number)).digest;
+            notes.push(format!("the entry {entry} is about one that is replaced: left out"));
+            *fate = Fate::Goes;
+        }
+    }
+    Ok(notes)
 }
 
 /// What is allowed, and may not be what was meant.
-fn doubts(base: &Document, new: &[&Entry]) -> Vec<String> {
+fn doubts(base: &Document, new: &[Entry]) -> Vec<String> {
     let mut notes = Vec::new();
     let (family, other) = match base.family() {
         Family::Oci => ("an OCI index", Family::Docker),

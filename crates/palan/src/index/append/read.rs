@@ -2,16 +2,23 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use futures_util::future::{BoxFuture, try_join_all};
-use palan_core::{Descriptor, Digest, Document, Kind, Platform, view};
+use futures_util::{
+    StreamExt as _, TryStreamExt as _,
+    future::{BoxFuture, try_join_all},
+    stream,
+};
+use palan_core::{Descriptor, Digest, Document, Kind, MediaType, Platform, annotation, view};
 use serde_json::{Value, json};
 
 use super::Entries;
 use crate::{
     Error,
     image::{self, Image, MAX_DEPTH, too_deep},
-    index,
-    place::{Location, Places, Source},
+    index::{
+        may_be_about,
+        tree::{AT_ONCE, Leaves, Tree, is_index},
+    },
+    place::{Location, Places, Source, only},
     rewrite,
 };
 
@@ -22,17 +29,42 @@ pub(super) struct Addition {
 }
 
 /// An entry for the new index.
+#[derive(Clone)]
 pub(super) struct Entry {
     pub(super) json: Value,
     pub(super) view: Descriptor,
     /// For which platform it is an image.
     pub(super) platform: Option<Platform>,
+    /// Whether that is what was asked for, whatever its config says.
+    pub(super) is_for_asked: bool,
 }
 
 impl Entry {
     fn of(view: Descriptor, platform: Option<Platform>) -> Self {
-        Self { json: json!(view), view, platform }
+        Self { json: json!(view), view, platform, is_for_asked: false }
     }
+
+    /// Whether an entry that is listed elsewhere, for some platform, is this one: one image for two platforms is two
+    /// entries, and so is an attestation about two images. What does not say what it is for, or about, may be any.
+    pub(super) fn is(&self, other: &Descriptor, platform: Option<&Platform>) -> bool {
+        let is_about = |about: Digest| other.attested_digest() == Some(about);
+        self.view.digest == other.digest
+            && self.view.attested_digest().is_none_or(is_about)
+            && self
+                .platform
+                .as_ref()
+                .filter(|p| is_known(p))
+                .is_none_or(|own| platform.is_some_and(|other| is_same(own, other)))
+    }
+}
+
+pub(super) fn is_known(platform: &Platform) -> bool {
+    !platform.is_unknown() && !platform.os.is_empty()
+}
+
+/// Whether clients cannot tell images for these platforms from each other.
+pub(super) fn is_same(one: &Platform, other: &Platform) -> bool {
+    one.same_machine(other) && one.os_version == other.os_version && one.os_features == other.os_features
 }
 
 pub(super) async fn all(
@@ -51,10 +83,27 @@ pub(super) async fn all(
 }
 
 async fn one(places: &Places, location: &Location, how: &Entries) -> Result<Addition, Error> {
-    let (opened, root) = rewrite::opened(places, location).await?;
-    let source = opened.place;
+    let (source, root) = match places.listed(location)? {
+        Some((source, listed)) if is_index_itself(&listed) => {
+            let index = as_index(source.as_ref(), listed, how).await?;
+            let mut entries = flattened(source.as_ref(), &location.to_string(), &index, how).await?;
+            entries.iter_mut().for_each(|entry| change(entry, how));
+            return Ok(Addition { source, entries });
+        }
+        Some((source, listed)) => {
+            let root = source.document(&only(&listed, &source.name())?).await?;
+            (source, root)
+        }
+        None => {
+            let (opened, root) = rewrite::opened(places, location).await?;
+            (opened.place, root)
+        }
+    };
     let mut entries = match root.kind() {
-        Kind::Index if how.flatten => flattened(source.as_ref(), &root, how).await?,
+        Kind::Index if how.flatten => {
+            let name = format!("{}@{}", source.name(), root.digest());
+            flattened(source.as_ref(), &name, &root, how).await?
+        }
         Kind::Index => {
             let artifact_type = image::parsed::<view::Index>(source.as_ref(), &root)?.artifact_type;
             vec![Entry::of(Descriptor { artifact_type, ..root.descriptor() }, None)]
@@ -84,36 +133,78 @@ async fn single(source: &dyn Source, manifest: Document, how: &Entries) -> Resul
     Ok(Entry::of(Descriptor { platform, ..descriptor }, Some(found)))
 }
 
+/// Whether what a layout or archive lists says more than that it holds one thing: several images, or for which platform
+/// one is. What is about images does not count.
+fn is_index_itself(listed: &[Descriptor]) -> bool {
+    let images = || listed.iter().filter(|entry| entry.artifact_type.is_none());
+    images().any(|entry| entry.platform.is_some())
+        || images().next().is_some_and(|first| images().any(|other| other.digest != first.digest))
+}
+
+/// What a layout or archive lists, as an index, without the names that things have there. Where indexes are not to be
+/// added themselves, what they list takes their place.
+async fn as_index(source: &dyn Source, listed: Vec<Descriptor>, how: &Entries) -> Result<Document, Error> {
+    let is_fallback =
+        |e: &Descriptor| e.annotation(annotation::REF_NAME).is_some_and(Digest::is_referrers_tag);
+    let listed = listed.into_iter().filter(|entry| !is_fallback(entry));
+    let read = stream::iter(listed).map(|entry| async move {
+        if how.flatten && is_index(&entry) {
+            let index = source.document(&entry.digest.into()).await?;
+            let entries = index.object()?.get("manifests").and_then(Value::as_array).cloned();
+            return Ok::<_, Error>(entries.unwrap_or_default());
+        }
+        let found = image::entry_platform(source, &entry).await?;
+        let platform = found.filter(|p| !p.is_unstated()).or_else(|| entry.platform.clone());
+        let names = [annotation::REF_NAME, annotation::CONTAINERD_IMAGE_NAME];
+        let mut annotations = entry.annotations.clone().unwrap_or_default();
+        annotations.retain(|key, _| !names.contains(&key.as_str()));
+        let annotations = Some(annotations).filter(|annotations| !annotations.is_empty());
+        Ok(vec![json!(Descriptor { platform, annotations, ..entry })])
+    });
+    let entries: Vec<Vec<Value>> = read.buffered(AT_ONCE).try_collect().await?;
+    let json = json!({"schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": entries.concat()});
+    Ok(Document::from_value(&json, MediaType::OCI_INDEX)?)
+}
+
 /// The entries of an index as they stand there, with the attestations of the images that were asked for.
-async fn flattened(source: &dyn Source, document: &Document, how: &Entries) -> Result<Vec<Entry>, Error> {
+async fn flattened(
+    source: &dyn Source,
+    name: &str,
+    document: &Document,
+    how: &Entries,
+) -> Result<Vec<Entry>, Error> {
     let index: view::Index = image::parsed(source, document)?;
     let json = document.object()?;
     let json = json.get("manifests").and_then(Value::as_array).cloned().unwrap_or_default();
-    let platforms = try_join_all(index.manifests.iter().map(|e| image::entry_platform(source, e))).await?;
+    let read = stream::iter(&index.manifests).map(|entry| image::entry_platform(source, entry));
+    let platforms: Vec<Option<Platform>> = read.buffered(AT_ONCE).try_collect().await?;
     let is_asked = |p: &Platform| how.platforms.is_empty() || how.platforms.iter().any(|w| w.matches(p));
     let found = || platforms.iter().flatten().cloned().collect::<Vec<_>>();
     if let Some(wanted) = how.platforms.iter().find(|w| !found().iter().any(|p| w.matches(p))) {
-        let image = format!("{}@{}", source.name(), document.digest());
-        return Err(Error::NoPlatform { image, wanted: wanted.to_string(), found: found() });
+        let (image, wanted) = (name.to_owned(), wanted.to_string());
+        return Err(Error::NoPlatform { image, wanted, found: found() });
     }
-    let mut left_out = HashSet::new();
-    let mut entries = Vec::new();
-    for ((view, json), platform) in index.manifests.into_iter().zip(json).zip(&platforms) {
-        if platform.as_ref().is_some_and(|p| !is_asked(p)) {
-            left_out.insert(view.digest);
-        } else {
-            entries.push(Entry { json, view, platform: platform.clone() });
-        }
-    }
-    if !left_out.is_empty() {
-        let others = entries.iter().filter(|entry| entry.platform.is_none());
-        let others: Vec<&Descriptor> = others.map(|entry| &entry.view).collect();
-        let subjects = index::subjects(source, &others).await?;
-        left_out
-            .extend(index::followers(&others, &subjects, &left_out).into_iter().map(|(digest, _)| digest));
-        entries.retain(|entry| entry.platform.is_some() || !left_out.contains(&entry.view.digest));
-    }
-    Ok(entries)
+    let leaves: Vec<bool> = platforms.iter().map(|p| p.as_ref().is_some_and(|p| !is_asked(p))).collect();
+    let leaves = match leaves.contains(&true) {
+        true => followed(source, document, &leaves).await?,
+        false => leaves,
+    };
+    let all = index.manifests.into_iter().zip(json).zip(platforms).zip(leaves);
+    let kept = all.filter(|(_, leaves)| !leaves);
+    Ok(kept
+        .map(|(((view, json), platform), _)| Entry { json, view, platform, is_for_asked: false })
+        .collect())
+}
+
+/// What leaves an index with the images that do.
+async fn followed(source: &dyn Source, document: &Document, leaves: &[bool]) -> Result<Vec<bool>, Error> {
+    let tree = Tree::read(source, document, |_| false).await?;
+    let abouts = tree.abouts(source, may_be_about).await?;
+    let mut all = tree.each(|(level, number)| (level == 0 && leaves[number]).then_some(Leaves::Chosen));
+    tree.follow(&mut all, &abouts, &HashSet::new());
+    // Indexes inside are added as they are.
+    let goes = |leaves: &Option<Leaves>| leaves.is_some_and(|why| why != Leaves::Empty);
+    Ok(all[0].iter().map(goes).collect())
 }
 
 /// What was asked for every new entry.
@@ -122,6 +213,7 @@ fn change(entry: &mut Entry, how: &Entries) {
     if let (Some(platform), Some(_)) = (&how.platform, &entry.platform) {
         json.insert("platform".into(), json!(platform));
         entry.platform = Some(platform.clone());
+        entry.is_for_asked = true;
     }
     if how.annotations.is_empty() {
         return;
