@@ -6,11 +6,11 @@ use std::{
     io::Read,
 };
 
-use palan_core::{Algorithm, Compression, Descriptor, Digest};
+use palan_core::{Algorithm, Compression, Digest};
 
 use crate::{
     Decoder, EntryPath, Error, Limits, Result,
-    hash::{RawReader, VerifyingReader, drain},
+    hash::{Expected, RawReader, VerifyingReader, drain},
     merge,
     tar::{Archive, Entry, Kind},
 };
@@ -43,7 +43,7 @@ pub struct Examined {
 ///
 /// After the first fault of the archive, the rest counts only for the digests; after a bound of `limits`, nothing is read
 /// any more. Fails only where `reader` does.
-pub fn examine_expecting(reader: impl Read, expected: &Descriptor, limits: &Limits) -> Result<Examined> {
+pub fn examine_expecting(reader: impl Read, expected: &Expected, limits: &Limits) -> Result<Examined> {
     let mut blob = VerifyingReader::new(reader, expected);
     let mut found = Examined::default();
     if let Err(error) = found.read(&mut blob, expected, limits) {
@@ -65,11 +65,12 @@ pub fn examine_expecting(reader: impl Read, expected: &Descriptor, limits: &Limi
 
 impl Examined {
     /// The error is one of the compressed stream, or of the blob.
-    fn read(&mut self, blob: &mut impl Read, expected: &Descriptor, limits: &Limits) -> Result<()> {
+    fn read(&mut self, blob: &mut impl Read, expected: &Expected, limits: &Limits) -> Result<()> {
         let decoder = Decoder::with_limits(blob, limits)?;
         let compression = decoder.compression();
         self.compression = Some(compression);
-        let is_blob = compression == Compression::None && expected.digest.algorithm() == Algorithm::Sha256;
+        let is_blob =
+            compression == Compression::None && expected.descriptor.digest.algorithm() == Algorithm::Sha256;
         let mut raw = RawReader::new(decoder, is_blob);
         match self.walk(&mut raw, limits) {
             Err(error) if error.is_of_archive() => {
@@ -79,7 +80,7 @@ impl Examined {
             result => result?,
         }
         let (diff_id, _, _) = raw.finish();
-        self.diff_id = Some(diff_id.unwrap_or(expected.digest));
+        self.diff_id = Some(diff_id.unwrap_or(expected.descriptor.digest));
         Ok(())
     }
 

@@ -39,7 +39,7 @@ pub use builder::{Builder, Built};
 pub use codec::{Decoder, Encoder, Level};
 pub use error::{EntryPath, Error, Result, Spot};
 pub use examine::{Examined, examine_expecting};
-pub use hash::{HashingReader, HashingWriter, verify};
+pub use hash::{Expected, HashingReader, HashingWriter, verify};
 pub use limits::Limits;
 pub use listing::Listing;
 pub use pass::{

@@ -13,7 +13,7 @@ use palan_core::{Algorithm, Compression, Descriptor, Digest, Family, MediaType};
 use crate::{
     BUFFER, Decoder, Encoder, Error, HashingReader, HashingWriter, Level, Limits, Result,
     codec::{self, Sniffed},
-    hash::{RawReader, TeeReader, VerifyingReader, drain},
+    hash::{Expected, RawReader, TeeReader, VerifyingReader, drain},
     listing::{Interest, Listing},
     merge::{Index, Written},
     tar::{Archive, End, Ending},
@@ -63,14 +63,14 @@ pub fn scan(mut reader: impl Read, limits: &Limits) -> Result<Scan> {
 ///
 /// Does not compare the compression with the media type (see [`codec::check`]) nor the diff ID
 /// (see [`Scan::check_diff_id`]).
-pub fn scan_expecting(mut reader: impl Read, expected: &Descriptor, limits: &Limits) -> Result<Scan> {
+pub fn scan_expecting(mut reader: impl Read, expected: &Expected, limits: &Limits) -> Result<Scan> {
     expecting(&mut reader, expected, limits, walk).map(|(scan, ())| scan)
 }
 
 /// As [`scan_expecting`], and checks the diff ID too; reads the [`Listing`] in the same pass.
 pub fn list_expecting(
     mut reader: impl Read,
-    expected: &Descriptor,
+    expected: &Expected,
     diff_id: Digest,
     interest: &Interest<'_>,
     limits: &Limits,
@@ -87,7 +87,7 @@ pub fn list_expecting(
 /// indexes it in the same pass.
 pub fn spool_expecting(
     mut reader: impl Read,
-    expected: &Descriptor,
+    expected: &Expected,
     diff_id: Option<Digest>,
     limits: &Limits,
     mut spool: impl Write,
@@ -105,15 +105,15 @@ pub fn spool_expecting(
 
 fn expecting<T>(
     reader: &mut dyn Read,
-    expected: &Descriptor,
+    expected: &Expected,
     limits: &Limits,
     read: impl FnOnce(&mut dyn Read, &Limits) -> Result<(u64, Ending, T)>,
 ) -> Result<(Scan, T)> {
     let mut blob = VerifyingReader::new(reader, expected);
-    match scan_raw(&mut blob, expected.digest.algorithm(), limits, read) {
+    match scan_raw(&mut blob, expected.descriptor.digest.algorithm(), limits, read) {
         Ok((inner, read)) => {
             blob.finish()?;
-            Ok((inner.into_scan(expected.digest, expected.size), read))
+            Ok((inner.into_scan(expected.descriptor.digest, expected.descriptor.size), read))
         }
         Err(error @ (Error::Io(_) | Error::Content(_) | Error::Limit { .. })) => Err(error),
         Err(error) => {

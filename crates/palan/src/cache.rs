@@ -158,11 +158,11 @@ impl Source for Cached {
             }
             // A file that rotted, or was edited, is an error that names it, and is not found again.
             let content = verified(self.name_of(&path), blob, read_file(path.clone(), 0, left)?);
-            return Ok(Box::pin(content.inspect(move |piece| {
+            return Ok(content.inspected(move |piece| {
                 if matches!(piece, Err(Error::Damaged { .. })) {
                     let _ = fs::remove_file(&path);
                 }
-            })));
+            }));
         }
         let content = self.source.open(blob, offset).await?;
         if offset > 0 || blob.size == 0 {
@@ -176,13 +176,16 @@ impl Source for Cached {
             full: Arc::clone(&self.full),
             observer: self.observer.clone(),
         };
-        Ok(Box::pin(stream::unfold(passing, |mut passing| async move {
-            let piece = passing.content.next().await?;
-            if let Ok(piece) = &piece {
-                passing.keep(piece);
-            }
-            Some((piece, passing))
-        })))
+        Ok(BlobStream::verified(
+            blob,
+            stream::unfold(passing, |mut passing| async move {
+                let piece = passing.content.next().await?;
+                if let Ok(piece) = &piece {
+                    passing.keep(piece);
+                }
+                Some((piece, passing))
+            }),
+        ))
     }
 
     async fn has(&self, blob: &Descriptor) -> Result<bool, Error> {

@@ -13,7 +13,7 @@ use crate::{
     copy::Options,
     image::{self, Image},
     place::{Source, with_reader},
-    spool::{Spool, watched},
+    spool::Spool,
 };
 
 /// What was exported.
@@ -94,7 +94,7 @@ async fn raw(
     options: &Options,
 ) -> Result<Exported, Error> {
     options.observer.emit(&Event::BlobStarted { blob });
-    let content = watched(source.open(blob, 0).await?, blob.digest, options);
+    let content = source.open(blob, 0).await?.told_to(&options.observer, blob.digest);
     let (mut out, _cancel) = Output::new(out);
     let copy = move |reader: &mut _| {
         let copied = io::copy(reader, &mut out).and_then(|_| out.flush());

@@ -1,6 +1,5 @@
 //! The file system of an image: its layers, merged.
 
-use futures_util::StreamExt as _;
 use palan_layer::{
     Limits,
     tree::{Content, Tree},
@@ -17,7 +16,7 @@ use crate::{
 pub async fn files(source: &dyn Source, image: &Image, content: Content) -> Result<Tree, Error> {
     let mut tree = Tree::new();
     for (number, layer) in image.manifest_view.layers.iter().enumerate() {
-        let blob = source.open(layer, 0).await?.boxed();
+        let blob = source.open(layer, 0).await?;
         let merged = with_reader(blob, move |reader| {
             let merged = tree.apply_blob(number, reader, content, &Limits::default());
             merged.map(|_| tree)

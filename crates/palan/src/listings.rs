@@ -15,7 +15,7 @@ use std::{
     },
 };
 
-use futures_util::{StreamExt as _, future::try_join_all};
+use futures_util::future::try_join_all;
 use palan_core::{Descriptor, Digest, Role};
 use palan_layer::{Limits, Listing, list_expecting, listing::Interest};
 use tokio::sync::Semaphore;
@@ -147,7 +147,7 @@ impl Listings {
         }
         self.observer.emit(&Event::BlobStarted { blob: layer });
         let content = self.watched(source.open(layer, 0).await?, layer.digest);
-        let (expected, cache, scratch) = (layer.clone(), self.cache.clone(), self.scratch.clone());
+        let (expected, cache, scratch) = (content.expected(layer), self.cache.clone(), self.scratch.clone());
         let list = move |reader: &mut _| {
             let interest = Interest { scratch: &scratch, ..INTEREST };
             let (_, listing) = list_expecting(reader, &expected, diff_id, &interest, &Limits::default())?;
@@ -177,14 +177,12 @@ impl Listings {
     }
 
     fn watched(&self, content: BlobStream, digest: Digest) -> BlobStream {
-        let (observer, counts) = (self.observer.clone(), Arc::clone(&self.counts));
-        Box::pin(content.inspect(move |piece| {
+        let counts = Arc::clone(&self.counts);
+        content.told_to(&self.observer, digest).inspected(move |piece| {
             if let Ok(piece) = piece {
-                let bytes = piece.len() as u64;
-                counts.bytes.fetch_add(bytes, Relaxed);
-                observer.emit(&Event::BlobProgress { digest, bytes });
+                counts.bytes.fetch_add(piece.len() as u64, Relaxed);
             }
-        }))
+        })
     }
 }
 

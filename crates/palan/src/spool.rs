@@ -13,7 +13,7 @@ use palan_layer::{
 use crate::{
     Error, Event, Transfer,
     copy::Options,
-    place::{BlobStream, Source, with_reader},
+    place::{Source, with_reader},
 };
 
 /// Larger than most files of an image, small enough to be thrown away where entries are not in order.
@@ -77,8 +77,8 @@ async fn one(
         return Err(Error::NotHere { digest: layer.digest, place: source.name() });
     }
     options.observer.emit(&Event::BlobStarted { blob: layer });
-    let content = watched(source.open(layer, 0).await?, layer.digest, options);
-    let expected = layer.clone();
+    let content = source.open(layer, 0).await?.told_to(&options.observer, layer.digest);
+    let expected = content.expected(layer);
     let scratch = options.scratch.clone();
     let read = move |reader: &mut _| {
         let file = scratch.file().map_err(Error::io("create a file in", scratch.path()))?;
@@ -90,14 +90,4 @@ async fn one(
     let spooled = spooled.map_err(unreadable)?;
     options.observer.emit(&Event::BlobDone { blob: layer, how: Transfer::Moved });
     Ok(spooled)
-}
-
-/// Tells how far a blob is read.
-pub(crate) fn watched(content: BlobStream, digest: Digest, options: &Options) -> BlobStream {
-    let observer = options.observer.clone();
-    Box::pin(content.inspect(move |piece| {
-        if let Ok(piece) = piece {
-            observer.emit(&Event::BlobProgress { digest, bytes: piece.len() as u64 });
-        }
-    }))
 }

@@ -22,7 +22,7 @@ fn packing_and_scanning_agree() {
         assert_eq!(packed.digest, Digest::sha256(&blob));
         assert_eq!(packed.diff_id, Digest::sha256(&archive()));
         let expected = packed.descriptor(Family::Oci).unwrap();
-        let found = scan_expecting(blob.as_slice(), &expected, &Limits::default()).unwrap();
+        let found = scan_expecting(blob.as_slice(), &expected.clone().into(), &Limits::default()).unwrap();
         found.check_diff_id(packed.diff_id).unwrap();
         assert!(matches!(found.check_diff_id(Digest::sha256(b"")), Err(Error::DiffId { .. })));
         assert_eq!(found, scan(blob.as_slice(), &Limits::default()).unwrap());
@@ -88,7 +88,8 @@ fn every_byte_is_read_exactly_once() {
     for compression in ALL {
         let (made, blob) = packed(compression);
         let mut reader = Once(&blob, 0);
-        scan_expecting(&mut reader, &made.descriptor(Family::Oci).unwrap(), &Limits::default()).unwrap();
+        scan_expecting(&mut reader, &made.descriptor(Family::Oci).unwrap().into(), &Limits::default())
+            .unwrap();
         assert_eq!(reader.1, blob.len() as u64);
     }
 }
@@ -99,7 +100,7 @@ fn a_blob_that_is_not_the_promised_one_is_named_as_such() {
         let (made, blob) = packed(compression);
         let descriptor = made.descriptor(Family::Oci).unwrap();
         let with = |bytes: &[u8], expected: &Descriptor| {
-            scan_expecting(bytes, expected, &Limits::default()).unwrap_err()
+            scan_expecting(bytes, &expected.clone().into(), &Limits::default()).unwrap_err()
         };
         let mut damaged = blob.clone();
         damaged[blob.len() / 2] ^= 1;
@@ -126,7 +127,10 @@ fn sha512_descriptors_are_honoured() {
     let (_, blob) = packed(Compression::Gzip);
     let digest = Algorithm::Sha512.digest(&blob);
     let expected = Descriptor::new(palan_core::MediaType::OCI_LAYER_GZIP, digest, blob.len() as u64);
-    assert_eq!(scan_expecting(blob.as_slice(), &expected, &Limits::default()).unwrap().digest, digest);
+    assert_eq!(
+        scan_expecting(blob.as_slice(), &expected.clone().into(), &Limits::default()).unwrap().digest,
+        digest
+    );
 }
 
 #[test]
@@ -172,10 +176,19 @@ fn a_listing_is_read_in_the_pass_that_checks_the_blob() {
         let (packed, blob) = packed(compression);
         let expected = packed.descriptor(Family::Oci).unwrap();
         let list = |blob: &[u8], diff_id| {
-            list_expecting(blob, &expected, diff_id, &Interest::everything(|_| true), &Limits::default())
+            list_expecting(
+                blob,
+                &expected.clone().into(),
+                diff_id,
+                &Interest::everything(|_| true),
+                &Limits::default(),
+            )
         };
         let (found, listing) = list(&blob, packed.diff_id).unwrap();
-        assert_eq!(found, scan_expecting(blob.as_slice(), &expected, &Limits::default()).unwrap());
+        assert_eq!(
+            found,
+            scan_expecting(blob.as_slice(), &expected.clone().into(), &Limits::default()).unwrap()
+        );
         let read = Listing::read(archive().as_slice(), &Interest::everything(|_| true), &Limits::default());
         assert_eq!((listing.entries, listing), (5, read.unwrap()));
         assert!(matches!(list(&blob, Digest::sha256(b"")), Err(Error::DiffId { .. })));

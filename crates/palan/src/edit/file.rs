@@ -8,7 +8,6 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::StreamExt as _;
 use palan_core::{Algorithm, Compression, Digest};
 use palan_layer::{
     Decoder, HashingWriter, Level, Limits, Listing,
@@ -147,7 +146,7 @@ pub async fn read(source: &dyn Source, image: &Image, found: &Found, mut out: fs
         if names.is_empty() {
             continue;
         }
-        let content = source.open(layer, 0).await?.boxed();
+        let content = source.open(layer, 0).await?;
         let done = with_reader(content, move |reader| {
             extract(reader, &names, digest, &mut out).map(|is_done| (is_done, out))
         });

@@ -35,7 +35,7 @@ pub(crate) fn read_file(path: PathBuf, start: u64, length: u64) -> Result<BlobSt
     let mut file = File::open(&path).map_err(Error::io("read", &path))?;
     file.seek(SeekFrom::Start(start)).map_err(Error::io("read", &path))?;
     let state = Some((file, length));
-    Ok(Box::pin(stream::unfold(state, move |state| {
+    Ok(BlobStream::new(stream::unfold(state, move |state| {
         let path = path.clone();
         async move {
             let (mut file, left) = state.filter(|(_, left)| *left > 0)?;

@@ -90,7 +90,7 @@ impl Source for Memory {
         let content =
             content.ok_or_else(|| Error::NotFound { name: blob.digest.to_string(), place: self.name() })?;
         let rest = content.slice(usize::try_from(offset).unwrap_or(usize::MAX).min(content.len())..);
-        let whole: BlobStream = Box::pin(stream::iter([Ok(rest)]));
+        let whole = BlobStream::new(stream::iter([Ok(rest)]));
         checked(self.name(), blob, offset, whole)
     }
 

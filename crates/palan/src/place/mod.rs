@@ -22,11 +22,9 @@ mod stream;
 mod tar_index;
 mod temporary;
 
-use std::{path::PathBuf, pin::Pin};
+use std::path::PathBuf;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures_util::Stream;
 use palan_core::{Descriptor, Digest, Document, Repository, Selector};
 
 pub use archive::{Archive, Format};
@@ -42,12 +40,10 @@ pub use new_file::NewFile;
 pub(crate) use new_file::{publish, temporary_in};
 pub use overlay::Overlay;
 pub use registry::Registry;
+pub use stream::BlobStream;
 pub(crate) use stream::{checked, read_all, verified, with_reader};
 
 use crate::Error;
-
-/// The content of a blob as stored (a layer: compressed), in pieces.
-pub type BlobStream = Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>;
 
 /// Where a blob or document comes from, as far as it helps a target to take it over without moving bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,17 +1,80 @@
 //! Helpers for blob streams.
 
-use std::io;
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _, stream};
-use palan_core::{Descriptor, Mismatch, Verifier};
+use palan_core::{Descriptor, Digest, Mismatch, Verifier};
+use palan_layer::Expected;
 use tokio::sync::mpsc;
 
-use super::BlobStream;
 use crate::{
-    Error,
+    Error, Event, Observer,
     cancel::{Cancelled, cancel, on_thread},
 };
+
+/// The content of a blob as stored (a layer: compressed), in pieces.
+///
+/// It may know that it is checked on its way: then nobody hashes the content a second time.
+pub struct BlobStream {
+    pieces: Pin<Box<dyn Stream<Item = Result<Bytes, Error>> + Send>>,
+    /// It fails before its last piece if the content is not this blob's.
+    verified: Option<Digest>,
+}
+
+impl BlobStream {
+    /// Content that nobody has checked yet.
+    pub fn new(pieces: impl Stream<Item = Result<Bytes, Error>> + Send + 'static) -> Self {
+        Self { pieces: Box::pin(pieces), verified: None }
+    }
+
+    /// Content that `pieces` themselves check: an error comes before the last one if it is not that of the blob.
+    pub(crate) fn verified(
+        blob: &Descriptor,
+        pieces: impl Stream<Item = Result<Bytes, Error>> + Send + 'static,
+    ) -> Self {
+        Self { pieces: Box::pin(pieces), verified: Some(blob.digest) }
+    }
+
+    /// Whether it fails before its last piece if the content is not that of the blob.
+    pub(crate) fn is_verified(&self, blob: &Descriptor) -> bool {
+        self.verified == Some(blob.digest)
+    }
+
+    /// The blob, as whoever reads this stream may expect it.
+    pub(crate) fn expected(&self, blob: &Descriptor) -> Expected {
+        if self.is_verified(blob) { Expected::verified(blob.clone()) } else { blob.clone().into() }
+    }
+
+    /// Calls `look` with each piece on its way.
+    #[must_use]
+    pub(crate) fn inspected(self, look: impl FnMut(&Result<Bytes, Error>) + Send + 'static) -> Self {
+        Self { pieces: Box::pin(self.pieces.inspect(look)), verified: self.verified }
+    }
+
+    /// Tells how far a blob is read.
+    #[must_use]
+    pub(crate) fn told_to(self, observer: &Observer, digest: Digest) -> Self {
+        let observer = observer.clone();
+        self.inspected(move |piece| {
+            if let Ok(piece) = piece {
+                observer.emit(&Event::BlobProgress { digest, bytes: piece.len() as u64 });
+            }
+        })
+    }
+}
+
+impl Stream for BlobStream {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.pieces.as_mut().poll_next(context)
+    }
+}
 
 /// Collects a stream. The streams of this crate are bounded by their descriptor's size, which callers check first.
 pub(crate) async fn read_all(mut content: BlobStream) -> Result<Bytes, Error> {
@@ -24,42 +87,55 @@ pub(crate) async fn read_all(mut content: BlobStream) -> Result<Bytes, Error> {
 
 /// Passes a whole blob on and fails before its last piece when it is not what `blob` promises.
 pub(crate) fn verified(place: String, blob: &Descriptor, content: BlobStream) -> BlobStream {
+    if content.is_verified(blob) {
+        return content;
+    }
     let state = Some((content, Verifier::of(blob)));
     let digest = blob.digest;
-    hold_back(stream::unfold(state, move |state| {
-        let place = place.clone();
-        async move {
-            let (mut content, mut verifier) = state?;
-            let damaged = |source| Error::Damaged { name: digest.to_string(), place, source };
-            match content.next().await {
-                Some(Ok(piece)) => match verifier.update(&piece) {
-                    Ok(()) => Some((Ok(piece), Some((content, verifier)))),
-                    Err(source) => Some((Err(damaged(source)), None)),
-                },
-                Some(Err(e)) => Some((Err(e), None)),
-                None => verifier.finish().err().map(|source| (Err(damaged(source)), None)),
+    hold_back(
+        blob,
+        stream::unfold(state, move |state| {
+            let place = place.clone();
+            async move {
+                let (mut content, mut verifier) = state?;
+                let damaged = |source| Error::Damaged { name: digest.to_string(), place, source };
+                match content.next().await {
+                    Some(Ok(piece)) => match verifier.update(&piece) {
+                        Ok(()) => Some((Ok(piece), Some((content, verifier)))),
+                        Err(source) => Some((Err(damaged(source)), None)),
+                    },
+                    Some(Err(e)) => Some((Err(e), None)),
+                    None => verifier.finish().err().map(|source| (Err(damaged(source)), None)),
+                }
             }
-        }
-    }))
+        }),
+    )
 }
 
-/// Passes each piece on when the next one, or the end, has come without an error.
+/// Passes each piece of a blob on when the next one, or the end, has come without an error: `content` ends with one if it
+/// is not the blob's.
 ///
 /// Who uploads a blob stops reading at its last byte and would never see that the end was an error; the target would
 /// then blame the content, and nobody would name the place it came from.
-pub(crate) fn hold_back(content: impl Stream<Item = Result<Bytes, Error>> + Send + 'static) -> BlobStream {
+pub(crate) fn hold_back(
+    blob: &Descriptor,
+    content: impl Stream<Item = Result<Bytes, Error>> + Send + 'static,
+) -> BlobStream {
     let state = Some((Box::pin(content), None));
-    Box::pin(stream::unfold(state, |state| async move {
-        let (mut content, mut held): (_, Option<Bytes>) = state?;
-        loop {
-            match (content.next().await, held.take()) {
-                (Some(Ok(next)), Some(piece)) => return Some((Ok(piece), Some((content, Some(next))))),
-                (Some(Ok(first)), None) => held = Some(first),
-                (Some(Err(e)), _) => return Some((Err(e), None)),
-                (None, last) => return last.map(|piece| (Ok(piece), None)),
+    BlobStream::verified(
+        blob,
+        stream::unfold(state, |state| async move {
+            let (mut content, mut held): (_, Option<Bytes>) = state?;
+            loop {
+                match (content.next().await, held.take()) {
+                    (Some(Ok(next)), Some(piece)) => return Some((Ok(piece), Some((content, Some(next))))),
+                    (Some(Ok(first)), None) => held = Some(first),
+                    (Some(Err(e)), _) => return Some((Err(e), None)),
+                    (None, last) => return last.map(|piece| (Ok(piece), None)),
+                }
             }
-        }
-    }))
+        }),
+    )
 }
 
 /// The part of a blob from `offset` on, as places with random access have it: checked against the descriptor's digest
@@ -82,7 +158,7 @@ pub(crate) fn checked(
         return Err(damaged(place, offset));
     }
     let state = Some((content, offset));
-    Ok(Box::pin(stream::unfold(state, move |state| {
+    Ok(BlobStream::new(stream::unfold(state, move |state| {
         let place = place.clone();
         async move {
             let (mut content, seen) = state?;

@@ -9,7 +9,7 @@ use palan_layer::{Examined, Limits, codec, examine_expecting};
 use super::{Options, Severity, chain};
 use crate::{
     Error, Event, Transfer,
-    place::{BlobStream, Source, verified, with_reader},
+    place::{Source, verified, with_reader},
 };
 
 /// What is to be read, in the order in which it was listed.
@@ -79,9 +79,9 @@ pub(super) async fn check(source: &dyn Source, blob: &Blob, options: &Options) -
         return Ok(Vec::new());
     }
     options.observer.emit(&Event::BlobStarted { blob: descriptor });
-    let content = watched(source.open(descriptor, 0).await?, descriptor.digest, options);
+    let content = source.open(descriptor, 0).await?.told_to(&options.observer, descriptor.digest);
     let found = if blob.is_layer() {
-        let expected = descriptor.clone();
+        let expected = content.expected(descriptor);
         let examine = move |reader: &mut _| examine_expecting(reader, &expected, &Limits::default());
         match with_reader(content, examine).await? {
             Ok(layer) => judge(blob, &layer),
@@ -96,15 +96,6 @@ pub(super) async fn check(source: &dyn Source, blob: &Blob, options: &Options) -
     };
     options.observer.emit(&Event::BlobDone { blob: descriptor, how: Transfer::Moved });
     Ok(found)
-}
-
-fn watched(content: BlobStream, digest: Digest, options: &Options) -> BlobStream {
-    let observer = options.observer.clone();
-    Box::pin(content.inspect(move |piece| {
-        if let Ok(piece) = piece {
-            observer.emit(&Event::BlobProgress { digest, bytes: piece.len() as u64 });
-        }
-    }))
 }
 
 fn judge(blob: &Blob, layer: &Examined) -> Found {

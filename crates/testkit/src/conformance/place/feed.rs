@@ -120,7 +120,7 @@ impl Source for Feed {
         let end = breaks.then(|| {
             Err(Error::Malformed { place: "feed".into(), reason: "breaks off, as the check wants it".into() })
         });
-        Ok(Box::pin(stream::iter(pieces.chain(end))))
+        Ok(BlobStream::new(stream::iter(pieces.chain(end))))
     }
 
     async fn has(&self, blob: &Descriptor) -> Result<bool, Error> {
