@@ -163,26 +163,27 @@ impl Document {
         &self,
         change: impl FnOnce(&mut Map<String, Value>) -> Result<(), E>,
     ) -> Result<Self, E> {
-        let before = Value::Object(self.object()?);
+        let before = self.object()?;
         let mut after = before.clone();
-        if let Value::Object(json) = &mut after {
-            change(json)?;
-        }
+        change(&mut after)?;
+        Ok(self.with_object(&Value::Object(before), &Value::Object(after))?)
+    }
+
+    /// What does not depend on the change, compiled once.
+    fn with_object(&self, before: &Value, after: &Value) -> Result<Self, DocumentError> {
         // `Value` compares objects without regard to key order; the serialised forms do not.
-        if before == after && serde_json::to_vec(&before).ok() == serde_json::to_vec(&after).ok() {
+        if before == after && serde_json::to_vec(before).ok() == serde_json::to_vec(after).ok() {
             return Ok(self.clone());
         }
         if let Some(number) = inexact_number(&self.bytes) {
-            return Err(
-                DocumentError::InexactNumber { number: number.to_owned(), digest: self.digest }.into()
-            );
+            return Err(DocumentError::InexactNumber { number: number.to_owned(), digest: self.digest });
         }
-        let bytes = Style::of(&self.bytes).write(&after).map_err(|e| DocumentError::Json(e.to_string()))?;
+        let bytes = Style::of(&self.bytes).write(after).map_err(|e| DocumentError::Json(e.to_string()))?;
         let declared = match after.get("mediaType").and_then(Value::as_str) {
             Some(own) if self.kind != Kind::Other => MediaType::new(own),
             _ => self.media_type.clone(),
         };
-        Ok(Self::parse_with(bytes, Some(declared), self.digest.algorithm())?)
+        Self::parse_with(bytes, Some(declared), self.digest.algorithm())
     }
 
     /// The same bytes under another media type; for configs, whose media type stands only in their descriptor.
