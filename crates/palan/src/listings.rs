@@ -25,7 +25,7 @@ use crate::{
     Error, Event, Observer, Scratch, Transfer,
     image::Image,
     once::Once,
-    place::{BlobStream, Source, with_reader},
+    place::{BlobStream, Source, open_announced, with_reader},
     verdict::INTEREST,
 };
 
@@ -144,8 +144,7 @@ impl Listings {
         if matches!(layer.media_type.role(), Role::Layer { foreign: true, .. }) && !source.has(layer).await? {
             return Err(Error::NotHere { digest: layer.digest, place: source.name() });
         }
-        self.observer.emit(&Event::BlobStarted { blob: layer });
-        let content = self.watched(source.open(layer, 0).await?, layer.digest);
+        let content = self.counted(open_announced(source, layer, &self.observer).await?);
         let (expected, cache, scratch) = (layer.clone(), self.cache.clone(), self.scratch.clone());
         let list = move |reader: &mut _| {
             let interest = Interest { scratch: &scratch, ..INTEREST };
@@ -175,14 +174,11 @@ impl Listings {
         tokio::task::spawn_blocking(find).await.map_err(|_| Error::Cancelled)
     }
 
-    fn watched(&self, content: BlobStream, digest: Digest) -> BlobStream {
-        let (observer, counts) = (self.observer.clone(), Arc::clone(&self.counts));
+    fn counted(&self, content: BlobStream) -> BlobStream {
+        let counts = Arc::clone(&self.counts);
         Box::pin(content.inspect(move |piece| {
-            if let Ok(piece) = piece {
-                let bytes = piece.len() as u64;
-                counts.bytes.fetch_add(bytes, Relaxed);
-                observer.emit(&Event::BlobProgress { digest, bytes });
-            }
+            let bytes = piece.as_ref().map_or(0, |piece| piece.len() as u64);
+            counts.bytes.fetch_add(bytes, Relaxed);
         }))
     }
 }

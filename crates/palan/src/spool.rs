@@ -13,7 +13,7 @@ use palan_layer::{
 use crate::{
     Error, Event, Transfer,
     copy::Options,
-    place::{BlobStream, Source, with_reader},
+    place::{Source, open_announced, with_reader},
 };
 
 /// Larger than most files of an image, small enough to be thrown away where entries are not in order.
@@ -76,8 +76,7 @@ async fn one(
     if matches!(layer.media_type.role(), Role::Layer { foreign: true, .. }) && !source.has(layer).await? {
         return Err(Error::NotHere { digest: layer.digest, place: source.name() });
     }
-    options.observer.emit(&Event::BlobStarted { blob: layer });
-    let content = watched(source.open(layer, 0).await?, layer.digest, options);
+    let content = open_announced(source, layer, &options.observer).await?;
     let expected = layer.clone();
     let scratch = options.scratch.clone();
     let read = move |reader: &mut _| {
@@ -90,14 +89,4 @@ async fn one(
     let spooled = spooled.map_err(unreadable)?;
     options.observer.emit(&Event::BlobDone { blob: layer, how: Transfer::Moved });
     Ok(spooled)
-}
-
-/// Tells how far a blob is read.
-pub(crate) fn watched(content: BlobStream, digest: Digest, options: &Options) -> BlobStream {
-    let observer = options.observer.clone();
-    Box::pin(content.inspect(move |piece| {
-        if let Ok(piece) = piece {
-            observer.emit(&Event::BlobProgress { digest, bytes: piece.len() as u64 });
-        }
-    }))
 }

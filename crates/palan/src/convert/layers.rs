@@ -12,7 +12,7 @@ use palan_layer::{HashingWriter, Level, Limits, Packing, pack_layer};
 use crate::{
     Error, Event, Observer, Transfer,
     copy::Options,
-    place::{BlobStream, Layout, Source, with_reader},
+    place::{Layout, Source, open_announced, with_reader},
     rewrite::Content,
 };
 
@@ -80,8 +80,7 @@ struct Repacker<'a> {
 
 impl Repacker<'_> {
     async fn store(&self, layer: &Descriptor, storage: Storage) -> Result<Repacked, Error> {
-        self.observer.emit(&Event::BlobStarted { blob: layer });
-        let content = self.watched(self.source.open(layer, 0).await?, layer.digest);
+        let content = open_announced(self.source, layer, self.observer).await?;
         let (spool, digest, place) = (Arc::clone(&self.spool), layer.digest, self.source.name());
         let work = move |reader: &mut _| {
             let unreadable = |source| Error::Layer { digest, place, source };
@@ -96,15 +95,6 @@ impl Repacker<'_> {
         let repacked = with_reader(content, work).await??;
         self.observer.emit(&Event::BlobDone { blob: layer, how: Transfer::Moved });
         Ok(repacked)
-    }
-
-    fn watched(&self, content: BlobStream, digest: Digest) -> BlobStream {
-        let observer = self.observer.clone();
-        Box::pin(content.inspect(move |piece| {
-            if let Ok(piece) = piece {
-                observer.emit(&Event::BlobProgress { digest, bytes: piece.len() as u64 });
-            }
-        }))
     }
 }
 

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::StreamExt as _;
 use palan_core::{Descriptor, Digest, Document, Selector};
 
 use crate::{
-    Error, Event, Observer,
-    place::{BlobStream, Origin, Source},
+    Error, Observer,
+    place::{BlobStream, Origin, Source, watched},
 };
 
 /// A source that tells how many bytes are read from it.
@@ -32,13 +31,7 @@ impl Source for Watched {
     }
 
     async fn open(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
-        let (observer, digest) = (self.observer.clone(), blob.digest);
-        let content = self.inner.open(blob, offset).await?;
-        Ok(Box::pin(content.inspect(move |piece| {
-            if let Ok(piece) = piece {
-                observer.emit(&Event::BlobProgress { digest, bytes: piece.len() as u64 });
-            }
-        })))
+        Ok(watched(self.inner.open(blob, offset).await?, blob.digest, &self.observer))
     }
 
     async fn has(&self, blob: &Descriptor) -> Result<bool, Error> {

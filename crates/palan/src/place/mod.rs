@@ -41,7 +41,7 @@ pub use new_file::NewFile;
 pub(crate) use new_file::{publish, temporary_in};
 pub use overlay::Overlay;
 pub use registry::Registry;
-pub(crate) use stream::{checked, read_all, verified, with_reader};
+pub(crate) use stream::{checked, open_announced, read_all, verified, watched, with_reader};
 
 use crate::Error;
 

@@ -4,12 +4,12 @@ use std::io;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _, stream};
-use palan_core::{Descriptor, Mismatch, Verifier};
+use palan_core::{Descriptor, Digest, Mismatch, Verifier};
 use tokio::sync::mpsc;
 
-use super::BlobStream;
+use super::{BlobStream, Source};
 use crate::{
-    Error,
+    Error, Event, Observer,
     cancel::{Cancelled, cancel},
 };
 
@@ -20,6 +20,26 @@ pub(crate) async fn read_all(mut content: BlobStream) -> Result<Bytes, Error> {
         out.extend_from_slice(&piece?);
     }
     Ok(out.freeze())
+}
+
+/// Opens a whole blob, telling that it begins to move and how far it is. Who reads it tells when it is done.
+pub(crate) async fn open_announced(
+    source: &dyn Source,
+    blob: &Descriptor,
+    observer: &Observer,
+) -> Result<BlobStream, Error> {
+    observer.emit(&Event::BlobStarted { blob });
+    Ok(watched(source.open(blob, 0).await?, blob.digest, observer))
+}
+
+/// Tells how far a blob is read.
+pub(crate) fn watched(content: BlobStream, digest: Digest, observer: &Observer) -> BlobStream {
+    let observer = observer.clone();
+    Box::pin(content.inspect(move |piece| {
+        if let Ok(piece) = piece {
+            observer.emit(&Event::BlobProgress { digest, bytes: piece.len() as u64 });
+        }
+    }))
 }
 
 /// Passes a whole blob on and fails before its last piece when it is not what `blob` promises.

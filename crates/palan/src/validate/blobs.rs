@@ -9,7 +9,7 @@ use palan_layer::{Limits, Scan, codec, scan_expecting};
 use super::{Options, Severity, chain};
 use crate::{
     Error, Event, Transfer,
-    place::{BlobStream, Source, verified, with_reader},
+    place::{Source, open_announced, verified, with_reader},
 };
 
 /// What is to be read, in the order in which it was listed.
@@ -78,8 +78,7 @@ pub(super) async fn check(source: &dyn Source, blob: &Blob, options: &Options) -
     if options.fast {
         return Ok(Vec::new());
     }
-    options.observer.emit(&Event::BlobStarted { blob: descriptor });
-    let content = watched(source.open(descriptor, 0).await?, descriptor.digest, options);
+    let content = open_announced(source, descriptor, &options.observer).await?;
     let found = if blob.is_layer() {
         let expected = descriptor.clone();
         let scan = move |reader: &mut _| scan_expecting(reader, &expected, &Limits::default());
@@ -93,15 +92,6 @@ pub(super) async fn check(source: &dyn Source, blob: &Blob, options: &Options) -
     };
     options.observer.emit(&Event::BlobDone { blob: descriptor, how: Transfer::Moved });
     Ok(found)
-}
-
-fn watched(content: BlobStream, digest: Digest, options: &Options) -> BlobStream {
-    let observer = options.observer.clone();
-    Box::pin(content.inspect(move |piece| {
-        if let Ok(piece) = piece {
-            observer.emit(&Event::BlobProgress { digest, bytes: piece.len() as u64 });
-        }
-    }))
 }
 
 fn judge(blob: &Blob, scanned: palan_layer::Result<Scan>) -> Found {
