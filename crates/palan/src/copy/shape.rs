@@ -14,6 +14,7 @@ use crate::{
     Error,
     image::{self, Image, MAX_DEPTH, too_deep},
     index::{self, Subjects, point_to},
+    json::map_at,
     place::Source,
 };
 
@@ -333,10 +334,8 @@ impl<'a> Walk<'a> {
 
     /// Everything that was asked for must be there.
     fn check(&self, root: &Document) -> Result<(), Error> {
-        let missing = |p: &&PlatformPattern| !self.found.iter().any(|found| p.matches(found));
-        let Some(wanted) = self.shape.platforms.iter().find(missing) else { return Ok(()) };
-        let image = format!("{}@{}", self.source.name(), root.digest());
-        Err(Error::NoPlatform { image, wanted: wanted.to_string(), found: self.found.clone() })
+        let image = || format!("{}@{}", self.source.name(), root.digest());
+        image::check_platforms(image, &self.shape.platforms, &self.found)
     }
 
     fn nothing_left(&self, root: &Document) -> Error {
@@ -388,8 +387,7 @@ fn as_attestation(entry: &mut Value, about: Digest) {
     if !platform.is_object() {
         *platform = serde_json::json!({"architecture": "unknown", "os": "unknown"});
     }
-    let annotations = entry.entry("annotations").or_insert_with(|| serde_json::json!({}));
-    if let Some(annotations) = annotations.as_object_mut() {
+    if let Some(annotations) = map_at(entry, "annotations") {
         for (key, value) in [
             (annotation::DOCKER_REFERENCE_DIGEST, about.to_string()),
             (annotation::DOCKER_REFERENCE_TYPE, annotation::ATTESTATION_MANIFEST.to_owned()),

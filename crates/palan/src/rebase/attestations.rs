@@ -14,12 +14,16 @@ use palan_core::{Descriptor, Digest, Document, Selector, annotation, view};
 use serde_json::{Map, Value, json};
 
 use super::{
-    hints::map_at,
     index::Replaced,
     report::{Finding, FindingKind},
     tree::Tree,
 };
-use crate::{Error, image, index::Orphan, place::Source};
+use crate::{
+    Error, image,
+    index::Orphan,
+    json::{map_at, point_to_config},
+    place::Source,
+};
 
 /// Annotation of a layer of BuildKit's attestation manifests: what kind of statement it is.
 const PREDICATE_TYPE: &str = "in-toto.io/predicate-type";
@@ -127,13 +131,7 @@ pub(super) async fn carry_entries(
                 let mut keep = keep.iter();
                 layers.retain(|_| keep.next().copied().unwrap_or_default());
             }
-            if let Some(descriptor) = json.get_mut("config").and_then(Value::as_object_mut)
-                && config.digest() != manifest.config.digest
-            {
-                descriptor.shift_remove("data");
-                descriptor.insert("digest".into(), json!(config.digest()));
-                descriptor.insert("size".into(), json!(config.size()));
-            }
+            point_to_config(json, &config);
             speak_of(json, *about, &new.document);
         })?;
         if config.digest() != manifest.config.digest {

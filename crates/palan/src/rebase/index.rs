@@ -6,13 +6,14 @@ use palan_core::{Digest, Document, Family};
 use serde_json::{Value, json};
 
 use super::{
-    hints::{self, NewHints, map_at},
+    hints::{self, NewHints},
     report::{Finding, FindingKind},
     tree::Tree,
 };
 use crate::{
     Error,
     index::{self, Known, Orphan},
+    json::map_at,
 };
 
 /// What became of a manifest or index.

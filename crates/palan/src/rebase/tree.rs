@@ -208,12 +208,10 @@ impl<'a> Reader<'a> {
     /// Everything that was asked for must be there.
     fn check(&self) -> Result<(), Error> {
         let image = || format!("{}@{}", self.source.name(), self.tree.root.digest());
-        let missing = |p: &&PlatformPattern| !self.tree.nodes.iter().any(|node| p.matches(&node.platform));
-        if let Some(wanted) = self.platforms.iter().find(missing) {
-            let present = self.tree.nodes.iter().map(|node| node.platform.clone());
-            let found = present.chain(self.passed.iter().cloned()).collect();
-            return Err(Error::NoPlatform { image: image(), wanted: wanted.to_string(), found });
-        }
+        let present = self.tree.nodes.iter().map(|node| node.platform.clone());
+        // What was passed over is nothing that was asked for.
+        let found: Vec<Platform> = present.chain(self.passed.iter().cloned()).collect();
+        image::check_platforms(image, self.platforms, &found)?;
         if self.tree.nodes.is_empty() {
             let found = "an index without images".into();
             return Err(Error::WrongKind { image: image(), found, wanted: "an image" });

@@ -218,17 +218,13 @@ impl Walk<'_> {
             return Ok(());
         }
         let image = || format!("{}@{}", self.source.name(), self.out.root.digest());
-        let missing = |p: &&PlatformPattern| !self.found.iter().any(|found| p.matches(found));
-        match self.platforms.iter().find(missing) {
-            Some(wanted) => {
-                let found = self.found.clone();
-                Err(Error::NoPlatform { image: image(), wanted: wanted.to_string(), found })
-            }
-            None if self.out.images.is_empty() => {
+        image::check_platforms(image, self.platforms, &self.found)?;
+        match self.out.images.is_empty() {
+            true => {
                 let found = "an index without images".into();
                 Err(Error::WrongKind { image: image(), found, wanted: "an image" })
             }
-            None => Ok(()),
+            false => Ok(()),
         }
     }
 

@@ -91,11 +91,8 @@ async fn flattened(source: &dyn Source, document: &Document, how: &Entries) -> R
     let json = json.get("manifests").and_then(Value::as_array).cloned().unwrap_or_default();
     let platforms = try_join_all(index.manifests.iter().map(|e| image::entry_platform(source, e))).await?;
     let is_asked = |p: &Platform| how.platforms.is_empty() || how.platforms.iter().any(|w| w.matches(p));
-    let found = || platforms.iter().flatten().cloned().collect::<Vec<_>>();
-    if let Some(wanted) = how.platforms.iter().find(|w| !found().iter().any(|p| w.matches(p))) {
-        let image = format!("{}@{}", source.name(), document.digest());
-        return Err(Error::NoPlatform { image, wanted: wanted.to_string(), found: found() });
-    }
+    let found: Vec<Platform> = platforms.iter().flatten().cloned().collect();
+    image::check_platforms(|| format!("{}@{}", source.name(), document.digest()), &how.platforms, &found)?;
     let mut left_out = HashSet::new();
     let mut entries = Vec::new();
     for ((view, json), platform) in index.manifests.into_iter().zip(json).zip(&platforms) {
