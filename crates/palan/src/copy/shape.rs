@@ -25,12 +25,12 @@ pub struct Shape {
     /// images, with what it lists about them. Each pattern must match; a single image must match one.
     pub platforms: Vec<PlatformPattern>,
     /// What becomes of the attestations that an index lists.
-    pub attestations: Attestations,
+    pub attestations: AttestationForm,
 }
 
 /// What becomes of the attestations that an index lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Attestations {
+pub enum AttestationForm {
     /// They are copied as they are.
     #[default]
     Keep,
@@ -65,7 +65,7 @@ pub struct Shaped {
 /// Gives `root` its shape. Reads what it must of the source; writes nothing.
 pub async fn shape(source: &dyn Source, root: Document, shape: &Shape) -> Result<Shaped, Error> {
     let is_index = root.kind() == Kind::Index;
-    let whole = shape.platforms.is_empty() && shape.attestations == Attestations::Keep;
+    let whole = shape.platforms.is_empty() && shape.attestations == AttestationForm::Keep;
     let mut walk = Walk::new(source, shape, root.clone());
     match shape.platforms.as_slice() {
         _ if whole => {}
@@ -167,7 +167,7 @@ impl<'a> Walk<'a> {
             Err(Error::NoPlatform { .. }) => None,
             Err(error) => return Err(error),
         };
-        if let (Some(chosen), true) = (&chosen, self.shape.attestations != Attestations::Referrers) {
+        if let (Some(chosen), true) = (&chosen, self.shape.attestations != AttestationForm::Referrers) {
             return Ok(chosen.clone());
         }
         self.index(root.clone(), 0).await?;
@@ -224,7 +224,7 @@ impl<'a> Walk<'a> {
     async fn follow(&mut self, index: &view::Index, fates: &mut [Fate]) -> Result<Subjects, Error> {
         let mut gone: HashSet<Digest> =
             self.gone.iter().filter(|digest| !self.kept.contains_key(digest)).copied().collect();
-        if self.shape.attestations == Attestations::Strip {
+        if self.shape.attestations == AttestationForm::Strip {
             gone.extend(index.manifests.iter().filter(|e| e.is_attestation()).map(|e| e.digest));
         }
         let asked = |e: &&Descriptor| e.is_attestation() || (!gone.is_empty() && index::may_be_about(e));
@@ -284,13 +284,13 @@ impl<'a> Walk<'a> {
             return Ok(Fate::Leave);
         }
         let form = match self.shape.attestations {
-            Attestations::Keep => return Ok(Fate::Stay),
-            Attestations::Strip => {
+            AttestationForm::Keep => return Ok(Fate::Stay),
+            AttestationForm::Strip => {
                 count(Became::LeftOut);
                 return Ok(Fate::Leave);
             }
-            Attestations::Legacy => Form::Legacy,
-            Attestations::Referrers => Form::Artifact,
+            AttestationForm::Legacy => Form::Legacy,
+            AttestationForm::Referrers => Form::Artifact,
         };
         let Some(subject) = about.and_then(|about| self.kept.get(&about)) else {
             count(Became::Kept);

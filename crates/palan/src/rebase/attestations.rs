@@ -30,7 +30,7 @@ const PREDICATE_TYPE: &str = "in-toto.io/predicate-type";
 
 /// What becomes of attestations and signatures of an image that is replaced. The old image always keeps its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Attestations {
+pub enum OldAttestations {
     /// They are left out of the new index.
     #[default]
     Drop,
@@ -41,7 +41,7 @@ pub enum Attestations {
     Carry(BTreeSet<String>),
 }
 
-impl FromStr for Attestations {
+impl FromStr for OldAttestations {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -56,7 +56,7 @@ impl FromStr for Attestations {
     }
 }
 
-impl fmt::Display for Attestations {
+impl fmt::Display for OldAttestations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Drop => f.write_str("drop"),
@@ -80,7 +80,7 @@ pub(super) struct Carried {
     pub(super) findings: Vec<Finding>,
 }
 
-impl Attestations {
+impl OldAttestations {
     fn carries(&self, kind: &str) -> bool {
         matches!(self, Self::Carry(types) if types.contains(kind))
     }
@@ -100,10 +100,10 @@ pub(super) async fn carry_entries(
     source: &dyn Source,
     tree: &Tree,
     replaced: &Replaced,
-    policy: &Attestations,
+    policy: &OldAttestations,
     carried: &mut Carried,
 ) -> Result<(), Error> {
-    if !matches!(policy, Attestations::Carry(_)) {
+    if !matches!(policy, OldAttestations::Carry(_)) {
         return Ok(());
     }
     // In an order of its own: the subjects are in none.
@@ -150,7 +150,7 @@ pub(super) async fn carry_entries(
 pub(super) async fn look_for_referrers(
     source: &dyn Source,
     replaced: &BTreeMap<Digest, Document>,
-    policy: &Attestations,
+    policy: &OldAttestations,
     carried: &mut Carried,
 ) -> Result<(), Error> {
     let found = try_join_all(
