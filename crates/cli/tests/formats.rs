@@ -2,7 +2,6 @@
 //! write is pushed by `palan push`. Every format, both ways. What is not installed is skipped, loudly and counted.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::print_stderr, reason = "what is skipped is said aloud")]
 // Helpers are not tests to clippy, and a test fails by panicking.
 #![allow(clippy::unwrap_used)]
 
@@ -12,6 +11,8 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
 };
+
+use palan_testkit::peer::{are_installed, skip};
 
 /// The binary's own registry, ended with the test.
 struct Server {
@@ -38,15 +39,6 @@ fn serve() -> Server {
     let address = line.trim().strip_prefix("serving on ").unwrap_or_else(|| panic!("{line}")).to_owned();
     std::thread::spawn(move || for _ in said.lines() {});
     Server { child, address }
-}
-
-fn installed(tool: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|folder| folder.join(tool).is_file());
-    if !found {
-        eprintln!("SKIPPED (1): {tool} is not installed");
-    }
-    found
 }
 
 fn command(folder: &Path, program: &str, args: &[&str]) -> Command {
@@ -95,7 +87,7 @@ fn check_unpacked(folder: &Path, image: &str, bundle: &str) {
 
 #[test]
 fn what_palan_pulls_skopeo_and_umoci_read() {
-    if !installed("skopeo") || !installed("umoci") {
+    if !are_installed(&["skopeo"]) || !are_installed(&["umoci"]) {
         return;
     }
     let (server, folder) = (serve(), tempfile::tempdir().unwrap());
@@ -118,7 +110,7 @@ fn what_palan_pulls_skopeo_and_umoci_read() {
 
 #[test]
 fn what_skopeo_writes_palan_pushes() {
-    if !installed("skopeo") {
+    if !are_installed(&["skopeo"]) {
         return;
     }
     let (server, folder) = (serve(), tempfile::tempdir().unwrap());
@@ -144,7 +136,7 @@ fn what_skopeo_writes_palan_pushes() {
 /// umoci 0.4 writes layers whose last member is not padded and that have no end marker.
 #[test]
 fn what_umoci_inserts_is_read_and_appended_to() {
-    if !installed("umoci") {
+    if !are_installed(&["umoci"]) {
         return;
     }
     let (server, folder) = (serve(), tempfile::tempdir().unwrap());
@@ -179,7 +171,7 @@ fn buildah(folder: &Path, args: &[&str]) -> Command {
 
 #[test]
 fn what_buildah_writes_palan_pushes_and_the_other_way_round() {
-    if !installed("buildah") {
+    if !are_installed(&["buildah"]) {
         return;
     }
     let (server, folder) = (serve(), tempfile::tempdir().unwrap());
@@ -190,7 +182,7 @@ fn what_buildah_writes_palan_pushes_and_the_other_way_round() {
     let container = buildah(folder, &["from", "scratch"]).output().unwrap();
     if !container.status.success() {
         let why = String::from_utf8_lossy(&container.stderr).into_owned();
-        eprintln!("SKIPPED (1): buildah cannot work here: {why}");
+        skip(&format!("buildah cannot work here: {why}"));
         return;
     }
     let container = String::from_utf8(container.stdout).unwrap().trim().to_owned();

@@ -6,7 +6,6 @@
 //! skipped, loudly and counted.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::print_stderr, reason = "what is skipped is said aloud")]
 // Helpers are not tests to clippy, and a test fails by panicking.
 #![allow(clippy::unwrap_used)]
 
@@ -16,10 +15,9 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::Mutex,
 };
 
-static SKIPPED: Mutex<usize> = Mutex::new(0);
+use palan_testkit::peer::{are_installed, find};
 
 /// A server of this test's own, ended with it.
 struct Server {
@@ -32,23 +30,6 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn installed(tools: &[&str]) -> bool {
-    for tool in tools {
-        if find(tool).is_none() {
-            let mut skipped = SKIPPED.lock().unwrap();
-            *skipped += 1;
-            eprintln!("SKIPPED ({skipped}): {tool} is not installed");
-            return false;
-        }
-    }
-    true
-}
-
-fn find(tool: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(tool)).find(|file| file.is_file())
 }
 
 fn run(folder: &Path, program: impl AsRef<std::ffi::OsStr>, args: &[&str]) -> String {
@@ -165,7 +146,7 @@ fn rebase_on(server: &Server, folder: &Path) {
 
 #[test]
 fn rebased_images_are_whole_on_the_embedded_registry() {
-    if installed(&["skopeo", "umoci", "tar"]) {
+    if are_installed(&["skopeo", "umoci", "tar"]) {
         let folder = tempfile::tempdir().unwrap();
         rebase_on(&embedded(), folder.path());
     }
@@ -173,7 +154,7 @@ fn rebased_images_are_whole_on_the_embedded_registry() {
 
 #[test]
 fn rebased_images_are_whole_on_docker_registry() {
-    if installed(&["skopeo", "umoci", "tar", "docker-registry"]) {
+    if are_installed(&["skopeo", "umoci", "tar", "docker-registry"]) {
         let folder = tempfile::tempdir().unwrap();
         rebase_on(&docker_registry(folder.path()), folder.path());
     }
@@ -189,7 +170,7 @@ fn read_by_skopeo(folder: &Path, image: &str, name: &str) {
 
 #[test]
 fn converted_images_and_made_indexes_are_read_by_skopeo() {
-    if !installed(&["skopeo", "tar"]) {
+    if !are_installed(&["skopeo", "tar"]) {
         return;
     }
     let (folder, server) = (tempfile::tempdir().unwrap(), embedded());

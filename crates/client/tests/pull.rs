@@ -3,10 +3,10 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use common::{blob, builder, client, collect, content, drain, repo};
+use common::{LONGER, PATIENCE, blob, builder, client, collect, content, drain, repo};
 use futures_util::StreamExt;
 use palan_client::Error;
 use palan_core::{Digest, Mismatch};
@@ -41,7 +41,7 @@ async fn silence_is_ended_and_resumed() {
         _ => Reply::ranged(r, &served),
     })
     .await;
-    let client = builder().inactivity_timeout(Duration::from_millis(100)).build().unwrap();
+    let client = builder().inactivity_timeout(PATIENCE).build().unwrap();
     let stream = repo(&client, &registry).open_blob(&blob(&bytes), 0).await.unwrap();
     assert_eq!(collect(stream).await.unwrap(), bytes);
     assert_eq!(registry.requests()[2].range_start(), Some(1_000));
@@ -53,10 +53,10 @@ async fn the_time_the_consumer_takes_does_not_count() {
     let bytes = content(600_000);
     let served = bytes.clone();
     let registry = FaultRegistry::start(move |r| Reply::ranged(r, &served)).await;
-    let client = builder().inactivity_timeout(Duration::from_millis(60)).build().unwrap();
+    let client = builder().inactivity_timeout(PATIENCE).build().unwrap();
     let mut stream = repo(&client, &registry).open_blob(&blob(&bytes), 0).await.unwrap();
     let mut length = stream.next().await.unwrap().unwrap().len();
-    tokio::time::sleep(Duration::from_millis(150)).await;
+    tokio::time::sleep(LONGER).await;
     while let Some(chunk) = stream.next().await {
         length += chunk.unwrap().len();
     }
@@ -355,9 +355,7 @@ proptest! {
 async fn an_answer_that_never_begins_is_an_error() {
     let registry = FaultRegistry::start(|_| Reply::silence()).await;
     let client = builder().inactivity_timeout(Duration::from_millis(50)).retries(1).build().unwrap();
-    let started = Instant::now();
     let error = repo(&client, &registry).open_blob(&blob(&content(1)), 0).await.unwrap_err();
     assert!(error.to_string().contains("nothing was received for 50ms"), "{error}");
-    assert!(started.elapsed() < Duration::from_secs(10));
     assert_eq!(registry.requests().len(), 2);
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use common::{blob, builder, client, content, named, repo};
+use common::{LONGER, PATIENCE, blob, builder, client, content, named, repo};
 use futures_util::{StreamExt, stream};
 use palan_client::{BlobOpener, BoxError, BoxFuture, ByteStream, Error, Fault};
 use palan_core::Digest;
@@ -342,10 +342,10 @@ async fn a_registry_that_stops_reading_is_noticed() {
 async fn the_end_of_an_upload_may_take_longer() {
     let registry = FaultRegistry::start(|r| match r.method.as_str() {
         "POST" => Reply::status(202).header("location", "/v2/a/b/blobs/uploads/0"),
-        _ => Reply::status(201).delay(Duration::from_millis(200)),
+        _ => Reply::status(201).delay(LONGER),
     })
     .await;
-    let client = builder().retries(0).inactivity_timeout(Duration::from_millis(100)).build().unwrap();
+    let client = builder().retries(0).inactivity_timeout(PATIENCE).build().unwrap();
     let bytes = content(10);
     repo(&client, &registry).push_blob(&blob(&bytes), &bytes).await.unwrap();
 }
@@ -390,9 +390,9 @@ async fn the_sources_failure_is_the_sources() {
 async fn the_time_the_source_takes_does_not_count() {
     let uploads = Shared::default();
     let registry = FaultRegistry::start(scripted(&uploads)).await;
-    let client = builder().retries(0).inactivity_timeout(Duration::from_millis(60)).build().unwrap();
+    let client = builder().retries(0).inactivity_timeout(PATIENCE).build().unwrap();
     let bytes = content(10);
-    let slow = SlowStart { bytes: bytes.clone(), wait: Duration::from_millis(200) };
+    let slow = SlowStart { bytes: bytes.clone(), wait: LONGER };
     repo(&client, &registry).push_blob(&blob(&bytes), &slow).await.unwrap();
     assert_eq!(uploads.lock().unwrap().blobs, [bytes]);
 }

@@ -1,6 +1,8 @@
 //! The same streams, compressed and decompressed by gzip, pigz and zstd.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests are outside test functions")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests are outside test functions")]
+
+mod skip;
 
 use std::{
     io::{Read, Write},
@@ -9,13 +11,14 @@ use std::{
 
 use palan_core::Compression;
 use palan_layer::{Decoder, Encoder, Level};
+use skip::skip;
 
 /// Runs a filter; `None`, and a line that says so, if it is not installed.
 fn filter(test: &str, command: &[&str], input: &[u8]) -> Option<Vec<u8>> {
     let (program, args) = command.split_first().unwrap();
     let child = Command::new(program).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let Ok(mut child) = child else {
-        eprintln!("SKIPPED: {test} with {program}: it is not installed");
+        skip(&format!("{test} with {program}: it is not installed"));
         return None;
     };
     let mut stdin = child.stdin.take().unwrap();

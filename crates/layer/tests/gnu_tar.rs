@@ -1,6 +1,8 @@
 //! The same archives, read and written by GNU tar.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "helpers of tests are outside test functions")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests are outside test functions")]
+
+mod skip;
 
 use std::{
     fs,
@@ -48,7 +50,7 @@ fn gnu_tar_is_missing(test: &str) -> bool {
     let version = Command::new("tar").arg("--version").output();
     let found = version.is_ok_and(|v| String::from_utf8_lossy(&v.stdout).contains("GNU tar"));
     if !found {
-        eprintln!("SKIPPED: {test}: GNU tar is not installed");
+        skip::skip(&format!("{test}: GNU tar is not installed"));
     }
     !found
 }

@@ -21,13 +21,14 @@ use palan_layer::Level;
 use serde_json::{Map, Value, json};
 
 use self::{
-    documents::{Members, Said, add_annotations, forget_bytes, set_media_type},
+    documents::{Members, Said, forget_bytes},
     layers::{Repacked, Storage, Wanted},
 };
 use crate::{
     Error,
     copy::Options,
-    image::{self, Image},
+    image::Image,
+    json::{add_annotations, point_to_config, set_media_type},
     place::{Places, Source},
     rewrite::{self, Change, New, Plan, Subject, rewrite},
 };
@@ -232,7 +233,7 @@ impl Convert<'_> {
     ) {
         let media_type = self.in_family(image.manifest.media_type());
         set_media_type(json, image.manifest.media_type(), &media_type);
-        image::point_to_config(json, config);
+        point_to_config(json, config);
         if let Some(descriptor) = json.get_mut("config").and_then(Value::as_object_mut) {
             set_media_type(descriptor, &image.manifest_view.config.media_type, config.media_type());
         }

@@ -12,7 +12,7 @@ use crate::{
     cancel::{Cancel, Cancelled, cancel, on_thread},
     copy::Options,
     image::{self, Image},
-    place::{Source, with_reader},
+    place::{Source, open_announced, with_reader},
     spool::Spool,
 };
 
@@ -93,8 +93,7 @@ async fn raw(
     out: impl Write + Send + 'static,
     options: &Options,
 ) -> Result<Exported, Error> {
-    options.observer.emit(&Event::BlobStarted { blob });
-    let content = source.open(blob, 0).await?.told_to(&options.observer, blob.digest);
+    let content = open_announced(source, blob, &options.observer).await?;
     let (mut out, _cancel) = Output::new(out);
     let copy = move |reader: &mut _| {
         let copied = io::copy(reader, &mut out).and_then(|_| out.flush());

@@ -24,7 +24,8 @@ use crate::{
     copy::Options,
     grow::history_is_whole,
     history,
-    image::{self, Image},
+    image::Image,
+    json::point_to_config,
     place::{Layout, Places, Source},
     rewrite::{self, Change, Content, New, Plan, Subject, rewrite},
     spool::Spool,
@@ -169,7 +170,7 @@ impl Change for Work<'_> {
         })?;
         let config = config.with_media_type(image.config.media_type().clone());
         let manifest = image.manifest.edit(|json| {
-            image::point_to_config(json, &config);
+            point_to_config(json, &config);
             if let Some(layers) = json.get_mut("layers").and_then(Value::as_array_mut) {
                 layers.truncate(keep);
                 layers.push(json!(layer));

@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     Error,
-    image::{self, Image},
+    image::Image,
+    json::point_to_config,
     rewrite::{Change, New},
 };
 
@@ -46,7 +47,7 @@ impl Change for Grow<'_> {
         })?;
         let config = config.with_media_type(image.config.media_type().clone());
         let manifest = image.manifest.edit(|json| {
-            image::point_to_config(json, &config);
+            point_to_config(json, &config);
             let layers = tops.into_iter().map(|top| top.descriptor);
             match json.get_mut("layers").and_then(Value::as_array_mut) {
                 Some(all) => all.extend(layers),

@@ -7,7 +7,6 @@ use palan_core::{
     Descriptor, Document, DocumentError, Kind, MAX_DOCUMENT_SIZE, MediaType, Platform, PlatformPattern, Role,
     Selector, view,
 };
-use serde_json::{Map, Value, json};
 
 use crate::{
     Error,
@@ -87,17 +86,6 @@ pub async fn config(source: &dyn Source, descriptor: &Descriptor) -> Result<Docu
     let algorithm = descriptor.digest.algorithm();
     let document = Document::parse_with(bytes, Some(MediaType::OCI_CONFIG), algorithm).map_err(unusable)?;
     Ok(document.with_media_type(descriptor.media_type.clone()))
-}
-
-/// Makes a manifest, as JSON, name another config.
-pub(crate) fn point_to_config(manifest: &mut Map<String, Value>, config: &Document) {
-    let Some(descriptor) = manifest.get_mut("config").and_then(Value::as_object_mut) else { return };
-    if descriptor.get("digest") != Some(&json!(config.digest())) {
-        descriptor.insert("digest".into(), json!(config.digest()));
-        descriptor.insert("size".into(), json!(config.size()));
-        // Embedded content was that of the old config.
-        descriptor.shift_remove("data");
-    }
 }
 
 /// A view, with an error that names the document.
@@ -199,6 +187,20 @@ async fn check_platform(
         return Ok(manifest);
     }
     Err(Error::WrongPlatform { image: image.name, wanted: wanted.to_string(), found })
+}
+
+/// Fails with [`Error::NoPlatform`] where something is wanted that none of the platforms is.
+pub(crate) fn check_platforms(
+    image: impl FnOnce() -> String,
+    wanted: &[PlatformPattern],
+    found: &[Platform],
+) -> Result<(), Error> {
+    match wanted.iter().find(|wanted| !found.iter().any(|platform| wanted.matches(platform))) {
+        None => Ok(()),
+        Some(wanted) => {
+            Err(Error::NoPlatform { image: image(), wanted: wanted.to_string(), found: found.to_vec() })
+        }
+    }
 }
 
 async fn choose_entry(

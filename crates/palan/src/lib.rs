@@ -29,6 +29,7 @@ pub mod image;
 pub mod index;
 pub mod inspect;
 mod instruction;
+mod json;
 pub mod listings;
 pub mod mutate;
 mod once;

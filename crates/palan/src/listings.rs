@@ -26,7 +26,7 @@ use crate::{
     cancel::on_thread,
     image::Image,
     once::Once,
-    place::{BlobStream, Source, with_reader},
+    place::{BlobStream, Source, open_announced, with_reader},
     verdict::INTEREST,
 };
 
@@ -145,8 +145,7 @@ impl Listings {
         if matches!(layer.media_type.role(), Role::Layer { foreign: true, .. }) && !source.has(layer).await? {
             return Err(Error::NotHere { digest: layer.digest, place: source.name() });
         }
-        self.observer.emit(&Event::BlobStarted { blob: layer });
-        let content = self.watched(source.open(layer, 0).await?, layer.digest);
+        let content = self.counted(open_announced(source, layer, &self.observer).await?);
         let (expected, cache, scratch) = (content.expected(layer), self.cache.clone(), self.scratch.clone());
         let list = move |reader: &mut _| {
             let interest = Interest { scratch: &scratch, ..INTEREST };
@@ -176,12 +175,11 @@ impl Listings {
         on_thread(find).await
     }
 
-    fn watched(&self, content: BlobStream, digest: Digest) -> BlobStream {
+    fn counted(&self, content: BlobStream) -> BlobStream {
         let counts = Arc::clone(&self.counts);
-        content.told_to(&self.observer, digest).inspected(move |piece| {
-            if let Ok(piece) = piece {
-                counts.bytes.fetch_add(piece.len() as u64, Relaxed);
-            }
+        content.inspected(move |piece| {
+            let bytes = piece.as_ref().map_or(0, |piece| piece.len() as u64);
+            counts.bytes.fetch_add(bytes, Relaxed);
         })
     }
 }

@@ -13,7 +13,7 @@ use palan_layer::{
 use crate::{
     Error, Event, Transfer,
     copy::Options,
-    place::{Source, with_reader},
+    place::{Source, open_announced, with_reader},
 };
 
 /// Larger than most files of an image, small enough to be thrown away where entries are not in order.
@@ -76,8 +76,7 @@ async fn one(
     if matches!(layer.media_type.role(), Role::Layer { foreign: true, .. }) && !source.has(layer).await? {
         return Err(Error::NotHere { digest: layer.digest, place: source.name() });
     }
-    options.observer.emit(&Event::BlobStarted { blob: layer });
-    let content = source.open(layer, 0).await?.told_to(&options.observer, layer.digest);
+    let content = open_announced(source, layer, &options.observer).await?;
     let expected = content.expected(layer);
     let scratch = options.scratch.clone();
     let read = move |reader: &mut _| {

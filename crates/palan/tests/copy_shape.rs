@@ -16,7 +16,7 @@ use common::{
 use palan::{
     Error, Event, Observer,
     companions::{Finder, Found, Which},
-    copy::{Attestations, Copier, Options, Shape, Shaped, shape},
+    copy::{AttestationForm, Copier, Options, Shape, Shaped, shape},
     place::{BlobStream, Memory, Origin, PutAs, Source, Target},
 };
 use palan_core::{Descriptor, Digest, Document, Kind as DocumentKind, MediaType, Selector, view};
@@ -40,7 +40,7 @@ fn index(form: Attestation) -> Index {
         .build()
 }
 
-fn shape_of(platforms: &[&str], attestations: Attestations) -> Shape {
+fn shape_of(platforms: &[&str], attestations: AttestationForm) -> Shape {
     Shape { platforms: platforms.iter().map(|p| p.parse().unwrap()).collect(), attestations }
 }
 
@@ -94,7 +94,7 @@ async fn an_index_of_some_platforms_has_no_holes() {
     ];
     for (wanted, expected, attestations) in cases {
         let shaped =
-            shape(source.as_ref(), index.document.clone(), &shape_of(wanted, Attestations::Keep)).await;
+            shape(source.as_ref(), index.document.clone(), &shape_of(wanted, AttestationForm::Keep)).await;
         let shaped = shaped.unwrap();
         let target = copied(&source, &shaped, &Found::default()).await;
         let root = target.document(&Selector::Tag("v1".into())).await.unwrap();
@@ -114,7 +114,7 @@ async fn platforms_must_be_there() {
     let source = memory(&index.graph()).await;
     let single = image("linux/amd64");
     let run = async |root: &Document, platforms: &[&str]| {
-        shape(source.as_ref(), root.clone(), &shape_of(platforms, Attestations::Keep)).await
+        shape(source.as_ref(), root.clone(), &shape_of(platforms, AttestationForm::Keep)).await
     };
     let error = run(&index.document, &["linux/amd64", "windows/amd64"]).await.unwrap_err();
     assert!(matches!(error, Error::NoPlatform { .. }), "{error}");
@@ -131,14 +131,14 @@ async fn attestations_change_their_form() {
     use Attestation as Form;
     let attestation = |form: Form| form.about(&image("linux/amd64")).manifest.digest();
     for (form, what, listed, referrers) in [
-        (Form::Legacy, Attestations::Keep, 4, 0),
-        (Form::Artifact, Attestations::Keep, 4, 0),
-        (Form::Legacy, Attestations::Strip, 0, 0),
-        (Form::Artifact, Attestations::Strip, 0, 0),
-        (Form::Legacy, Attestations::Legacy, 4, 0),
-        (Form::Artifact, Attestations::Legacy, 4, 0),
-        (Form::Legacy, Attestations::Referrers, 0, 4),
-        (Form::Artifact, Attestations::Referrers, 0, 4),
+        (Form::Legacy, AttestationForm::Keep, 4, 0),
+        (Form::Artifact, AttestationForm::Keep, 4, 0),
+        (Form::Legacy, AttestationForm::Strip, 0, 0),
+        (Form::Artifact, AttestationForm::Strip, 0, 0),
+        (Form::Legacy, AttestationForm::Legacy, 4, 0),
+        (Form::Artifact, AttestationForm::Legacy, 4, 0),
+        (Form::Legacy, AttestationForm::Referrers, 0, 4),
+        (Form::Artifact, AttestationForm::Referrers, 0, 4),
     ] {
         let index = index(form);
         let source = memory(&index.graph()).await;
@@ -150,18 +150,19 @@ async fn attestations_change_their_form() {
             (4, listed, referrers),
             "{form:?} {what:?}"
         );
-        let is_same = what == Attestations::Keep || (form, what) == (Form::Legacy, Attestations::Legacy);
+        let is_same =
+            what == AttestationForm::Keep || (form, what) == (Form::Legacy, AttestationForm::Legacy);
         assert_eq!(shaped.root.digest() == index.digest(), is_same, "{form:?} {what:?}");
         let amd64 = image("linux/amd64").digest();
         let about = target.referrers(amd64, None).await.unwrap();
         // To the byte what BuildKit would have written.
         match what {
-            Attestations::Legacy => {
+            AttestationForm::Legacy => {
                 let legacy = target.document(&attestation(Form::Legacy).into()).await.unwrap();
                 assert_eq!(walk(target.as_ref(), &legacy).await.1, 0);
                 assert!(about.is_empty(), "{about:?}");
             }
-            Attestations::Referrers => {
+            AttestationForm::Referrers => {
                 assert_eq!(about.len(), 1);
                 assert_eq!(about[0].digest, attestation(Form::Artifact), "{form:?}");
                 assert_eq!(
@@ -178,7 +179,7 @@ async fn attestations_change_their_form() {
 async fn attestations_of_one_image_become_its_referrers() {
     let index = index(Attestation::Legacy);
     let source = memory(&index.graph()).await;
-    let shape_of = shape_of(&["linux/arm64"], Attestations::Referrers);
+    let shape_of = shape_of(&["linux/arm64"], AttestationForm::Referrers);
     let shaped = shape(source.as_ref(), index.document.clone(), &shape_of).await.unwrap();
     let target = copied(&source, &shaped, &Found::default()).await;
     let arm64 = image("linux/arm64").digest();
@@ -210,9 +211,9 @@ async fn what_is_about_an_image_that_is_left_out_is_left_out() {
         let view: view::Index = shaped.root.view().unwrap();
         view.manifests.iter().map(|entry| entry.digest).collect::<HashSet<_>>()
     };
-    let kept = listed(Attestations::Keep).await;
+    let kept = listed(AttestationForm::Keep).await;
     assert_eq!(signatures.each_ref().map(|s| kept.contains(&s.digest())), [false, false, true, true]);
-    let stripped = listed(Attestations::Strip).await;
+    let stripped = listed(AttestationForm::Strip).await;
     assert_eq!(signatures.each_ref().map(|s| stripped.contains(&s.digest())), [false, false, true, false]);
     assert_eq!((kept.len(), stripped.len()), (6, 3));
 }
@@ -225,7 +226,7 @@ async fn an_index_is_never_emptied() {
     graph.documents.push(only.manifest.clone());
     let index = IndexSpec::new().entry(serde_json::to_value(&only.descriptor).unwrap(), &graph).build();
     let source = memory(&index.graph()).await;
-    let result = shape(source.as_ref(), index.document, &shape_of(&[], Attestations::Strip)).await;
+    let result = shape(source.as_ref(), index.document, &shape_of(&[], AttestationForm::Strip)).await;
     assert!(matches!(result, Err(Error::WrongKind { .. })));
 }
 
@@ -241,7 +242,7 @@ async fn mirrors_may_leave_attestations_out() {
         let target: Arc<dyn Target> = Arc::new(Memory::new());
         let error = common::copy(&source, &target, &index.document, PutAs::Root).await.unwrap_err();
         assert!(matches!(&error, Error::NoAttestation { digest, .. } if *digest == lost), "{error}");
-        for what in [Attestations::Strip, Attestations::Legacy, Attestations::Referrers] {
+        for what in [AttestationForm::Strip, AttestationForm::Legacy, AttestationForm::Referrers] {
             let shaped = shape(source.as_ref(), index.document.clone(), &shape_of(&[], what)).await.unwrap();
             let target = copied(&source, &shaped, &Found::default()).await;
             assert_eq!(walk(target.as_ref(), &shaped.root).await.0.len(), 4, "{form:?} {what:?}");
@@ -371,8 +372,8 @@ async fn subjects_come_before_what_refers_to_them_and_the_tag_last() {
 async fn what_travels_is_chosen() {
     let (signed, place) = (Signed::new(), Memory::new());
     signed.store(&place).await;
-    let rewritten = shape_of(&["linux/amd64", "linux/riscv64"], Attestations::Keep);
-    let stripped = shape_of(&[], Attestations::Strip);
+    let rewritten = shape_of(&["linux/amd64", "linux/riscv64"], AttestationForm::Keep);
+    let stripped = shape_of(&[], AttestationForm::Strip);
     let (sbom, signature) = (signed.sbom.digest(), signed.signature.digest());
     let (of_index, tagged) = (signed.of_index.digest(), signed.tagged.digest());
     let referrers = Which { referrers: true, digest_tags: false };
@@ -548,8 +549,8 @@ mod random {
         }
     }
 
-    fn policies() -> impl Strategy<Value = Attestations> {
-        use Attestations::{Keep, Legacy, Referrers, Strip};
+    fn policies() -> impl Strategy<Value = AttestationForm> {
+        use AttestationForm::{Keep, Legacy, Referrers, Strip};
         prop_oneof![Just(Keep), Just(Strip), Just(Legacy), Just(Referrers)]
     }
 
@@ -580,7 +581,7 @@ mod random {
                 let mut expected: Vec<&str> = all.iter().copied().filter(|p| wanted.contains(p)).collect();
                 expected.sort_unstable();
                 prop_assert_eq!(&platforms, &expected);
-                let listed = matches!(what, Attestations::Keep | Attestations::Legacy) && form.is_some();
+                let listed = matches!(what, AttestationForm::Keep | AttestationForm::Legacy) && form.is_some();
                 prop_assert_eq!(attestations, if listed { expected.len() } else { 0 });
                 for referrer in &shaped.referrers {
                     let subject = referrer.view::<view::Manifest>().unwrap().subject.unwrap().digest;

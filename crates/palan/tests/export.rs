@@ -1,11 +1,7 @@
 //! Exporting: what a container sees, in one archive. The cases in which other tools lose data, each by name, and the trees
 //! that other people's tools make of the archive.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "helpers of tests; what is skipped is said aloud"
-)]
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -250,7 +246,7 @@ fn tree(root: &Path, dir_times: bool) -> BTreeMap<Vec<u8>, String> {
 fn is_installed(tool: &str) -> bool {
     let found = Command::new(tool).arg("--version").output().is_ok();
     if !found {
-        eprintln!("SKIPPED: {tool} is not installed");
+        palan_testkit::peer::skip(&format!("{tool} is not installed"));
     }
     found
 }

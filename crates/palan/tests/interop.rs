@@ -301,7 +301,7 @@ async fn docker_registry_untag(folder: &Path) {
 async fn docker_registry_referrers(folder: &Path) {
     let registry = DockerRegistry::start(folder);
     let (embedded, index) = (server().await, index());
-    let shape = copy::Shape { attestations: copy::Attestations::Referrers, ..copy::Shape::default() };
+    let shape = copy::Shape { attestations: copy::AttestationForm::Referrers, ..copy::Shape::default() };
     let amd64 = index.image("linux/amd64").unwrap().digest();
     let mut source: Arc<dyn Source> = common::memory(&index.graph()).await;
     let way: [Arc<dyn Target>; 3] = [

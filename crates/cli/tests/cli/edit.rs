@@ -202,7 +202,7 @@ fn on_a_terminal_there_is_an_editor() {
 
     let script = std::path::Path::new("/usr/bin/script");
     if !script.exists() {
-        eprintln!("SKIPPED: {} is not installed", script.display());
+        palan_testkit::peer::skip(&format!("{} is not installed", script.display()));
         return;
     }
     let context = TestContext::new();

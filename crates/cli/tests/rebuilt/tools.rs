@@ -1,25 +1,8 @@
 //! Programs of this machine: found, run, and said aloud when they are missing.
 
-use std::{
-    path::PathBuf,
-    process::{Command, Output},
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::process::{Command, Output};
 
-static SKIPPED: AtomicUsize = AtomicUsize::new(0);
-
-/// Counts what is not tested and says why.
-pub(crate) fn skip(reason: &str) {
-    let number = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
-    eprintln!("SKIPPED ({number}): {reason}");
-}
-
-/// Where a program is; system programs are not on every user's path.
-pub(crate) fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    folders.map(|folder| folder.join(program)).find(|file| file.is_file())
-}
+pub(crate) use palan_testkit::peer::{find, skip};
 
 pub(crate) fn output(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"))

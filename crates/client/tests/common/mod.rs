@@ -9,6 +9,11 @@ use palan_client::{BlobStream, Builder, Client, Error, Repo};
 use palan_core::{Descriptor, Digest, MediaType, Selector};
 use palan_testkit::fault::FaultRegistry;
 
+/// Longer than an answer takes that comes at once, however busy this machine is.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+/// Longer than that.
+pub(crate) const LONGER: Duration = Duration::from_millis(1300);
+
 /// A client that repeats without waiting long.
 pub(crate) fn builder() -> Builder {
     Client::builder().backoff(Duration::from_millis(1)).inactivity_timeout(Duration::from_secs(20))

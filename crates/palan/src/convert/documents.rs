@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use palan_core::{Family, MediaType};
+use palan_core::Family;
 use serde_json::{Map, Value, json};
 
 use super::Annotations;
@@ -82,31 +82,4 @@ pub(super) fn forget_bytes(descriptor: &mut Map<String, Value>) -> Vec<String> {
         descriptor.shift_remove("annotations");
     }
     gone
-}
-
-/// Sets a media type, where it is another one: documents need not state their own.
-pub(super) fn set_media_type(json: &mut Map<String, Value>, old: &MediaType, new: &MediaType) {
-    if old != new {
-        json.insert("mediaType".into(), json!(new));
-    }
-}
-
-/// Adds annotations that are not there yet.
-pub(super) fn add_annotations<'a>(
-    json: &mut Map<String, Value>,
-    new: impl IntoIterator<Item = (&'a String, &'a String)>,
-) {
-    let mut new = new.into_iter().peekable();
-    if new.peek().is_none() {
-        return;
-    }
-    let annotations = json.entry("annotations").or_insert_with(|| json!({}));
-    if !annotations.is_object() {
-        *annotations = json!({});
-    }
-    if let Some(annotations) = annotations.as_object_mut() {
-        for (key, value) in new {
-            annotations.entry(key.clone()).or_insert_with(|| json!(value));
-        }
-    }
 }

@@ -12,7 +12,7 @@ use palan_layer::{HashingWriter, Level, Limits, Packing, pack_layer};
 use crate::{
     Error, Event, Observer, Transfer,
     copy::Options,
-    place::{Layout, Source, with_reader},
+    place::{Layout, Source, open_announced, with_reader},
     rewrite::Content,
 };
 
@@ -80,8 +80,7 @@ struct Repacker<'a> {
 
 impl Repacker<'_> {
     async fn store(&self, layer: &Descriptor, storage: Storage) -> Result<Repacked, Error> {
-        self.observer.emit(&Event::BlobStarted { blob: layer });
-        let content = self.source.open(layer, 0).await?.told_to(self.observer, layer.digest);
+        let content = open_announced(self.source, layer, self.observer).await?;
         let (spool, digest, place) = (Arc::clone(&self.spool), layer.digest, self.source.name());
         let work = move |reader: &mut _| {
             let unreadable = |source| Error::Layer { digest, place, source };

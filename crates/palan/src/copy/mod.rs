@@ -20,7 +20,7 @@ use palan_core::Document;
 use palan_layer::Scratch;
 use tokio::sync::Semaphore;
 
-pub use shape::{Attestations, Shape, Shaped, shape};
+pub use shape::{AttestationForm, Shape, Shaped, shape};
 pub use tags::{TagFilter, TagPattern};
 
 use self::{

@@ -16,6 +16,7 @@ use crate::{
         self, point_to,
         tree::{Leaves, Level, PerEntry, Tree},
     },
+    json::map_at,
     place::Source,
 };
 
@@ -26,12 +27,12 @@ pub struct Shape {
     /// images, with what it lists about them. Each pattern must match; a single image must match one.
     pub platforms: Vec<PlatformPattern>,
     /// What becomes of the attestations that an index lists.
-    pub attestations: Attestations,
+    pub attestations: AttestationForm,
 }
 
 /// What becomes of the attestations that an index lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Attestations {
+pub enum AttestationForm {
     /// They are copied as they are.
     #[default]
     Keep,
@@ -66,7 +67,7 @@ pub struct Shaped {
 /// Gives `root` its shape. Reads what it must of the source; writes nothing.
 pub async fn shape(source: &dyn Source, root: Document, shape: &Shape) -> Result<Shaped, Error> {
     let is_index = root.kind() == Kind::Index;
-    let whole = shape.platforms.is_empty() && shape.attestations == Attestations::Keep;
+    let whole = shape.platforms.is_empty() && shape.attestations == AttestationForm::Keep;
     let mut walk = Walk::new(source, shape, root.clone());
     match shape.platforms.as_slice() {
         _ if whole => {}
@@ -166,7 +167,7 @@ impl<'a> Walk<'a> {
             Err(Error::NoPlatform { .. }) => None,
             Err(error) => return Err(error),
         };
-        if let (Some(chosen), true) = (&chosen, self.shape.attestations != Attestations::Referrers) {
+        if let (Some(chosen), true) = (&chosen, self.shape.attestations != AttestationForm::Referrers) {
             return Ok(chosen.clone());
         }
         self.index(&root).await?;
@@ -229,7 +230,7 @@ impl<'a> Walk<'a> {
     ) -> Result<(PerEntry<Option<Leaves>>, PerEntry<Option<Digest>>), Error> {
         let mut leaves = tree.each(|at| {
             let is_stripped =
-                self.shape.attestations == Attestations::Strip && tree.entry(at).is_attestation();
+                self.shape.attestations == AttestationForm::Strip && tree.entry(at).is_attestation();
             is_stripped.then_some(Leaves::Chosen)
         });
         if !self.shape.platforms.is_empty() {
@@ -246,7 +247,7 @@ impl<'a> Walk<'a> {
         let is_asked = |e: &Descriptor| e.is_attestation() || (any && index::may_be_about(e));
         let abouts = tree.abouts(self.source, is_asked).await?;
         tree.follow(&mut leaves, &abouts, &HashSet::new());
-        if self.shape.attestations == Attestations::Strip {
+        if self.shape.attestations == AttestationForm::Strip {
             let (before, now) =
                 (tree.listed(|_| true), tree.listed(|(level, number)| leaves[level][number].is_none()));
             // Those of images that were not chosen are not worth a word.
@@ -292,9 +293,9 @@ impl<'a> Walk<'a> {
     ) -> Result<Fate, Error> {
         let mut count = |what| *counts.entry(what).or_default() += 1;
         let form = match self.shape.attestations {
-            Attestations::Keep | Attestations::Strip => return Ok(Fate::Stay),
-            Attestations::Legacy => Form::Legacy,
-            Attestations::Referrers => Form::Artifact,
+            AttestationForm::Keep | AttestationForm::Strip => return Ok(Fate::Stay),
+            AttestationForm::Legacy => Form::Legacy,
+            AttestationForm::Referrers => Form::Artifact,
         };
         let Some(subject) = about.and_then(|about| self.kept.get(&about)) else {
             count(Became::Kept);
@@ -341,10 +342,8 @@ impl<'a> Walk<'a> {
 
     /// Everything that was asked for must be there.
     fn check(&self, root: &Document) -> Result<(), Error> {
-        let missing = |p: &&PlatformPattern| !self.found.iter().any(|found| p.matches(found));
-        let Some(wanted) = self.shape.platforms.iter().find(missing) else { return Ok(()) };
-        let image = format!("{}@{}", self.source.name(), root.digest());
-        Err(Error::NoPlatform { image, wanted: wanted.to_string(), found: self.found.clone() })
+        let image = || format!("{}@{}", self.source.name(), root.digest());
+        image::check_platforms(image, &self.shape.platforms, &self.found)
     }
 
     fn nothing_left(&self, root: &Document) -> Error {
@@ -402,8 +401,7 @@ fn as_attestation(entry: &mut Value, about: Digest) {
     if !platform.is_object() {
         *platform = serde_json::json!({"architecture": "unknown", "os": "unknown"});
     }
-    let annotations = entry.entry("annotations").or_insert_with(|| serde_json::json!({}));
-    if let Some(annotations) = annotations.as_object_mut() {
+    if let Some(annotations) = map_at(entry, "annotations") {
         for (key, value) in [
             (annotation::DOCKER_REFERENCE_DIGEST, about.to_string()),
             (annotation::DOCKER_REFERENCE_TYPE, annotation::ATTESTATION_MANIFEST.to_owned()),

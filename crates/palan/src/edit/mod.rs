@@ -13,7 +13,8 @@ use serde_json::{Map, Value};
 pub use self::file::{File, Found, file, find, read};
 use crate::{
     Error,
-    image::{self, Image},
+    image::Image,
+    json::point_to_config,
     place::{Places, Source},
     rewrite::{self, Change, New, Plan, Rewritten, Subject, rewrite},
 };
@@ -149,7 +150,7 @@ impl Change for Config<'_> {
             let becomes = Some((platform.clone(), new));
             *self.becomes.lock().unwrap_or_else(PoisonError::into_inner) = becomes;
         }
-        let manifest = image.manifest.edit(|json| image::point_to_config(json, &config))?;
+        let manifest = image.manifest.edit(|json| point_to_config(json, &config))?;
         let is_new = config.digest() != image.config.digest();
         Ok(New { manifest, configs: is_new.then_some(config).into_iter().collect() })
     }

@@ -23,7 +23,8 @@ use crate::{
     copy::Options,
     grow::Grow,
     history,
-    image::{self, Image},
+    image::Image,
+    json::point_to_config,
     place::Places,
     rewrite::{self, Change, New, Outcome, Plan, Subject, rewrite},
 };
@@ -147,7 +148,7 @@ impl Change for Work<'_> {
         })?;
         let config = config.with_media_type(image.config.media_type().clone());
         let manifest = new.manifest.edit(|json| {
-            image::point_to_config(json, &config);
+            point_to_config(json, &config);
             self.annotate(json, Some(platform));
         })?;
         let sets = self.edits.annotations.iter().any(|(_, value)| value.is_some());

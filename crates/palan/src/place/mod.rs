@@ -41,7 +41,7 @@ pub(crate) use new_file::{publish, temporary_in};
 pub use overlay::Overlay;
 pub use registry::Registry;
 pub use stream::BlobStream;
-pub(crate) use stream::{checked, read_all, verified, with_reader};
+pub(crate) use stream::{checked, open_announced, read_all, verified, with_reader};
 
 use crate::Error;
 

@@ -12,6 +12,7 @@ use palan_core::{Descriptor, Digest, Mismatch, Verifier};
 use palan_layer::Expected;
 use tokio::sync::mpsc;
 
+use super::Source;
 use crate::{
     Error, Event, Observer,
     cancel::{Cancelled, cancel, on_thread},
@@ -83,6 +84,16 @@ pub(crate) async fn read_all(mut content: BlobStream) -> Result<Bytes, Error> {
         out.extend_from_slice(&piece?);
     }
     Ok(out.freeze())
+}
+
+/// Opens a whole blob, telling that it begins to move and how far it is. Who reads it tells when it is done.
+pub(crate) async fn open_announced(
+    source: &dyn Source,
+    blob: &Descriptor,
+    observer: &Observer,
+) -> Result<BlobStream, Error> {
+    observer.emit(&Event::BlobStarted { blob });
+    Ok(source.open(blob, 0).await?.told_to(observer, blob.digest))
 }
 
 /// Passes a whole blob on and fails before its last piece when it is not what `blob` promises.

@@ -14,7 +14,6 @@ use palan_core::{Descriptor, Digest, Document, annotation, view};
 use serde_json::{Map, Value, json};
 
 use super::{
-    hints::map_at,
     index::Replaced,
     report::{Finding, FindingKind},
 };
@@ -23,6 +22,7 @@ use crate::{
     companions::{self, kind_of},
     image,
     index::{Orphan, chosen::Chosen, tree::At},
+    json::{map_at, point_to_config},
     place::Source,
 };
 
@@ -31,7 +31,7 @@ const PREDICATE_TYPE: &str = "in-toto.io/predicate-type";
 
 /// What becomes of attestations and signatures of an image that is replaced. The old image always keeps its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Attestations {
+pub enum OldAttestations {
     /// They are left out of the new index.
     #[default]
     Drop,
@@ -42,7 +42,7 @@ pub enum Attestations {
     Carry(BTreeSet<String>),
 }
 
-impl FromStr for Attestations {
+impl FromStr for OldAttestations {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -57,7 +57,7 @@ impl FromStr for Attestations {
     }
 }
 
-impl fmt::Display for Attestations {
+impl fmt::Display for OldAttestations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Drop => f.write_str("drop"),
@@ -81,7 +81,7 @@ pub(super) struct Carried {
     pub(super) findings: Vec<Finding>,
 }
 
-impl Attestations {
+impl OldAttestations {
     fn carries(&self, kind: &str) -> bool {
         matches!(self, Self::Carry(types) if types.contains(kind))
     }
@@ -101,10 +101,10 @@ pub(super) async fn carry_entries(
     source: &dyn Source,
     chosen: &Chosen,
     replaced: &Replaced,
-    policy: &Attestations,
+    policy: &OldAttestations,
     carried: &mut Carried,
 ) -> Result<(), Error> {
-    if !matches!(policy, Attestations::Carry(_)) {
+    if !matches!(policy, OldAttestations::Carry(_)) {
         return Ok(());
     }
     let said = |at: At| Some((chosen.tree.entry(at).digest, chosen.abouts[at.0][at.1]?));
@@ -133,13 +133,7 @@ pub(super) async fn carry_entries(
                 let mut keep = keep.iter();
                 layers.retain(|_| keep.next().copied().unwrap_or_default());
             }
-            if let Some(descriptor) = json.get_mut("config").and_then(Value::as_object_mut)
-                && config.digest() != manifest.config.digest
-            {
-                descriptor.shift_remove("data");
-                descriptor.insert("digest".into(), json!(config.digest()));
-                descriptor.insert("size".into(), json!(config.size()));
-            }
+            point_to_config(json, &config);
             speak_of(json, *about, &new.document);
         })?;
         if config.digest() != manifest.config.digest {
@@ -158,7 +152,7 @@ pub(super) async fn carry_entries(
 pub(super) async fn look_for_referrers(
     source: &dyn Source,
     replaced: &BTreeMap<Digest, Document>,
-    policy: &Attestations,
+    policy: &OldAttestations,
     carried: &mut Carried,
 ) -> Result<(), Error> {
     let found = try_join_all(replaced.keys().map(|old| companions::said_about(source, *old))).await?;

@@ -94,7 +94,7 @@ fn documents(
     built_with(merger, sides);
     baked::find(merger, sides, &steps);
     if steps.iter().any(|(_, step)| *step != Step::Keep)
-        && let Some(config) = super::hints::map_at(json, "config")
+        && let Some(config) = crate::json::map_at(json, "config")
     {
         merger::apply(config, steps);
     }

@@ -91,15 +91,6 @@ pub(crate) fn clear(map: Option<&mut Value>) {
     map.shift_remove(annotation::BASE_DIGEST);
 }
 
-/// The map under `key`, made if it is missing.
-pub(crate) fn map_at<'a>(json: &'a mut Map<String, Value>, key: &str) -> Option<&'a mut Map<String, Value>> {
-    let value = json.entry(key).or_insert_with(|| json!({}));
-    if value.is_null() {
-        *value = json!({});
-    }
-    value.as_object_mut()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

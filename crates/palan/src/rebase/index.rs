@@ -6,12 +6,13 @@ use palan_core::{Digest, Document, Family};
 use serde_json::{Value, json};
 
 use super::{
-    hints::{self, NewHints, map_at},
+    hints::{self, NewHints},
     report::{Finding, FindingKind},
 };
 use crate::{
     Error,
     index::{self, Known, Orphan, chosen::Chosen},
+    json::map_at,
 };
 
 /// What became of a manifest or index.

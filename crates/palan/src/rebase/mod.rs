@@ -39,7 +39,7 @@ mod tree;
 use palan_core::{Digest, Platform};
 
 pub use apply::{Outcome, apply};
-pub use attestations::Attestations;
+pub use attestations::OldAttestations;
 pub use config::{Change, Choice, Merged, Note, Reason};
 pub use plan::{Knowledge, OldBase, Plan, Request, plan};
 pub use policy::{Check, ConfigPolicy, OnConflict, Policy, Refuse};

@@ -6,14 +6,19 @@ use serde_json::{Map, Value, json};
 use super::{
     Difference, NotBasedOn, boundary,
     config::{self, Merged},
-    hints::{Hints, NewHints, map_at},
+    hints::{Hints, NewHints},
     history::{self, Layers},
     old::{Old, history_of},
     policy::Policy,
     report::{Finding, FindingKind},
     tree::Node,
 };
-use crate::{Error, grow::in_family, image::Image};
+use crate::{
+    Error,
+    grow::in_family,
+    image::Image,
+    json::{map_at, point_to_config},
+};
 
 /// What one image becomes.
 pub(super) struct Rebased {
@@ -244,13 +249,7 @@ fn edit_manifest(
     if let Some(layers) = layers {
         json.insert("layers".into(), Value::Array(layers));
     }
-    if let Some(descriptor) = json.get_mut("config").and_then(Value::as_object_mut) {
-        if descriptor.get("digest").and_then(Value::as_str) != Some(&config.digest().to_string()) {
-            descriptor.shift_remove("data");
-        }
-        descriptor.insert("digest".into(), json!(config.digest()));
-        descriptor.insert("size".into(), json!(config.size()));
-    }
+    point_to_config(json, config);
     if let Some(hints) = hints
         && let Some(annotations) = map_at(json, "annotations")
     {

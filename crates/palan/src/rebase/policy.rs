@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{attestations::Attestations, report::Verdict};
+use super::{attestations::OldAttestations, report::Verdict};
 use crate::verdict::Grade;
 
 /// The choices of a rebase. The default is what a rebuild would have done, looked at as closely as possible.
@@ -13,7 +13,7 @@ pub struct Policy {
     /// Whose value is taken where the application and the new base both changed one.
     pub on_conflict: OnConflict,
     /// What becomes of attestations.
-    pub attestations: Attestations,
+    pub attestations: OldAttestations,
     /// How closely the result is looked at.
     pub check: Check,
     /// When a plan is not applied.

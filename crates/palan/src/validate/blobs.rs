@@ -9,7 +9,7 @@ use palan_layer::{Examined, Limits, codec, examine_expecting};
 use super::{Options, Severity, chain};
 use crate::{
     Error, Event, Transfer,
-    place::{Source, verified, with_reader},
+    place::{Source, open_announced, verified, with_reader},
 };
 
 /// What is to be read, in the order in which it was listed.
@@ -78,8 +78,7 @@ pub(super) async fn check(source: &dyn Source, blob: &Blob, options: &Options) -
     if options.fast {
         return Ok(Vec::new());
     }
-    options.observer.emit(&Event::BlobStarted { blob: descriptor });
-    let content = source.open(descriptor, 0).await?.told_to(&options.observer, descriptor.digest);
+    let content = open_announced(source, descriptor, &options.observer).await?;
     let found = if blob.is_layer() {
         let expected = content.expected(descriptor);
         let examine = move |reader: &mut _| examine_expecting(reader, &expected, &Limits::default());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use palan::{
     Error,
     listings::{DirectoryCache, Listings},
-    rebase::{Attestations, Check, FindingKind, Knowledge, PREDICATE_TYPE, Refuse, Verdict},
+    rebase::{Check, FindingKind, Knowledge, OldAttestations, PREDICATE_TYPE, Refuse, Verdict},
     verdict::Grade,
 };
 use palan_core::{Bytes, Digest, Document, MediaType, annotation, view};
@@ -208,7 +208,7 @@ async fn referrers_and_digest_tags_stay_with_the_old_image_unless_they_are_carri
     world.put(&format!("app:sha256-{}.sig", image.digest().hex()), &signature).await;
     let mut rebase = world.rebase("app:v1").bases("base:old", "base:new");
     rebase.request.policy.check = Check::Metadata;
-    rebase.request.policy.attestations = Attestations::Carry(["application/spdx+json".to_owned()].into());
+    rebase.request.policy.attestations = OldAttestations::Carry(["application/spdx+json".to_owned()].into());
     let done = rebase.run().await;
     assert_eq!(done.findings(FindingKind::AttestationCarried).len(), 1);
     let stay = done.findings(FindingKind::ReferrersStay);
@@ -253,10 +253,10 @@ async fn a_statement_is_attached_when_asked_for() {
 #[test]
 fn policies_are_read_and_written_alike() {
     for text in ["drop", "keep-old", "carry=a,b"] {
-        assert_eq!(text.parse::<Attestations>().unwrap().to_string(), text);
+        assert_eq!(text.parse::<OldAttestations>().unwrap().to_string(), text);
     }
     for text in ["", "carry", "carry=", "carry=a,", "keep"] {
-        assert!(text.parse::<Attestations>().is_err(), "{text}");
+        assert!(text.parse::<OldAttestations>().is_err(), "{text}");
     }
 }
 

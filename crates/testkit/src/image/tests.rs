@@ -39,7 +39,10 @@ fn images_are_complete_and_reproducible() {
     assert_eq!(config.rootfs.diff_ids[..2], base().diff_ids());
     for (descriptor, diff_id) in manifest.layers.iter().zip(&config.rootfs.diff_ids) {
         let blob = image.graph().blob(descriptor.digest).unwrap().clone();
-        assert_eq!(scan_expecting(&*blob, &descriptor.clone().into(), &Limits::default()).unwrap().diff_id, *diff_id);
+        assert_eq!(
+            scan_expecting(&*blob, &descriptor.clone().into(), &Limits::default()).unwrap().diff_id,
+            *diff_id
+        );
     }
 }
 

@@ -120,10 +120,10 @@ struct Job<'a> {
 impl<'a> Job<'a> {
     fn new(args: &'a Args, session: &'a Session) -> Result<Self> {
         let attestations = match args.attestations {
-            Attestations::Keep => copy::Attestations::Keep,
-            Attestations::Strip => copy::Attestations::Strip,
-            Attestations::Legacy => copy::Attestations::Legacy,
-            Attestations::Referrers => copy::Attestations::Referrers,
+            Attestations::Keep => copy::AttestationForm::Keep,
+            Attestations::Strip => copy::AttestationForm::Strip,
+            Attestations::Legacy => copy::AttestationForm::Legacy,
+            Attestations::Referrers => copy::AttestationForm::Referrers,
         };
         let shape = Shape { platforms: session.global.platforms(), attestations };
         let which = Which { referrers: args.referrers, digest_tags: args.referrers || args.digest_tags };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use palan::{
     place::{Location, Places},
     rebase::{
-        self, Attestations, ConfigPolicy, Knowledge, OldBase, OnConflict, Outcome, Plan, Policy, Report,
+        self, ConfigPolicy, Knowledge, OldAttestations, OldBase, OnConflict, Outcome, Plan, Policy, Report,
         Request,
     },
     select::LayerSelector,
@@ -83,7 +83,7 @@ pub(crate) struct Args {
     /// TYPE is an in-toto predicate type, or the artifact type of a referrer. What is kept or carried is marked with
     /// the digest that it was made about.
     #[arg(long, value_name = "HOW", default_value_t)]
-    attestations: Attestations,
+    attestations: OldAttestations,
 
     #[command(flatten)]
     known: KnownFile,

@@ -15,8 +15,6 @@
 //! `{r}` is the registry, `{name}` a digest of the fixture, `{digest}` any digest, `{hex}` its digits, `{*}` anything within a
 //! line, and `{…}` on a line of its own any number of lines.
 
-#![allow(clippy::print_stderr, reason = "what is skipped is said aloud")]
-
 mod fixture;
 mod flags;
 
@@ -25,6 +23,8 @@ use std::{
     path::PathBuf,
     process::{Command, Stdio},
 };
+
+use palan_testkit::peer::skip;
 
 use crate::context::TestContext;
 
@@ -234,10 +234,8 @@ fn check(file: &'static str, text: &str) {
         }
     }
     if peer.is_none() {
-        eprintln!(
-            "SKIPPED: crane is not installed, {} cases of {file} were not compared with it",
-            cases.len()
-        );
+        let count = cases.len();
+        skip(&format!("crane is not installed, {count} cases of {file} were not compared with it"));
     }
     assert!(wrong.is_empty(), "{} wrong\n\n{}", wrong.len(), wrong.join("\n\n"));
 }

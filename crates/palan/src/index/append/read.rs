@@ -179,11 +179,8 @@ async fn flattened(
     let read = stream::iter(&index.manifests).map(|entry| image::entry_platform(source, entry));
     let platforms: Vec<Option<Platform>> = read.buffered(AT_ONCE).try_collect().await?;
     let is_asked = |p: &Platform| how.platforms.is_empty() || how.platforms.iter().any(|w| w.matches(p));
-    let found = || platforms.iter().flatten().cloned().collect::<Vec<_>>();
-    if let Some(wanted) = how.platforms.iter().find(|w| !found().iter().any(|p| w.matches(p))) {
-        let (image, wanted) = (name.to_owned(), wanted.to_string());
-        return Err(Error::NoPlatform { image, wanted, found: found() });
-    }
+    let found: Vec<Platform> = platforms.iter().flatten().cloned().collect();
+    image::check_platforms(|| name.to_owned(), &how.platforms, &found)?;
     let leaves: Vec<bool> = platforms.iter().map(|p| p.as_ref().is_some_and(|p| !is_asked(p))).collect();
     let leaves = match leaves.contains(&true) {
         true => followed(source, document, &leaves).await?,
