@@ -473,6 +473,24 @@ async fn attestations_beside_and_before_their_images_follow_them() {
     assert_eq!(listed("linux", Attestations::Drop).await, []);
 }
 
+/// Entries for one platform could not be told from each other.
+#[tokio::test]
+async fn an_image_of_several_platforms_is_not_put_on_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = spec("linux/amd64").build();
+    let arm = Descriptor { platform: Some(Platform::new("linux", "arm64")), ..image.descriptor() };
+    let index = IndexSpec::new().image(image.clone()).image_as(image.clone(), arm).build();
+    let at = publish(folder.path(), "index", &index.graph()).await;
+    let edits = Edits { platform: Some(Platform::new("linux", "s390x")), ..Edits::default() };
+    let error = planned(&at, edits.clone()).await.err().unwrap();
+    assert!(chain(&error).contains("2 images of it would be for one platform"), "{}", chain(&error));
+    let mut request = Request::new(Subject::new(at), edits);
+    request.subject.platforms = vec!["linux/arm64".parse().unwrap()];
+    let entries = plan(&places(), request).await.unwrap().root().view::<view::Index>().unwrap().manifests;
+    let stated: Vec<_> = entries.into_iter().map(|e| e.platform.unwrap().to_string()).collect();
+    assert_eq!(stated, ["linux/amd64", "linux/s390x"]);
+}
+
 /// What is about an image that stays for another platform stays true.
 #[tokio::test]
 async fn an_image_that_changes_for_one_of_its_platforms() {
