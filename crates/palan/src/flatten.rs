@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    ops::Range,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -144,7 +145,7 @@ impl Change for Work<'_> {
             self.note(format!("{platform}: there is nothing to flatten, {}", unchanged(layers, keep)));
             return Ok(New { manifest: image.manifest.clone(), configs: Vec::new() });
         }
-        let (packed, written) = self.pack(image, keep).await?;
+        let (packed, written) = self.pack(image, platform, keep).await?;
         if written.escaping > 0 {
             let names: Vec<String> = written.escaping_names.iter().map(ToString::to_string).collect();
             let count = written.escaping;
@@ -203,19 +204,21 @@ impl Work<'_> {
         packed.descriptor(family).ok_or_else(|| no_media_type(self.request.compression, image))
     }
 
-    async fn pack(&self, image: &Image, keep: usize) -> Result<(Packed, Written), Error> {
+    async fn pack(
+        &self,
+        image: &Image,
+        platform: &Platform,
+        keep: usize,
+    ) -> Result<(Packed, Written), Error> {
         let Request { compression, level, .. } = *self.request;
         let mut packing = Packing::for_family(image.manifest.family(), compression)
             .ok_or_else(|| no_media_type(compression, image))?;
         packing.level = level;
-        let layers = &image.manifest_view.layers[keep..];
-        let diff_ids = &image.config_view.rootfs.diff_ids[keep..];
-        let layers = Spool::read(self.source, layers, Some(diff_ids), self.options).await?;
+        let (layers, merge) = self.stacked(image, platform, keep).await?;
         let (spool, name) = (Arc::clone(&self.spool), image.name.clone());
         let work = move |cancelled: &Cancelled| {
-            let merge = if keep == 0 { Merge::whole() } else { Merge::above() };
             spool.write_blob(|file| {
-                let packed = layers.merge(merge).and_then(|mut stacked| {
+                let packed = layers.finish(merge).and_then(|mut stacked| {
                     pack_written(&packing, cancelled.writer(file), |out| {
                         stacked.merged.write(&mut stacked.archives, out)
                     })
@@ -227,6 +230,50 @@ impl Work<'_> {
         let packed = blocking(work).await?;
         self.made.lock().unwrap_or_else(PoisonError::into_inner).digests.insert(packed.0.digest);
         Ok(packed)
+    }
+
+    /// The layers that are to be one, stacked. Those that stay are read only where what is above them links to files of
+    /// theirs that it replaces.
+    async fn stacked(
+        &self,
+        image: &Image,
+        platform: &Platform,
+        keep: usize,
+    ) -> Result<(Spool, Merge), Error> {
+        let no_files = {
+            let image = image.name.clone();
+            move |source| Error::NoFileSystem { image, source }
+        };
+        let read = async |range: Range<usize>| {
+            let layers = &image.manifest_view.layers[range.clone()];
+            let diff_ids = &image.config_view.rootfs.diff_ids[range];
+            Spool::read(self.source, layers, Some(diff_ids), self.options).await
+        };
+        let layers = read(keep..image.manifest_view.layers.len()).await?;
+        let (no, above) = (no_files.clone(), keep > 0);
+        let stack = move |_: &Cancelled| {
+            let mut merge = if above { Merge::above() } else { Merge::whole() };
+            layers.stack(&mut merge).map_err(no)?;
+            Ok::<_, Error>((layers, merge))
+        };
+        let (mut layers, mut merge) = blocking(stack).await?;
+        if !merge.needs_below() {
+            return Ok((layers, merge));
+        }
+        let below = read(0..keep).await?;
+        let provide = move |_: &Cancelled| {
+            let lower = layers.add_below(below).map_err(no_files)?;
+            let taken = merge.provide(&lower);
+            Ok::<_, Error>((layers, merge, taken))
+        };
+        let (layers, merge, taken) = blocking(provide).await?;
+        if !taken.is_empty() {
+            let taken = taken.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            self.note(format!(
+                "{platform}: replaced files that hard links still name are written again: {taken}"
+            ));
+        }
+        Ok((layers, merge))
     }
 }
 

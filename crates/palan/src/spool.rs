@@ -52,9 +52,28 @@ impl Spool {
 
     /// Stacks the layers. Does no I/O, but takes a while.
     pub(crate) fn merge(self, mut merge: Merge) -> Result<Stacked, palan_layer::Error> {
-        for number in self.order {
-            merge.push(number, &self.indexes[number as usize])?;
+        self.stack(&mut merge)?;
+        self.finish(merge)
+    }
+
+    /// Stacks the layers on others.
+    pub(crate) fn stack(&self, merge: &mut Merge) -> Result<(), palan_layer::Error> {
+        self.order.iter().try_for_each(|number| merge.push(*number, &self.indexes[*number as usize]))
+    }
+
+    /// Adds the files of layers that stay below, stacked; they get numbers of their own.
+    pub(crate) fn add_below(&mut self, below: Self) -> Result<Merge, palan_layer::Error> {
+        let first = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
+        let mut merge = Merge::whole();
+        for number in &below.order {
+            merge.push(first + number, &below.indexes[*number as usize])?;
         }
+        self.files.extend(below.files);
+        Ok(merge)
+    }
+
+    /// What stacked layers became.
+    pub(crate) fn finish(self, merge: Merge) -> Result<Stacked, palan_layer::Error> {
         let archives =
             self.files.into_iter().map(|file| BufReader::with_capacity(READ_AHEAD, file)).collect();
         Ok(Stacked { merged: merge.finish()?, archives })

@@ -218,6 +218,38 @@ async fn what_is_about_an_image_that_is_left_out_is_left_out() {
     assert_eq!((kept.len(), stripped.len()), (6, 3));
 }
 
+/// One image for two platforms and one attestation of two images are two entries each; what is about images may be in an
+/// index before theirs.
+#[tokio::test]
+async fn entries_of_one_digest_are_chosen_one_by_one() {
+    let [amd, arm] = ["linux/amd64", "linux/arm64"].map(image);
+    let both = Attestation::Legacy.about(&amd);
+    let graph = Graph { blobs: both.blobs.clone(), documents: vec![both.manifest.clone()] };
+    let first = [&amd, &arm].into_iter().fold(IndexSpec::new(), |index, image| {
+        let mut entry = json!(both.descriptor);
+        entry["annotations"]["vnd.docker.reference.digest"] = json!(image.digest());
+        index.entry(entry, &graph)
+    });
+    let other = Descriptor { platform: Some("linux/riscv64".parse().unwrap()), ..amd.descriptor() };
+    let images = IndexSpec::new().images([amd.clone(), arm.clone()]).image_as(amd.clone(), other).build();
+    let index = IndexSpec::new().nested(&first.build()).nested(&images).image(image("linux/s390x")).build();
+    let source = memory(&index.graph()).await;
+    let listed = async |platforms: &[&str], attestations| {
+        let asked = shape_of(platforms, attestations);
+        let shaped = shape(source.as_ref(), index.document.clone(), &asked).await.unwrap();
+        let mut abouts = Vec::new();
+        for document in &shaped.documents {
+            let entries = document.view::<view::Index>().unwrap().manifests;
+            abouts.extend(entries.iter().filter_map(Descriptor::attested_digest));
+        }
+        assert!(!shaped.left_out.contains(&amd.digest()) && shaped.left_out.contains(&arm.digest()));
+        (shaped.root.view::<view::Index>().unwrap().manifests.len(), abouts)
+    };
+    let platforms = ["linux/riscv64", "linux/s390x"];
+    assert_eq!(listed(&platforms, Attestations::Keep).await, (3, vec![amd.digest()]));
+    assert_eq!(listed(&platforms, Attestations::Strip).await, (2, vec![]));
+}
+
 #[tokio::test]
 async fn an_index_is_never_emptied() {
     let only = Attestation::Legacy.about(&image("linux/amd64"));

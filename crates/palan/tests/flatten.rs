@@ -287,14 +287,32 @@ async fn a_link_into_layers_that_stay_must_keep_its_file() {
     ];
     let old = ImageSpec::new("linux/amd64").layers(layers.map(LayerSpec::build)).build();
     let image = publish(folder, &old.graph()).await;
-    let error = run(&request(folder, image.clone(), Keep::Lowest(1))).await.unwrap_err();
-    assert!(
-        chain(&error).contains("is in the layers below, and a layer above it replaces it"),
-        "{}",
-        chain(&error)
-    );
-    run(&request(folder, image, Keep::Nothing)).await.unwrap();
-    assert_eq!(seen(folder, &images(folder, "flat").await[0]).await.len(), 2);
+    let before = seen(folder, &images(folder, "v1").await[0]).await;
+    for (keep, layers) in [(Keep::Lowest(1), 2), (Keep::AllBut(2), 2), (Keep::Nothing, 1)] {
+        let (_, notes) = run(&request(folder, image.clone(), keep)).await.unwrap();
+        let flat = &images(folder, "flat").await[0];
+        assert_eq!((flat.manifest_view.layers.len(), seen(folder, flat).await), (layers, before.clone()));
+        let told = "linux/amd64: replaced files that hard links still name are written again: \"file\"";
+        assert_eq!(notes, [told].into_iter().filter(|_| layers > 1).collect::<Vec<_>>());
+    }
+    validated(folder).await;
+}
+
+/// A link to what is in no layer is no file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_to_nothing_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let layers = [
+        LayerSpec::new().file("other", "old"),
+        LayerSpec::new().hard_link("link", "file"),
+        LayerSpec::new().file("file", "new"),
+    ];
+    let old = ImageSpec::new("linux/amd64").layers(layers.map(LayerSpec::build)).build();
+    let image = publish(folder, &old.graph()).await;
+    let error = run(&request(folder, image, Keep::Lowest(1))).await.unwrap_err();
+    let error = chain(&error);
+    assert!(error.contains("is in the layers below, and a layer above it replaces it"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

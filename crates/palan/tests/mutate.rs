@@ -21,7 +21,7 @@ use palan_core::{
     Descriptor, Digest, Document, Family, Kind, MediaType, Platform, Selector, annotation, view,
 };
 use palan_testkit::image::{
-    Attestation, Graph, Image as Fixture, ImageSpec, Index, IndexSpec, LayerSpec, layer,
+    Attestation, AttestationEntry, Graph, Image as Fixture, ImageSpec, Index, IndexSpec, LayerSpec, layer,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -428,6 +428,92 @@ async fn artifacts_about_a_replaced_image_are_marked_or_dropped() {
     assert_eq!(left.len(), 3);
     assert_eq!(left[2].digest, other.root().digest());
     assert_eq!(dropped.notes().len(), 2, "{:?}", dropped.notes());
+}
+
+/// What an attestation needs, and its entry as if it was about this digest.
+fn attested(attestation: &AttestationEntry, about: Digest) -> (Value, Graph) {
+    let mut entry = json!(attestation.descriptor);
+    entry["annotations"][annotation::DOCKER_REFERENCE_DIGEST] = json!(about);
+    let (blobs, documents) = (attestation.blobs.clone(), vec![attestation.manifest.clone()]);
+    (entry, Graph { blobs, documents })
+}
+
+/// One attestation may be listed for two images, in an index that is before the one that lists these.
+#[tokio::test]
+async fn attestations_beside_and_before_their_images_follow_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = ["linux/amd64", "linux/arm64"].map(|p| spec(p).build());
+    let both = Attestation::Legacy.about(&images[0]);
+    let said = images.iter().map(|image| attested(&both, image.digest()));
+    let about_inner = |inner: &Index| artifact_about(&inner.document.descriptor());
+    let inner = IndexSpec::new().images(images.clone()).build();
+    let sbom = about_inner(&inner);
+    let first = said.fold(IndexSpec::new(), |index, (entry, graph)| index.entry(entry, &graph));
+    let first = first.entry(json!(sbom.root().descriptor()), &sbom).build();
+    let index = IndexSpec::new().nested(&first).nested(&inner).build();
+    let image = publish(folder.path(), "index", &index.graph()).await;
+    let listed = async |platform: &str, attestations| {
+        let mut request = labels(&image, "1", attestations);
+        request.subject.platforms = vec![platform.parse().unwrap()];
+        let plan = plan(&places(), request).await.unwrap();
+        let first = plan.root().view::<view::Index>().unwrap().manifests[0].digest;
+        let first = plan.result().document(&first.into()).await.unwrap();
+        let entries = first.view::<view::Index>().unwrap().manifests;
+        let made_about = |e: &Descriptor| e.annotation(annotation::MADE_ABOUT).map(str::to_owned);
+        entries.iter().map(|e| (e.digest, made_about(e))).collect::<Vec<_>>()
+    };
+    let [amd, arm] = images.each_ref().map(|image| Some(image.digest().to_string()));
+    let (both, sbom, inner) =
+        (both.manifest.digest(), sbom.root().digest(), Some(inner.digest().to_string()));
+    let kept = listed("linux", Attestations::Keep).await;
+    assert_eq!(kept, [(both, amd.clone()), (both, arm.clone()), (sbom, inner.clone())]);
+    let kept = listed("linux/arm64", Attestations::Keep).await;
+    assert_eq!(kept, [(both, None), (both, arm), (sbom, inner)]);
+    assert_eq!(listed("linux/amd64", Attestations::Drop).await, [(both, None)]);
+    assert_eq!(listed("linux", Attestations::Drop).await, []);
+}
+
+/// Entries for one platform could not be told from each other.
+#[tokio::test]
+async fn an_image_of_several_platforms_is_not_put_on_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = spec("linux/amd64").build();
+    let arm = Descriptor { platform: Some(Platform::new("linux", "arm64")), ..image.descriptor() };
+    let index = IndexSpec::new().image(image.clone()).image_as(image.clone(), arm).build();
+    let at = publish(folder.path(), "index", &index.graph()).await;
+    let edits = Edits { platform: Some(Platform::new("linux", "s390x")), ..Edits::default() };
+    let error = planned(&at, edits.clone()).await.err().unwrap();
+    assert!(chain(&error).contains("2 images of it would be for one platform"), "{}", chain(&error));
+    let mut request = Request::new(Subject::new(at), edits);
+    request.subject.platforms = vec!["linux/arm64".parse().unwrap()];
+    let entries = plan(&places(), request).await.unwrap().root().view::<view::Index>().unwrap().manifests;
+    let stated: Vec<_> = entries.into_iter().map(|e| e.platform.unwrap().to_string()).collect();
+    assert_eq!(stated, ["linux/amd64", "linux/s390x"]);
+}
+
+/// What is about an image that stays for another platform stays true.
+#[tokio::test]
+async fn an_image_that_changes_for_one_of_its_platforms() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = spec("linux/amd64").build();
+    let arm = Descriptor { platform: Some(Platform::new("linux", "arm64")), ..image.descriptor() };
+    let (entry, graph) = attested(&Attestation::Legacy.about(&image), image.digest());
+    let index = IndexSpec::new().image(image.clone()).image_as(image.clone(), arm).entry(entry, &graph);
+    let at = publish(folder.path(), "index", &index.build().graph()).await;
+    for attestations in [Attestations::Keep, Attestations::Drop] {
+        let planned = async |platforms: &[&str]| {
+            let mut request = labels(&at, "1", attestations);
+            request.subject.platforms = platforms.iter().map(|p| p.parse().unwrap()).collect();
+            plan(&places(), request).await.unwrap()
+        };
+        let changed = planned(&["linux/arm64"]).await;
+        let entries = changed.root().view::<view::Index>().unwrap().manifests;
+        let stays: Vec<bool> = entries.iter().map(|e| e.digest == image.digest()).collect();
+        assert_eq!(stays, [true, false, false]);
+        assert_eq!((entries[2].annotation(annotation::MADE_ABOUT), changed.notes().len()), (None, 0));
+        let changed = planned(&["linux/arm64", "linux/amd64"]).await;
+        assert_eq!((changed.images().len(), changed.notes().len()), (1, 1));
+    }
 }
 
 fn indexed() -> Index {

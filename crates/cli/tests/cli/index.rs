@@ -290,6 +290,43 @@ fn one_image_may_be_listed_for_several_platforms() {
 }
 
 #[test]
+fn one_image_may_be_appended_for_several_platforms() {
+    let context = context();
+    let append = |tag: &str, platform: &str| {
+        let words = ["index", "append", tag, "-m", "@@new:1", "--set-platform", platform, "-a", "k=v"];
+        context.run(&words).ok()
+    };
+    let count = || context.run(&["index", "list", "@@app:1"]).ok().text().lines().count() - 1;
+    append("@@app:1", "linux/riscv64");
+    append("@@app:1", "linux/s390x");
+    assert_eq!(count(), 6);
+    assert!(append("@@app:1", "linux/s390x").stderr.contains("nothing changed"));
+    assert_snapshot!(append("@@app:1", "linux/arm64"), @"
+    exit: 0
+    --- stdout
+    [HOST]/app@sha256:…
+
+    --- stderr
+    note: the entry [ARM] for linux/arm64 is replaced by [NEW]
+    note: the entry [ABOUT-ARM] is about one that is replaced: left out
+    appended 1 manifest to [HOST]/app:1: everything was there
+    ");
+    assert_eq!(count(), 5);
+}
+
+/// crane index append: a layout is the list that it is.
+#[test]
+fn all_images_of_a_layout_are_appended() {
+    let context = context();
+    context.run(&["copy", "@@new:1", "oci:dir:new"]).ok();
+    context.run(&["copy", "@@app:1", "oci:dir:app"]).ok();
+    context.run(&["index", "append", "-m", "./dir", "-t", "@@all:1"]).ok();
+    let listed = context.run(&["index", "list", "@@all:1"]).ok().text();
+    assert_eq!(listed.lines().count(), 6, "{listed}");
+    assert!(listed.lines().nth(1).unwrap().ends_with("linux/amd64"), "{listed}");
+}
+
+#[test]
 fn an_index_does_not_become_one_image_without_a_word() {
     let context = TestContext::new();
     context.push("app:1", &families().app.graph());

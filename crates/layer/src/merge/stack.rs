@@ -1,6 +1,9 @@
 //! Which entries are left when layers are stacked.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
 
 use super::{
     Index,
@@ -147,8 +150,58 @@ impl Merge {
         Ok(())
     }
 
-    /// Decides. Fails where a hard link names a file of the layers below that a merged layer replaces: its content would
-    /// be in no layer.
+    /// Whether hard links name files of the layers below that a merged layer replaces: their content would be in no layer.
+    /// What is below must tell then ([`Merge::provide`]).
+    pub fn needs_below(&self) -> bool {
+        self.below.as_ref().is_some_and(|below| !self.unprovided(below).is_empty())
+    }
+
+    /// Lets hard links that name replaced files of the layers below have them still: by another name that they have
+    /// there or, where there is none, by taking them over. `lower`: all layers below, stacked [as a whole](Merge::whole);
+    /// their archives have numbers of their own. Gives the files that are taken over.
+    pub fn provide(&mut self, lower: &Self) -> Vec<EntryPath> {
+        let Some(below) = self.below.take() else { return Vec::new() };
+        let mut out = Vec::new();
+        for (number, file) in self.unprovided(&below) {
+            let Some(NodeKind::Name { inode, .. }) = lower.nodes.get(&file).map(|node| &node.kind) else {
+                continue;
+            };
+            let is_it =
+                |node: &Node| matches!(&node.kind, NodeKind::Name { inode: other, .. } if other == inode);
+            let mut names = lower.nodes.iter().filter(|(_, node)| is_it(node)).map(|(name, _)| name);
+            self.inodes[number] = match names.find(|name| self.is_provided(&below, name)) {
+                Some(name) => Inode::Below(name.clone()),
+                None => {
+                    out.push(EntryPath::from(&file.path()));
+                    lower.inodes[*inode as usize].clone()
+                }
+            };
+        }
+        self.below = Some(below);
+        out
+    }
+
+    /// The files of the layers below that hard links name, and that are hidden; by inode.
+    fn unprovided(&self, below: &Below) -> BTreeMap<usize, Key> {
+        let of = |node: &Node| match &node.kind {
+            NodeKind::Name { inode, .. } => Some(*inode as usize),
+            _ => None,
+        };
+        let named: BTreeSet<usize> = self.nodes.values().filter_map(of).collect();
+        let file = |number: usize| match &self.inodes[number] {
+            Inode::Below(file) if !self.is_provided(below, file) => Some((number, file.clone())),
+            _ => None,
+        };
+        named.into_iter().filter_map(file).collect()
+    }
+
+    /// Whether what the layers below have at a path is seen.
+    fn is_provided(&self, below: &Below, key: &Key) -> bool {
+        !self.nodes.contains_key(key) && self.is_below(below, key)
+    }
+
+    /// Decides. Fails where a hard link names a file of the layers below that a merged layer replaces, and that was not
+    /// [provided](Merge::provide).
     pub fn finish(mut self) -> Result<Merged> {
         match self.below.take() {
             Some(below) => {
@@ -251,7 +304,7 @@ impl Merge {
         for (key, node) in &self.nodes {
             let NodeKind::Name { inode, place, .. } = &node.kind else { continue };
             let Some(Inode::Below(target)) = self.inodes.get(*inode as usize) else { continue };
-            if self.nodes.contains_key(target) || !self.is_below(below, target) {
+            if !self.is_provided(below, target) {
                 let reason = format!(
                     "its hard link target {} is in the layers below, and a layer above it replaces it",
                     EntryPath::from(&target.path())

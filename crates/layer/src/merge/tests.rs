@@ -35,6 +35,21 @@ fn merge(mut merge: Merge, tars: &[Vec<u8>]) -> Result<(Vec<u8>, Written)> {
     Ok((out, written))
 }
 
+/// The layers from `cut` on, merged with the others at hand; and the files that they take over.
+fn above_of(tars: &[Vec<u8>], cut: usize) -> (Vec<u8>, Vec<String>) {
+    let index = |number: usize| Index::read(tars[number].as_slice(), &Limits::default()).unwrap();
+    let number = |number: usize| u32::try_from(number).unwrap();
+    let (mut lower, mut upper) = (Merge::whole(), Merge::above());
+    (0..cut).for_each(|layer| lower.push(number(layer), &index(layer)).unwrap());
+    (cut..tars.len()).for_each(|layer| upper.push(number(layer), &index(layer)).unwrap());
+    assert!(upper.needs_below());
+    let taken = upper.provide(&lower).iter().map(ToString::to_string).collect();
+    let mut archives: Vec<_> = tars.iter().map(Cursor::new).collect();
+    let mut out = Vec::new();
+    upper.finish().unwrap().write(&mut archives, &mut out).unwrap();
+    (out, taken)
+}
+
 fn whole(layers: Vec<Builder>) -> Vec<u8> {
     merge(Merge::whole(), &tars(layers)).unwrap().0
 }
@@ -262,6 +277,35 @@ fn links_into_layers_below_stay_links_or_are_refused() {
 }
 
 #[test]
+fn links_to_replaced_files_of_layers_below_name_them_otherwise_or_take_them_over() {
+    let lower = || new().file("a", "1").hard_link("z", "a").file("own", "2");
+    let links = || new().hard_link("b", "a").hard_link("c", "b").hard_link("own2", "own");
+    let cases: Vec<(Builder, &[&str], &[&str])> = vec![
+        (new().file("a", "3"), &["a", "b = z", "c = z", "own2 = own"], &[]),
+        (new().whiteout("a").whiteout("z"), &[".wh.a", ".wh.z", "b", "c = b", "own2 = own"], &["\"a\""]),
+        (
+            new().dir("a").file("z", "4").whiteout("own"),
+            &[".wh.own", "a/", "b", "c = b", "own2", "z"],
+            &["\"a\"", "\"own\""],
+        ),
+    ];
+    for (upper, expected, taken) in cases {
+        let (out, told) = above_of(&tars(vec![lower(), links(), upper]), 1);
+        let names: std::collections::BTreeSet<String> = names(&out).into_iter().collect();
+        assert_eq!(names.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+        assert_eq!(told, taken);
+    }
+    // Nobody has it.
+    let mut merge = Merge::above();
+    for (number, tar) in (1..).zip(&tars(vec![new().hard_link("b", "nothing"), new().file("nothing", "1")])) {
+        merge.push(number, &Index::read(tar.as_slice(), &Limits::default()).unwrap()).unwrap();
+    }
+    assert!(merge.needs_below() && merge.provide(&Merge::whole()).is_empty());
+    let error = merge.finish().unwrap_err().to_string();
+    assert!(error.contains("\"nothing\" is in the layers below"), "{error}");
+}
+
+#[test]
 fn what_leads_out_of_the_root_is_kept_and_told() {
     let layer = new()
         .file("../up", "1")
@@ -476,6 +520,11 @@ proptest! {
                 let error = error.to_string();
                 // Whether a link names a file of the layers below or one that is still to come cannot be known.
                 prop_assert!((cut > 0 || links_ahead(&layers)) && error.contains("a layer above it replaces it"), "{}", error);
+                let (out, _) = above_of(&tars, cut);
+                let merged = [&tars[..cut], &[out]].concat();
+                let (merged, all) = (tree(&merged), tree(&tars));
+                let traces = &traces(&merged) | &traces(&all);
+                prop_assert_eq!(facts_without(&merged, &traces), facts_without(&all, &traces));
             }
         }
     }

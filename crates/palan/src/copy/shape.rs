@@ -333,7 +333,11 @@ impl<'a> Walk<'a> {
         let (old, new) = (old.digest(), self.out.root.digest());
         let of = match self.shape.platforms.is_empty() {
             true => String::new(),
-            false => format!(", with {} of {} images", self.chosen.len(), self.found.len()),
+            false => {
+                let is_chosen = |p: &&Platform| self.shape.platforms.iter().any(|wanted| wanted.matches(p));
+                let chosen = self.found.iter().filter(is_chosen).count();
+                format!(", with {chosen} of {} images", self.found.len())
+            }
         };
         if new != old {
             self.out.notes.push(format!("the index was rewritten{of}: {old} became {new}"));

@@ -295,3 +295,6 @@ async fn beyond(source: &dyn Source, index: Digest) -> Result<HashSet<Digest>, E
     }
     Err(too_deep(source, index))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,12 +8,12 @@ mod edits;
 mod maps;
 
 use std::{
-    collections::HashSet,
+    collections::BTreeSet,
     sync::{Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
-use palan_core::{Compression, Digest, Document, Family, Kind, Platform, view};
+use palan_core::{Compression, Document, Family, Kind, Platform, view};
 use serde_json::{Map, Value};
 
 pub use self::edits::{Created, Edits, Healthcheck, Keys, Pairs};
@@ -66,12 +66,14 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
     let stack = append::pack_all(layers, root.family(), how, places.scratch()).await?;
     let (old, source) = (root.digest(), opened.place);
     let is_index = root.kind() == Kind::Index;
-    let work = Work { is_index, edits: &edits, layers: &stack, notes: Mutex::default() };
+    let (notes, platforms) = (Mutex::default(), Mutex::default());
+    let work = Work { is_index, edits: &edits, layers: &stack, notes, platforms };
     let mut rewritten =
         rewrite(source.as_ref(), root, &subject.platforms, subject.attestations, &work).await?;
-    let changed: HashSet<Digest> = rewritten.images.iter().map(|(old, _)| *old).collect();
-    if edits.platform.is_some() && changed.len() > 1 {
-        let reason = format!("{} images of it would be for one platform, choose one of them", changed.len());
+    let images =
+        rewritten.images.len().max(work.platforms.lock().unwrap_or_else(PoisonError::into_inner).len());
+    if edits.platform.is_some() && images > 1 {
+        let reason = format!("{images} images of it would be for one platform, choose one of them");
         return Err(inapplicable(subject.image.to_string(), reason));
     }
     rewritten.notes.extend(work.notes.into_inner().unwrap_or_else(PoisonError::into_inner));
@@ -107,6 +109,8 @@ struct Work<'a> {
     edits: &'a Edits,
     layers: &'a append::Stack,
     notes: Mutex<Vec<String>>,
+    /// What entries of images that change are for before they do: one image may be listed for several platforms.
+    platforms: Mutex<BTreeSet<String>>,
 }
 
 impl Work<'_> {
@@ -183,6 +187,8 @@ impl Change for Work<'_> {
 
     fn entry(&self, _new: &Document, entry: &mut Map<String, Value>) {
         if let Some(platform) = &self.edits.platform {
+            let before = entry.get("platform").map(Value::to_string).unwrap_or_default();
+            self.platforms.lock().unwrap_or_else(PoisonError::into_inner).insert(before);
             maps::within(entry, "platform", |json| config::set_platform(json, platform));
         }
         let digest = entry.get("digest").and_then(Value::as_str).unwrap_or_default().to_owned();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use palan_core::{Descriptor, Document, Kind, Platform, PlatformPattern};
+use palan_core::{Document, Kind, Platform, PlatformPattern};
 
 use super::{
     hints::Hints,
@@ -131,8 +131,9 @@ fn node(chosen: &Chosen, found: &Found) -> Node {
     let index = &chosen.tree.levels[found.at.0].view;
     let entry = chosen.tree.entry(found.at);
     let subject = Subject::new(Arc::clone(&image), platform.clone()).entry(entry).index(index);
-    let about = |e: &&Descriptor| e.is_attestation() && e.attested_digest() == Some(entry.digest);
-    let subject = index.manifests.iter().filter(about).cloned().fold(subject, Subject::attestation);
+    let about = |at: &At| chosen.abouts[at.0][at.1] == Some(entry.digest);
+    let attestations = chosen.tree.all().filter(about).map(|at| chosen.tree.entry(at));
+    let subject = attestations.filter(|e| e.is_attestation()).cloned().fold(subject, Subject::attestation);
     Node::new(image, platform, hints_above(chosen, found.at), subject)
 }
 

@@ -347,6 +347,67 @@ async fn a_child_that_is_listed_twice_is_rebased_once_and_replaced_twice() {
     world.stop().await;
 }
 
+/// The entry of the platform that was not asked for stays, with the attestation of the image that it lists; where
+/// attestations are carried, the new image gets one of its own.
+#[tokio::test]
+async fn a_child_that_is_listed_for_two_platforms_is_rebased_for_one() {
+    let three = three();
+    let image = &three.apps[0];
+    let attestation = Attestation::Legacy.about(image);
+    let graph = Graph { blobs: attestation.blobs.clone(), documents: vec![attestation.manifest.clone()] };
+    let other = Descriptor { platform: Some("linux/riscv64".parse().unwrap()), ..image.descriptor() };
+    let index = IndexSpec::new().image(image.clone()).image_as(image.clone(), other);
+    let index = index.entry(json!(attestation.descriptor), &graph).build();
+    for (policy, made) in [("drop", 0), ("carry=https://slsa.dev/provenance/v0.2", 1)] {
+        let world = three.world().await;
+        world.put("app:v1", &index.graph()).await;
+        let mut rebase = world.rebase("app:v1").bases("base:old", "base:new").platform("linux/amd64");
+        rebase.request.policy.attestations = policy.parse().unwrap();
+        rebase.run().await;
+        let root = world.document("app:v1").await;
+        let entries = root.view::<palan_core::view::Index>().unwrap().manifests;
+        let is_old: Vec<bool> = entries.iter().map(|e| e.digest == image.digest()).collect();
+        assert_eq!(is_old[..2], [false, true], "{policy}");
+        assert_eq!(entries.len(), 3 + made, "{policy}");
+        assert_eq!(entries[2], attestation.descriptor, "{policy}");
+        if let Some(new) = entries.get(3) {
+            assert_eq!(new.attested_digest(), Some(entries[0].digest));
+            assert_eq!(new.annotation(annotation::MADE_ABOUT), Some(image.digest().to_string().as_str()));
+        }
+        world.stop().await;
+    }
+}
+
+/// One attestation that is listed for two images is carried to each.
+#[tokio::test]
+async fn an_attestation_of_two_images_is_carried_to_both() {
+    let three = three();
+    let world = three.world().await;
+    let mut both = Attestation::Legacy.about(&three.apps[0]);
+    let graph = Graph { blobs: both.blobs.clone(), documents: vec![both.manifest.clone()] };
+    let mut index = IndexSpec::new().images(three.apps[..2].to_vec());
+    for image in &three.apps[..2] {
+        let annotations = both.descriptor.annotations.as_mut().unwrap();
+        annotations.insert(annotation::DOCKER_REFERENCE_DIGEST.into(), image.digest().to_string());
+        index = index.entry(json!(both.descriptor), &graph);
+    }
+    world.put("app:v1", &index.build().graph()).await;
+    let mut rebase = world.rebase("app:v1").bases("base:old", "base:new");
+    rebase.request.policy.attestations = "carry=https://slsa.dev/provenance/v0.2".parse().unwrap();
+    rebase.run().await;
+    let root = world.document("app:v1").await;
+    let entries = root.view::<palan_core::view::Index>().unwrap().manifests;
+    assert_eq!(entries.len(), 4);
+    for number in 0..2 {
+        let (image, about) = (&entries[number], &entries[number + 2]);
+        assert_eq!(about.attested_digest(), Some(image.digest));
+        let made_about = three.apps[number].digest().to_string();
+        assert_eq!(about.annotation(annotation::MADE_ABOUT), Some(made_about.as_str()));
+    }
+    world.assert_valid("app:v1").await;
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn embedded_content_of_a_replaced_child_leaves_and_other_fields_of_entries_stay() {
     let three = three();

@@ -16,9 +16,9 @@ use crate::{
 /// Put images into an index, or start one
 ///
 /// An image takes the place of the one that the index has for the same platform, attestations follow their images.
-/// Of an index, --platform chooses images. Names that exist here, or start with "." or "/", are layouts and archives;
-/// appending to a layout that is named so adds to what the layout lists. Prints the full reference of the result, by
-/// digest.
+/// Of an index, --platform chooses images. Names that exist here, or start with "." or "/", are layouts and archives,
+/// of which all images are added; appending to a layout that is named so adds to what the layout lists. Prints the full
+/// reference of the result, by digest.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The index to add to, then what to add; without an index, give --tag and add with --manifest
@@ -46,7 +46,7 @@ pub(super) struct Args {
     #[arg(long, visible_alias = "set_platform", value_name = "PLATFORM")]
     set_platform: Option<Platform>,
 
-    /// An annotation of every new entry; may be repeated
+    /// An annotation of every entry that is added, or is there already; may be repeated
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = write::key_value)]
     annotation: Vec<(String, String)>,
 

@@ -187,7 +187,8 @@ async fn follow(
     if !fates.iter().any(|fate| matches!(fate, Fate::Becomes(_))) {
         return Ok(Vec::new());
     }
-    let tree = Tree::read(source, base, |_| false).await?;
+    // Indexes inside stay as they are; that they list something still counts.
+    let tree = Tree::read(source, base, |_| true).await?;
     let abouts = tree.abouts(source, may_be_about).await?;
     let mut leaves = tree.each(|(level, number)| {
         (level == 0 && matches!(fates.get(number), Some(Fate::Becomes(_)))).then_some(Leaves::Chosen)

@@ -195,13 +195,12 @@ async fn flattened(
 
 /// What leaves an index with the images that do.
 async fn followed(source: &dyn Source, document: &Document, leaves: &[bool]) -> Result<Vec<bool>, Error> {
-    let tree = Tree::read(source, document, |_| false).await?;
+    // Indexes inside are added as they are.
+    let tree = Tree::read(source, document, |_| true).await?;
     let abouts = tree.abouts(source, may_be_about).await?;
     let mut all = tree.each(|(level, number)| (level == 0 && leaves[number]).then_some(Leaves::Chosen));
     tree.follow(&mut all, &abouts, &HashSet::new());
-    // Indexes inside are added as they are.
-    let goes = |leaves: &Option<Leaves>| leaves.is_some_and(|why| why != Leaves::Empty);
-    Ok(all[0].iter().map(goes).collect())
+    Ok(all[0].iter().map(Option::is_some).collect())
 }
 
 /// What was asked for every new entry.
