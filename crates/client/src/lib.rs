@@ -46,6 +46,7 @@ mod response;
 mod retry;
 mod secret;
 mod tls;
+mod trace;
 mod transport;
 mod uri;
 mod warning;

@@ -11,7 +11,9 @@ use palan_core::Digest;
 use url::Url;
 
 use crate::{
-    Error, ErrorCode, StatusError, retry, uri,
+    Error, ErrorCode, StatusError, retry,
+    trace::Exchange,
+    uri,
     wire::{self, Wire},
 };
 
@@ -27,6 +29,8 @@ pub(crate) struct Response {
     headers: HeaderMap,
     body: Body,
     wire: Arc<Wire>,
+    /// Where its body is traced: not where that may be content.
+    trace: Option<Exchange>,
     /// Whether the registry itself answered, not a host it redirected to.
     pub(crate) own: bool,
     /// Whether it is a refusal for want of credentials.
@@ -41,11 +45,17 @@ enum Body {
 }
 
 impl Response {
-    pub(crate) fn new(method: Method, url: Url, mut inner: reqwest::Response, wire: Arc<Wire>) -> Self {
+    pub(crate) fn new(
+        method: Method,
+        url: Url,
+        mut inner: reqwest::Response,
+        wire: Arc<Wire>,
+        trace: Option<Exchange>,
+    ) -> Self {
         let headers = std::mem::take(inner.headers_mut());
         let status = inner.status();
         let body = Body::Live(inner);
-        Self { method, url, status, headers, body, wire, own: true, anonymous: false, mirror: None }
+        Self { method, url, status, headers, body, wire, trace, own: true, anonymous: false, mirror: None }
     }
 
     pub(crate) fn method(&self) -> &Method {
@@ -135,7 +145,16 @@ impl Response {
                 return Err(Error::TooLarge { what: what(), size: all.len() as u64, limit });
             }
         }
-        Ok(all.freeze())
+        let all = all.freeze();
+        self.trace(&all);
+        Ok(all)
+    }
+
+    /// Traces the body, the first time that it has been read.
+    fn trace(&mut self, body: &[u8]) {
+        if let Some(trace) = self.trace.take() {
+            trace.reads(body, &self.headers);
+        }
     }
 
     /// Reads the body and keeps it; of one with more than `limit` bytes only so much that [`Self::read`] refuses it.
@@ -150,7 +169,9 @@ impl Response {
                 break;
             }
         }
-        self.body = Body::Read(all.freeze());
+        let all = all.freeze();
+        self.trace(&all);
+        self.body = Body::Read(all);
         Ok(())
     }
 
@@ -173,6 +194,7 @@ impl Response {
             }
         }
         let kept = kept.freeze();
+        self.trace(&kept);
         self.body = Body::Read(kept.clone());
         kept
     }

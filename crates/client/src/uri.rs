@@ -16,11 +16,16 @@ pub(crate) fn redact(url: &Url) -> String {
     let Some(query) = url.query() else { return shown.into() };
     shown.set_query(None);
     let pairs = query.split('&').map(|pair| match pair.split_once('=') {
-        Some((key, _)) if PLAIN_KEYS.contains(&key) => pair.to_owned(),
+        Some((key, _)) if is_plain_key(key) => pair.to_owned(),
         Some((key, _)) => format!("{key}=***"),
         None => "***".to_owned(),
     });
     format!("{shown}?{}", pairs.collect::<Vec<_>>().join("&"))
+}
+
+/// Whether the values of a query key are no secrets.
+pub(crate) fn is_plain_key(key: &str) -> bool {
+    PLAIN_KEYS.contains(&key)
 }
 
 /// Same scheme, host and port.

@@ -20,6 +20,7 @@ use crate::{
     BoxError, Error, Fault,
     response::Response,
     tls::{self, Security, SetId},
+    trace::Exchange,
     uri,
 };
 
@@ -159,14 +160,28 @@ impl Wire {
         *request.headers_mut() = headers;
         *request.body_mut() = Some(body);
         self.counters.requests.fetch_add(1, Relaxed);
+        let shown = uri::redact(&url);
+        let trace = Exchange::begin();
+        if let Some(trace) = trace {
+            let body = request.body().and_then(reqwest::Body::as_bytes);
+            trace.asks(&method, &shown, request.headers(), body);
+        }
         let started = Instant::now();
         let answer = self.watch(client.execute(request), activity).await;
         let milliseconds = started.elapsed().as_millis();
-        let shown = uri::redact(&url);
         match answer {
             Some(Ok(answer)) => {
-                tracing::debug!(%method, url = shown, status = answer.status().as_u16(), milliseconds, "answered");
-                Ok(Response::new(method, url, answer, self.clone()))
+                if let Some(trace) = trace {
+                    trace.hears(&method, &shown, answer.status().as_u16(), milliseconds, answer.headers());
+                }
+                let failed = !answer.status().is_success();
+                let trace = trace.filter(|_| route.lane == Lane::Api || failed);
+                let mut answer = Response::new(method, url, answer, self.clone(), trace);
+                if trace.is_some() && failed {
+                    // Nobody else may read what a registry says with a challenge.
+                    answer.peek_error().await;
+                }
+                Ok(answer)
             }
             Some(Err(error)) => {
                 let error = describe(method, shown, error);

@@ -256,8 +256,12 @@ pub(crate) fn kind_of(referrer: &Descriptor) -> String {
 }
 
 /// A note about what is said of manifests and indexes that are replaced, the first of them the image itself: it stays
-/// with them. `None`: nothing is, or that is not to be learnt here.
-pub(crate) async fn left_behind(source: &dyn Source, replaced: &[Digest]) -> Option<String> {
+/// with them, but for what the result lists itself. `None`: nothing is, or that is not to be learnt here.
+pub(crate) async fn left_behind(
+    source: &dyn Source,
+    replaced: &[Digest],
+    listed: &HashSet<Digest>,
+) -> Option<String> {
     let first = replaced.first()?;
     let asked: BTreeSet<Digest> = replaced.iter().copied().collect();
     let found: Vec<_> = stream::iter(asked)
@@ -271,8 +275,9 @@ pub(crate) async fn left_behind(source: &dyn Source, replaced: &[Digest]) -> Opt
         .await;
     let mut kinds = BTreeMap::<String, usize>::new();
     let mut images = 0;
-    for (referrers, tags) in found.into_iter().flatten().filter(|(r, t)| !r.is_empty() || !t.is_empty()) {
-        images += 1;
+    for (mut referrers, tags) in found.into_iter().flatten() {
+        referrers.retain(|referrer| !listed.contains(&referrer.digest));
+        images += usize::from(!referrers.is_empty() || !tags.is_empty());
         let suffixed = |tag: &String| SUFFIXES.iter().find(|(suffix, _)| tag.ends_with(suffix));
         let named = tags.iter().filter_map(suffixed).map(|(_, kind)| (*kind).to_owned());
         for kind in referrers.iter().map(kind_of).chain(named) {

@@ -1,6 +1,6 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::Subcommand;
@@ -40,6 +40,10 @@ struct Serve {
     /// Keep everything in this directory
     #[arg(long, visible_alias = "disk", value_name = "DIR")]
     dir: Option<PathBuf>,
+
+    /// Keep everything in a directory that is gone at the end
+    #[arg(long, hide = true, conflicts_with = "dir")]
+    blobs_to_disk: bool,
 }
 
 /// `127.0.0.1`, `localhost`, `[::1]:5000`, `:5000`.
@@ -76,7 +80,9 @@ pub(super) fn run(args: &Args, session: &Session) -> Result {
 
 async fn listen(args: &Serve, session: &Session) -> Result {
     let address = SocketAddr::new(args.address.ip, port(args, session)?);
-    let registry = match &args.dir {
+    let temporary = if args.blobs_to_disk { Some(tempfile::tempdir()?) } else { None };
+    let dir = args.dir.as_deref().or(temporary.as_ref().map(tempfile::TempDir::path));
+    let registry = match dir {
         Some(dir) => Registry::directory(dir)?,
         None => Registry::memory(),
     };
@@ -85,7 +91,12 @@ async fn listen(args: &Serve, session: &Session) -> Result {
     }
     let mut interrupt = Interrupt::listen()?;
     let server = registry.serve(address).await?;
-    greet(args, server.addr(), session);
+    greet(dir, server.addr(), session);
+    if temporary.is_some() {
+        session
+            .ui
+            .warning("--blobs-to-disk keeps it until the end only, and is an old flag of crane's: --dir DIR");
+    }
     interrupt.wait().await;
     session.ui.say("stopping");
     server.stop().await;
@@ -101,13 +112,15 @@ fn port(args: &Serve, session: &Session) -> Result<u16> {
     parsed.ok_or_else(|| Failure::new(Code::Usage, format!("PORT is not a port number: {}", text.display())))
 }
 
-fn greet(args: &Serve, address: SocketAddr, session: &Session) {
+fn greet(dir: Option<&Path>, address: SocketAddr, session: &Session) {
     let host = match address.ip() {
         ip if ip.is_unspecified() => format!("localhost:{}", address.port()),
         _ => address.to_string(),
     };
     session.ui.say(format!("serving on {address}"));
-    match &args.dir {
+    // This is how crane says it, and scripts read which port was chosen.
+    session.ui.say(format!("serving on port {}", address.port()));
+    match dir {
         Some(dir) => session.ui.say(format!("kept in {}", dir.display())),
         None => session.ui.say("kept in memory: gone at the end (--dir DIR keeps it)"),
     }

@@ -1,4 +1,4 @@
-//! What the libraries trace, one line per event on stderr: with `--verbose` everything, else what the client warns of
+//! What the libraries trace, on stderr, one line per event and what belongs to it below: with `--verbose` everything, else what the client warns of
 //! while it works.
 
 use std::{
@@ -52,7 +52,8 @@ impl Subscriber for Log {
             Level::WARN => "warning".to_owned(),
             level => level.as_str().to_ascii_lowercase(),
         };
-        let _ = writeln!(io::stderr().lock(), "{level}: {}{}", line.message, line.fields);
+        let details = line.details.lines().fold(String::new(), |all, line| all + "  " + line + "\n");
+        let _ = write!(io::stderr().lock(), "{level}: {}{}\n{details}", line.message, line.fields);
     }
 
     fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
@@ -65,6 +66,8 @@ impl Subscriber for Log {
 struct Line {
     message: String,
     fields: String,
+    /// Lines of their own.
+    details: String,
 }
 
 impl Visit for Line {
@@ -75,6 +78,7 @@ impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let _ = match field.name() {
             "message" => write!(self.message, "{value:?}"),
+            "details" => write!(self.details, "{value:?}"),
             name => write!(self.fields, " {name}={value:?}"),
         };
     }

@@ -31,7 +31,7 @@ fn referrer(subject: &Document, name: &str) -> Graph {
     Graph { blobs: vec![(config, "{}".into())], documents: vec![manifest] }
 }
 
-fn context() -> TestContext {
+pub(crate) fn context() -> TestContext {
     let context = TestContext::new();
     let index = index();
     context.name(context.push("app:1", &index.graph()), "APP");

@@ -103,11 +103,11 @@ fn a_manifest_comes_from_standard_input() {
     [HOST]/app:1
 
     --- stderr
+    note: the manifest says now that its type is application/vnd.docker.distribution.manifest.v2+json
     edited the manifest of [HOST]/app:1: 4 blobs already there
     ");
     // crane writes what it was given, with a header that says something else.
     assert_eq!(json_of(&context, &["manifest", "@@app:1"])["mediaType"], docker[4]);
-    context.run(&["validate", "@@app:1"]).ok();
 }
 
 /// bug 20: mode 0555, and the owner lost.

@@ -11,6 +11,7 @@ mod auth_tls;
 mod auth_token;
 mod bad_input;
 mod base;
+mod companions;
 mod context;
 mod convert;
 mod copy;

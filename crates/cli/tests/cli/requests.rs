@@ -110,6 +110,75 @@ fn a_command_asks_once_how_to_authenticate_and_once_for_each_token() {
     }
 }
 
+/// Whoever sends such a log to somebody gives no credentials away.
+#[test]
+fn verbose_shows_headers_and_documents_but_no_secrets() {
+    let context = TestContext::new();
+    let store = Store::new();
+    let app = family("linux/amd64").app;
+    store.put("app", "v1", &app.graph());
+    let registry = context.faulty(move |request| {
+        let host = request.header("host").to_owned();
+        if request.path() == "/token" {
+            return Reply::json(
+                r#"{"token":"s3cr3t-1","access_token":"s3cr3t-2","refresh_token":"s3cr3t-3"}"#,
+            )
+            .header("set-cookie", "session=s3cr3t-4");
+        }
+        if request.header("authorization").is_empty() {
+            let realm = format!("Bearer realm=\"http://{host}/token\",service=\"s\"");
+            return Reply::error(401, "UNAUTHORIZED").header("www-authenticate", &realm);
+        }
+        match request.target.strip_prefix("/v2/app/blobs/") {
+            Some(digest) if !request.target.contains("sig=") => {
+                let to = format!("http://{host}/v2/app/blobs/{digest}?X-Amz-Signature=s3cr3t-5&sig=s3cr3t-6");
+                Reply::status(307).header("location", &to)
+            }
+            _ => store.answer(request),
+        }
+    });
+    let host = registry.host();
+    context.name(&host, "OTHER");
+    let config = format!(
+        r#"{{"auths": {{"{host}": {{"auth": "YW5uOnMzY3IzdC03"}}}}, "HttpHeaders": {{"X-Key": "s3cr3t-8"}}}}"#
+    );
+    std::fs::create_dir(context.home(".docker")).unwrap();
+    std::fs::write(context.home(".docker/config.json"), config).unwrap();
+    let ran = context.run(&["-v", "config", &format!("{host}/app:v1")]).ok();
+    let log = ran.stderr.as_str();
+    for secret in ["s3cr3t", "YW5u"] {
+        assert!(!log.contains(secret), "{secret}: {log}");
+    }
+    let shown = [
+        "asking exchange=1 method=GET url=http://[OTHER]/v2/app/manifests/v1\n",
+        "  user-agent: palan/",
+        "  x-key: ***\n",
+        "  authorization: ***\n",
+        "  www-authenticate: Bearer realm=\"http://[OTHER]/token\",service=\"s\"\n",
+        "  {\"errors\":[{\"code\":\"UNAUTHORIZED\"",
+        "  {\"token\":\"***\",\"access_token\":\"***\",\"refresh_token\":\"***\"}\n",
+        "  set-cookie: ***\n",
+        "  {\"schemaVersion\":2,",
+        "?X-Amz-Signature=***&sig=***\n",
+    ];
+    for text in shown {
+        assert!(log.contains(text), "{text}: {log}");
+    }
+    assert!(!log.contains("\"rootfs\""), "blobs are not shown: {log}");
+    let ids: Vec<usize> = ["asking exchange=2 ", "answered exchange=2 ", "read exchange=2 "]
+        .iter()
+        .map(|text| log.find(text).unwrap_or_else(|| panic!("{text}: {log}")))
+        .collect();
+    assert!(ids.is_sorted());
+    // What is sent, too; and nothing of it without being asked for.
+    context.run(&["pull", "--format", "oci", &format!("{host}/app:v1"), "layout"]).ok();
+    let pushed = context.run(&["-v", "push", "layout", "@@new:1"]).ok();
+    let put = format!("method=PUT url=http://{}/v2/new/manifests/1\n", "[HOST]");
+    let after = pushed.stderr.split_once(&put).unwrap_or_else(|| panic!("{pushed}")).1;
+    assert!(after.split("debug:").next().unwrap().contains("  {\"schemaVersion\":2,"), "{after}");
+    assert_eq!(context.run(&["digest", &format!("{host}/app:v1")]).ok().stderr, "");
+}
+
 #[test]
 fn pulling_reads_everything_once() {
     let context = context();

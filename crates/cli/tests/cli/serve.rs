@@ -53,6 +53,7 @@ fn what_is_pushed_survives_a_restart() {
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).unwrap();
     assert_snapshot!(context.filter(&rest), @"
+    serving on port 45773
     kept in store
     try:
       palan copy IMAGE [SERVED]/my/image:1
@@ -62,6 +63,29 @@ fn what_is_pushed_survives_a_restart() {
     ");
     let (_child, host, _stderr) = serve(&context, &["--disk", "store"]);
     context.run(&["validate", &format!("{host}/kept:1")]).ok();
+}
+
+/// crane's old flag: what is pushed is gone at the end, the directory too.
+#[test]
+fn blobs_to_disk_keeps_nothing() {
+    let context = TestContext::new();
+    let mut command =
+        context.command(&["registry", "serve", "--blobs-to-disk", "--disk", "", "--address", ""]);
+    std::fs::create_dir(context.path("tmp")).unwrap();
+    let mut child =
+        Running(command.env("TMPDIR", context.path("tmp")).stderr(Stdio::piped()).spawn().unwrap());
+    let mut stderr = BufReader::new(child.0.stderr.take().unwrap());
+    let mut lines = [const { String::new() }; 3];
+    lines.iter_mut().for_each(|line| drop(stderr.read_line(line).unwrap()));
+    let host = lines[0].trim_end().strip_prefix("serving on ").unwrap();
+    assert_eq!(lines[1].trim_end(), format!("serving on port {}", host.rsplit_once(':').unwrap().1));
+    assert!(context.filter(&lines[2]).starts_with("kept in tmp/"), "{}", lines[2]);
+    context.push("app:1", &family("linux/amd64").app.graph());
+    context.run(&["copy", "@@app:1", &format!("{host}/app:1")]).ok();
+    interrupt(&child.0);
+    assert_eq!(child.0.wait().unwrap().code(), Some(0));
+    assert_eq!(std::fs::read_dir(context.path("tmp")).unwrap().count(), 0);
+    assert_eq!(context.run(&["registry", "serve", "--blobs-to-disk", "--disk", "x"]).code, Some(2));
 }
 
 #[test]
