@@ -16,12 +16,13 @@ use palan::{
     place::Places,
 };
 use palan_client::{Client, Secret, credentials::Keychain};
+use palan_layer::Limits;
 
 use crate::{
     args::Global,
     env::Env,
     exit::{Failure, Result},
-    registries,
+    limits, registries,
     ui::{Progress, Ui, text},
 };
 
@@ -168,8 +169,14 @@ impl Session {
                 true => Foreign::Copy,
                 false => Foreign::Skip,
             },
+            limits: self.limits(),
             observer: progress.observer(),
         }
+    }
+
+    /// What layers that are opened may make us do.
+    pub(crate) fn limits(&self) -> Limits {
+        limits::limits(&self.global.limit)
     }
 }
 

@@ -76,14 +76,13 @@ async fn files(
 ) -> Result<Exported, Error> {
     let spool = Spool::read(source, layers, diff_ids, options).await?;
     let (mut out, _cancel) = Output::new(out);
+    let image = image.to_owned();
     let work = move || {
-        let written = spool
-            .merge(Merge::whole())
-            .and_then(|mut stacked| stacked.merged.write(&mut stacked.archives, &mut out));
-        out.check(written)
+        let mut stacked = spool.merge(Merge::whole(), &image)?;
+        let written = stacked.merged.write(&mut stacked.archives, &mut out);
+        out.check(written)?.map_err(|source| Error::NoFileSystem { image, layer: None, source })
     };
-    let written = tokio::task::spawn_blocking(work).await.map_err(|_| Error::Cancelled)?;
-    let written = written?.map_err(|source| Error::NoFileSystem { image: image.to_owned(), source })?;
+    let written = tokio::task::spawn_blocking(work).await.map_err(|_| Error::Cancelled)??;
     Ok(Exported::Files { layers: layers.len(), written })
 }
 

@@ -215,12 +215,11 @@ impl Work<'_> {
             let path = spool.path().to_owned();
             let mut file = tempfile::NamedTempFile::new_in(&path).map_err(Error::io("write in", &path))?;
             let merge = if keep == 0 { Merge::whole() } else { Merge::above() };
-            let packed = layers.merge(merge).and_then(|mut stacked| {
-                pack_written(&packing, cancelled.writer(&mut file), |out| {
-                    stacked.merged.write(&mut stacked.archives, out)
-                })
+            let mut stacked = layers.merge(merge, &name)?;
+            let packed = pack_written(&packing, cancelled.writer(&mut file), |out| {
+                stacked.merged.write(&mut stacked.archives, out)
             });
-            let packed = packed.map_err(|source| Error::NoFileSystem { image: name, source })?;
+            let packed = packed.map_err(|source| Error::NoFileSystem { image: name, layer: None, source })?;
             spool.take(file, packed.0.digest)?;
             Ok::<_, Error>(packed)
         };

@@ -37,6 +37,7 @@ const AT_ONCE: usize = 4;
 pub struct Listings {
     cache: Option<Arc<dyn ListingCache>>,
     observer: Observer,
+    limits: Limits,
     known: Once<Digest, Listing>,
     room: Semaphore,
     counts: Arc<Counts>,
@@ -80,10 +81,17 @@ impl Listings {
         Self {
             cache,
             observer,
+            limits: Limits::default(),
             known: Once::default(),
             room: Semaphore::new(cores.min(AT_ONCE)),
             counts: Arc::default(),
         }
+    }
+
+    /// With other bounds on what a layer may make us do.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// What a layer does, with digests of all files, facts of all programs and the content of the files that
@@ -139,9 +147,9 @@ impl Listings {
         }
         self.observer.emit(&Event::BlobStarted { blob: layer });
         let content = self.watched(source.open(layer, 0).await?, layer.digest);
-        let (expected, cache) = (layer.clone(), self.cache.clone());
+        let (expected, cache, limits) = (layer.clone(), self.cache.clone(), self.limits);
         let list = move |reader: &mut _| {
-            let (_, listing) = list_expecting(reader, &expected, diff_id, &INTEREST, &Limits::default())?;
+            let (_, listing) = list_expecting(reader, &expected, diff_id, &INTEREST, &limits)?;
             if let Some(cache) = cache {
                 cache.put(diff_id, &listing.encode());
             }

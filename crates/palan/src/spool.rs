@@ -5,7 +5,6 @@ use std::{collections::HashMap, fs::File, io::BufReader};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use palan_core::{Descriptor, Digest, Role};
 use palan_layer::{
-    Limits,
     merge::{Index, Merge, Merged},
     spool_expecting,
 };
@@ -25,6 +24,8 @@ pub(crate) struct Spool {
     indexes: Vec<Index>,
     /// Numbers of files, the lowest layer's first: a layer may be there twice.
     order: Vec<u32>,
+    /// By the same numbers: the layers' digests, as stored.
+    digests: Vec<Digest>,
 }
 
 impl Spool {
@@ -36,28 +37,34 @@ impl Spool {
         options: &Options,
     ) -> Result<Self, Error> {
         let mut known = HashMap::new();
-        let (mut order, mut reading) = (Vec::new(), Vec::new());
+        let (mut order, mut reading, mut digests) = (Vec::new(), Vec::new(), Vec::new());
         for (number, layer) in layers.iter().enumerate() {
             let diff_id = diff_ids.and_then(|ids| ids.get(number)).copied();
             let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
             order.push(*known.entry((layer.digest, diff_id)).or_insert_with(|| {
                 reading.push(one(source, layer, diff_id, options));
+                digests.push(layer.digest);
                 next
             }));
         }
         let read: Vec<_> = stream::iter(reading).buffered(options.jobs.max(1)).try_collect().await?;
         let (files, indexes) = read.into_iter().unzip();
-        Ok(Self { files, indexes, order })
+        Ok(Self { files, indexes, order, digests })
     }
 
-    /// Stacks the layers. Does no I/O, but takes a while.
-    pub(crate) fn merge(self, mut merge: Merge) -> Result<Stacked, palan_layer::Error> {
-        for number in self.order {
-            merge.push(number, &self.indexes[number as usize])?;
+    /// Stacks the layers. Does no I/O, but takes a while. Fails with [`Error::NoFileSystem`], which names `image`.
+    pub(crate) fn merge(self, mut merge: Merge, image: &str) -> Result<Stacked, Error> {
+        let digest = |number: u32| self.digests.get(number as usize).copied();
+        let unfit =
+            |layer, source| Error::NoFileSystem { image: image.to_owned(), layer: digest(layer), source };
+        for number in &self.order {
+            let index = &self.indexes[*number as usize];
+            merge.push(*number, index).map_err(|source| unfit(*number, source))?;
         }
+        let merged = merge.finish().map_err(|misfit| unfit(misfit.layer, misfit.source))?;
         let archives =
             self.files.into_iter().map(|file| BufReader::with_capacity(READ_AHEAD, file)).collect();
-        Ok(Stacked { merged: merge.finish()?, archives })
+        Ok(Stacked { merged, archives })
     }
 }
 
@@ -78,10 +85,10 @@ async fn one(
     }
     options.observer.emit(&Event::BlobStarted { blob: layer });
     let content = watched(source.open(layer, 0).await?, layer.digest, options);
-    let expected = layer.clone();
+    let (expected, limits) = (layer.clone(), options.limits);
     let read = move |reader: &mut _| {
         let file = tempfile::tempfile().map_err(Error::io("create a file in", std::env::temp_dir()))?;
-        let spooled = spool_expecting(reader, &expected, diff_id, &Limits::default(), &file);
+        let spooled = spool_expecting(reader, &expected, diff_id, &limits, &file);
         Ok::<_, Error>(spooled.map(|(_, index)| (file, index)))
     };
     let spooled = with_reader(content, read).await??;

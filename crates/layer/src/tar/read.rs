@@ -68,7 +68,7 @@ impl<R: Read> Archive<R> {
         Self {
             input: Input::new(reader),
             parser,
-            limits: limits.clone(),
+            limits: *limits,
             header: Header::default(),
             content: Content::default(),
             entries: 0,

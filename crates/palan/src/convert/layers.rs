@@ -11,7 +11,7 @@ use palan_core::{Algorithm, Compression, Descriptor, Digest};
 use palan_layer::{HashingWriter, Level, Limits, Packing, pack_layer};
 
 use crate::{
-    Error, Event, Observer, Transfer,
+    Error, Event, Transfer,
     copy::Options,
     place::{BlobStream, Layout, Source, with_reader},
     rewrite::Content,
@@ -52,8 +52,7 @@ pub(super) async fn repack_all(
     options: &Options,
 ) -> Result<(HashMap<Digest, Repacked>, Content), Error> {
     let spool = Arc::new(Layout::in_temporary_folder()?);
-    let repacker =
-        Repacker { source: source.as_ref(), spool: Arc::clone(&spool), observer: &options.observer };
+    let repacker = Repacker { source: source.as_ref(), spool: Arc::clone(&spool), options };
     let mut seen = HashSet::new();
     let each_once: Vec<&Wanted> = wanted.iter().filter(|w| seen.insert(w.layer.digest)).collect();
     let work = each_once
@@ -76,20 +75,21 @@ pub(super) async fn repack_all(
 struct Repacker<'a> {
     source: &'a dyn Source,
     spool: Arc<Layout>,
-    observer: &'a Observer,
+    options: &'a Options,
 }
 
 impl Repacker<'_> {
     async fn store(&self, layer: &Descriptor, storage: Storage) -> Result<Repacked, Error> {
-        self.observer.emit(&Event::BlobStarted { blob: layer });
+        self.options.observer.emit(&Event::BlobStarted { blob: layer });
         let content = self.watched(self.source.open(layer, 0).await?, layer.digest);
+        let packing = packing(storage, &self.options.limits);
         let (spool, digest, place) = (Arc::clone(&self.spool), layer.digest, self.source.name());
         let work = move |reader: &mut _| {
             let unreadable = |source| Error::Layer { digest, place, source };
             let mut file =
                 tempfile::NamedTempFile::new_in(spool.path()).map_err(Error::io("write in", spool.path()))?;
             let mut sink = HashingWriter::new(BufWriter::new(&mut file), storage.algorithm);
-            let packed = pack_layer(reader, &packing(storage), &mut sink).map_err(unreadable)?;
+            let packed = pack_layer(reader, &packing, &mut sink).map_err(unreadable)?;
             let (digest, size, writer) = sink.finish();
             drop(writer);
             spool.take(file, digest)?;
@@ -97,12 +97,12 @@ impl Repacker<'_> {
             Ok::<_, Error>(Repacked { digest, size, compression, diff_id })
         };
         let repacked = with_reader(content, work).await??;
-        self.observer.emit(&Event::BlobDone { blob: layer, how: Transfer::Moved });
+        self.options.observer.emit(&Event::BlobDone { blob: layer, how: Transfer::Moved });
         Ok(repacked)
     }
 
     fn watched(&self, content: BlobStream, digest: Digest) -> BlobStream {
-        let observer = self.observer.clone();
+        let observer = self.options.observer.clone();
         Box::pin(content.inspect(move |piece| {
             if let Ok(piece) = piece {
                 observer.emit(&Event::BlobProgress { digest, bytes: piece.len() as u64 });
@@ -111,12 +111,12 @@ impl Repacker<'_> {
     }
 }
 
-fn packing(storage: Storage) -> Packing {
+fn packing(storage: Storage, limits: &Limits) -> Packing {
     let keep = match storage.compression {
         Some(_) => Vec::new(),
         None => vec![Compression::None, Compression::Gzip, Compression::Zstd],
     };
     let compression = storage.compression.unwrap_or(Compression::None);
     // What is in an image already is taken as it is, with or without end marker.
-    Packing { level: storage.level, keep, limits: Limits::default(), ..Packing::new(compression) }
+    Packing { level: storage.level, keep, limits: *limits, ..Packing::new(compression) }
 }

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, atomic::Ordering};
 
 use futures_util::future::try_join_all;
 use palan_core::Document;
+use palan_layer::Limits;
 use tokio::sync::Semaphore;
 
 pub use shape::{Attestations, Shape, Shaped, shape};
@@ -40,6 +41,8 @@ pub struct Options {
     pub jobs: usize,
     /// What becomes of non-distributable layers.
     pub foreign: Foreign,
+    /// Bounds on what layers that are opened (merged, converted) may make us do. What is only copied is not opened.
+    pub limits: Limits,
     /// Who is told.
     pub observer: Observer,
 }
@@ -58,7 +61,12 @@ pub enum Foreign {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { jobs: 8, foreign: Foreign::default(), observer: Observer::default() }
+        Self {
+            jobs: 8,
+            foreign: Foreign::default(),
+            limits: Limits::default(),
+            observer: Observer::default(),
+        }
     }
 }
 

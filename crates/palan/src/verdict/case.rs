@@ -39,7 +39,7 @@ impl Case {
             })
         };
         let assessed = tokio::task::spawn_blocking(judge).await.map_err(|_| Error::Cancelled)?;
-        assessed.map_err(|source| Error::NoFileSystem { image: image.to_owned(), source })
+        assessed.map_err(|source| Error::NoFileSystem { image: image.to_owned(), layer: None, source })
     }
 }
 
