@@ -6,3 +6,4 @@
 pub mod conformance;
 pub mod fault;
 pub mod image;
+pub mod malformed;
