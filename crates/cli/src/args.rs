@@ -8,6 +8,7 @@ use palan_core::{PlatformPattern, Repository};
 use crate::{
     commands::Command,
     exit::{Failure, Result},
+    limits::Limit,
     switches,
 };
 
@@ -70,6 +71,15 @@ pub(crate) struct Global {
     /// Without it, a blob goes as a whole, and in pieces where the registry or a proxy before it refuses that.
     #[arg(long, global = true, value_name = "SIZE", value_parser = size)]
     pub(crate) chunk_size: Option<u64>,
+
+    /// Bound what a layer may hold: entries=N, path=SIZE, metadata=SIZE, size=SIZE or ratio=N
+    ///
+    /// Of layers that are opened: by append, convert, edit, export, flatten, layers, rebase and validate; what is only
+    /// copied is not opened. entries: in one layer; path: the length of one name; metadata: what one entry says beside its
+    /// content; size: one layer uncompressed; ratio: its bytes per compressed byte, looked at beyond 1 GiB. The defaults
+    /// are generous: 20000000, 16K, 4M, 1024G and 20000. May be repeated.
+    #[arg(long, global = true, value_name = "NAME=VALUE", hide_short_help = true)]
+    pub(crate) limit: Vec<Limit>,
 }
 
 /// Flags about how registries are reached.
@@ -225,7 +235,7 @@ fn duration(text: &str) -> std::result::Result<Duration, String> {
 }
 
 /// Bytes; the units are powers of 1024.
-fn size(text: &str) -> std::result::Result<u64, String> {
+pub(crate) fn size(text: &str) -> std::result::Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let factor: u64 = match &text[digits.len()..] {
         "" | "B" => 1,

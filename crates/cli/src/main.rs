@@ -15,6 +15,7 @@ mod commands;
 mod env;
 mod exit;
 mod explain;
+mod limits;
 mod reference;
 mod registries;
 mod session;

@@ -17,12 +17,13 @@ use palan::{
     place::Places,
 };
 use palan_client::{Client, Secret, credentials::Keychain};
+use palan_layer::Limits;
 
 use crate::{
     args::Global,
     env::Env,
     exit::{Failure, Result},
-    registries,
+    limits, registries,
     ui::{Progress, Ui, text},
 };
 
@@ -179,9 +180,15 @@ impl Session {
                 true => Foreign::Copy,
                 false => Foreign::Skip,
             },
+            limits: self.limits(),
             observer: progress.observer(),
             scratch: self.env.scratch(),
         }
+    }
+
+    /// What layers that are opened may make us do.
+    pub(crate) fn limits(&self) -> Limits {
+        limits::limits(&self.global.limit)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Bounds on what an archive may make us do.
 
 /// Bounds against archives made to exhaust memory or time. The defaults are far beyond any real layer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
     /// Entries in one archive.

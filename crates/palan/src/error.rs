@@ -185,10 +185,12 @@ pub enum Error {
         verdict: String,
     },
     /// Layers do not make a file system together.
-    #[error("the layers of {image} or of its bases do not fit together")]
+    #[error("the layers of {image} or of its bases do not fit together{}", at_layer(layer.as_ref()))]
     NoFileSystem {
         /// The image.
         image: String,
+        /// Digest of the layer with the entry in question, as stored, where it is known.
+        layer: Option<Digest>,
         /// Why.
         source: palan_layer::Error,
     },
@@ -307,4 +309,8 @@ impl Error {
         let path = path.into();
         move |source| Self::Io { action, path, source }
     }
+}
+
+fn at_layer(layer: Option<&Digest>) -> String {
+    layer.map_or_else(String::new, |digest| format!(": layer {digest}"))
 }

@@ -74,16 +74,15 @@ async fn files(
     out: impl Write + Send + 'static,
     options: &Options,
 ) -> Result<Exported, Error> {
-    let spool = Spool::read(source, layers, diff_ids, options).await?;
+    let spool = Spool::read(source, image, layers, diff_ids, options).await?;
     let (mut out, _cancel) = Output::new(out);
+    let image = image.to_owned();
     let work = move || {
-        let written = spool
-            .merge(Merge::whole())
-            .and_then(|mut stacked| stacked.merged.write(&mut stacked.archives, &mut out));
-        out.check(written)
+        let mut stacked = spool.merge(Merge::whole())?;
+        let written = stacked.merged.write(&mut stacked.archives, &mut out);
+        out.check(written)?.map_err(|source| Error::NoFileSystem { image, layer: None, source })
     };
-    let written = on_thread(work).await?;
-    let written = written?.map_err(|source| Error::NoFileSystem { image: image.to_owned(), source })?;
+    let written = on_thread(work).await??;
     Ok(Exported::Files { layers: layers.len(), written })
 }
 

@@ -218,12 +218,12 @@ impl Work<'_> {
         let (spool, name) = (Arc::clone(&self.spool), image.name.clone());
         let work = move |cancelled: &Cancelled| {
             spool.write_blob(|file| {
-                let packed = layers.finish(merge).and_then(|mut stacked| {
-                    pack_written(&packing, cancelled.writer(file), |out| {
-                        stacked.merged.write(&mut stacked.archives, out)
-                    })
+                let mut stacked = layers.finish(merge)?;
+                let packed = pack_written(&packing, cancelled.writer(file), |out| {
+                    stacked.merged.write(&mut stacked.archives, out)
                 });
-                let packed = packed.map_err(|source| Error::NoFileSystem { image: name, source })?;
+                let packed =
+                    packed.map_err(|source| Error::NoFileSystem { image: name, layer: None, source })?;
                 Ok((packed.0.digest, packed))
             })
         };
@@ -240,20 +240,16 @@ impl Work<'_> {
         platform: &Platform,
         keep: usize,
     ) -> Result<(Spool, Merge), Error> {
-        let no_files = {
-            let image = image.name.clone();
-            move |source| Error::NoFileSystem { image, source }
-        };
         let read = async |range: Range<usize>| {
             let layers = &image.manifest_view.layers[range.clone()];
             let diff_ids = &image.config_view.rootfs.diff_ids[range];
-            Spool::read(self.source, layers, Some(diff_ids), self.options).await
+            Spool::read(self.source, &image.name, layers, Some(diff_ids), self.options).await
         };
         let layers = read(keep..image.manifest_view.layers.len()).await?;
-        let (no, above) = (no_files.clone(), keep > 0);
+        let above = keep > 0;
         let stack = move |_: &Cancelled| {
             let mut merge = if above { Merge::above() } else { Merge::whole() };
-            layers.stack(&mut merge).map_err(no)?;
+            layers.stack(&mut merge)?;
             Ok::<_, Error>((layers, merge))
         };
         let (mut layers, mut merge) = blocking(stack).await?;
@@ -262,7 +258,7 @@ impl Work<'_> {
         }
         let below = read(0..keep).await?;
         let provide = move |_: &Cancelled| {
-            let lower = layers.add_below(below).map_err(no_files)?;
+            let lower = layers.add_below(below)?;
             let taken = merge.provide(&lower);
             Ok::<_, Error>((layers, merge, taken))
         };

@@ -39,6 +39,7 @@ pub struct Listings {
     cache: Option<Arc<dyn ListingCache>>,
     observer: Observer,
     scratch: Scratch,
+    limits: Limits,
     known: Once<Digest, Listing>,
     room: Semaphore,
     counts: Arc<Counts>,
@@ -83,6 +84,7 @@ impl Listings {
             cache,
             observer,
             scratch: Scratch::default(),
+            limits: Limits::default(),
             known: Once::default(),
             room: Semaphore::new(cores.min(AT_ONCE)),
             counts: Arc::default(),
@@ -90,8 +92,15 @@ impl Listings {
     }
 
     /// With this folder for temporary files.
+    #[must_use]
     pub fn with_scratch(self, scratch: Scratch) -> Self {
         Self { scratch, ..self }
+    }
+
+    /// With other bounds on what a layer may make us do.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// What a layer does, with digests of all files, facts of all programs and the content of the files that
@@ -146,10 +155,11 @@ impl Listings {
             return Err(Error::NotHere { digest: layer.digest, place: source.name() });
         }
         let content = self.counted(open_announced(source, layer, &self.observer).await?);
-        let (expected, cache, scratch) = (content.expected(layer), self.cache.clone(), self.scratch.clone());
+        let (expected, limits) = (content.expected(layer), self.limits);
+        let (cache, scratch) = (self.cache.clone(), self.scratch.clone());
         let list = move |reader: &mut _| {
             let interest = Interest { scratch: &scratch, ..INTEREST };
-            let (_, listing) = list_expecting(reader, &expected, diff_id, &interest, &Limits::default())?;
+            let (_, listing) = list_expecting(reader, &expected, diff_id, &interest, &limits)?;
             if let Some(cache) = cache {
                 cache.put(diff_id, &listing.encode());
             }

@@ -5,7 +5,6 @@ use std::{collections::HashMap, fs::File, io::BufReader};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use palan_core::{Descriptor, Digest, Role};
 use palan_layer::{
-    Limits,
     merge::{Index, Merge, Merged},
     spool_expecting,
 };
@@ -21,62 +20,80 @@ const READ_AHEAD: usize = 64 * 1024;
 
 /// The layers of an image, in temporary files that are gone with it.
 pub(crate) struct Spool {
+    /// Whose layers they are, for messages.
+    image: String,
     files: Vec<File>,
     indexes: Vec<Index>,
     /// Numbers of files, the lowest layer's first: a layer may be there twice.
     order: Vec<u32>,
+    /// By the same numbers: the layers' digests, as stored.
+    digests: Vec<Digest>,
 }
 
 impl Spool {
     /// Reads layers, several at the same time. `diff_ids`: of as many layers, where they are known.
     pub(crate) async fn read(
         source: &dyn Source,
+        image: &str,
         layers: &[Descriptor],
         diff_ids: Option<&[Digest]>,
         options: &Options,
     ) -> Result<Self, Error> {
         let mut known = HashMap::new();
-        let (mut order, mut reading) = (Vec::new(), Vec::new());
+        let (mut order, mut reading, mut digests) = (Vec::new(), Vec::new(), Vec::new());
         for (number, layer) in layers.iter().enumerate() {
             let diff_id = diff_ids.and_then(|ids| ids.get(number)).copied();
             let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
             order.push(*known.entry((layer.digest, diff_id)).or_insert_with(|| {
                 reading.push(one(source, layer, diff_id, options));
+                digests.push(layer.digest);
                 next
             }));
         }
         let read: Vec<_> = stream::iter(reading).buffered(options.jobs.max(1)).try_collect().await?;
         let (files, indexes) = read.into_iter().unzip();
-        Ok(Self { files, indexes, order })
+        Ok(Self { image: image.to_owned(), files, indexes, order, digests })
     }
 
     /// Stacks the layers. Does no I/O, but takes a while.
-    pub(crate) fn merge(self, mut merge: Merge) -> Result<Stacked, palan_layer::Error> {
+    pub(crate) fn merge(self, mut merge: Merge) -> Result<Stacked, Error> {
         self.stack(&mut merge)?;
         self.finish(merge)
     }
 
     /// Stacks the layers on others.
-    pub(crate) fn stack(&self, merge: &mut Merge) -> Result<(), palan_layer::Error> {
-        self.order.iter().try_for_each(|number| merge.push(*number, &self.indexes[*number as usize]))
+    pub(crate) fn stack(&self, merge: &mut Merge) -> Result<(), Error> {
+        self.push(merge, 0)
+    }
+
+    fn push(&self, merge: &mut Merge, first: u32) -> Result<(), Error> {
+        for number in &self.order {
+            let pushed = merge.push(first + number, &self.indexes[*number as usize]);
+            pushed.map_err(|source| self.unfit(*number, source))?;
+        }
+        Ok(())
     }
 
     /// Adds the files of layers that stay below, stacked; they get numbers of their own.
-    pub(crate) fn add_below(&mut self, below: Self) -> Result<Merge, palan_layer::Error> {
-        let first = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
+    pub(crate) fn add_below(&mut self, below: Self) -> Result<Merge, Error> {
         let mut merge = Merge::whole();
-        for number in &below.order {
-            merge.push(first + number, &below.indexes[*number as usize])?;
-        }
+        below.push(&mut merge, u32::try_from(self.files.len()).unwrap_or(u32::MAX))?;
         self.files.extend(below.files);
+        self.digests.extend(below.digests);
         Ok(merge)
     }
 
+    fn unfit(&self, layer: u32, source: palan_layer::Error) -> Error {
+        let layer = self.digests.get(layer as usize).copied();
+        Error::NoFileSystem { image: self.image.clone(), layer, source }
+    }
+
     /// What stacked layers became.
-    pub(crate) fn finish(self, merge: Merge) -> Result<Stacked, palan_layer::Error> {
+    pub(crate) fn finish(self, merge: Merge) -> Result<Stacked, Error> {
+        let merged = merge.finish().map_err(|misfit| self.unfit(misfit.layer, misfit.source))?;
         let archives =
             self.files.into_iter().map(|file| BufReader::with_capacity(READ_AHEAD, file)).collect();
-        Ok(Stacked { merged: merge.finish()?, archives })
+        Ok(Stacked { merged, archives })
     }
 }
 
@@ -96,11 +113,11 @@ async fn one(
         return Err(Error::NotHere { digest: layer.digest, place: source.name() });
     }
     let content = open_announced(source, layer, &options.observer).await?;
-    let expected = content.expected(layer);
+    let (expected, limits) = (content.expected(layer), options.limits);
     let scratch = options.scratch.clone();
     let read = move |reader: &mut _| {
         let file = scratch.file().map_err(Error::io("create a file in", scratch.path()))?;
-        let spooled = spool_expecting(reader, &expected, diff_id, &Limits::default(), &file);
+        let spooled = spool_expecting(reader, &expected, diff_id, &limits, &file);
         Ok::<_, Error>(spooled.map(|(_, index)| (file, index)))
     };
     let spooled = with_reader(content, read).await??;

@@ -5,5 +5,7 @@
 
 pub mod conformance;
 pub mod fault;
+pub mod fuzz;
 pub mod image;
+pub mod malformed;
 pub mod peer;

@@ -91,6 +91,7 @@ async fn one(
         fast: args.fast,
         platform: session.global.one_platform()?,
         jobs: session.global.jobs,
+        limits: session.limits(),
         observer: progress.observer(),
     };
     let report = validate::validate(source.place.as_ref(), source.chosen()?, &options).await?;

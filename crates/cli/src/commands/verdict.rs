@@ -74,7 +74,8 @@ pub(super) fn listings(progress: &Progress, session: &Session) -> Arc<Listings> 
         .env
         .cache_folder()
         .map(|folder| -> Arc<dyn ListingCache> { Arc::new(DirectoryCache::new(folder.join("layers"))) });
-    Arc::new(Listings::new(cache, progress.observer()).with_scratch(session.env.scratch()))
+    let listings = Listings::new(cache, progress.observer());
+    Arc::new(listings.with_scratch(session.env.scratch()).with_limits(session.limits()))
 }
 
 /// Says what the verdict cost, if it cost anything.

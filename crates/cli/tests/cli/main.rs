@@ -10,6 +10,7 @@ mod auth_registries;
 mod auth_tls;
 mod auth_token;
 mod bad_input;
+mod bad_layers;
 mod base;
 mod companions;
 mod context;

@@ -48,7 +48,7 @@ impl<R: Read> Decoder<R> {
             Compression::Gzip => Stream::Gzip(Gunzip::new(source)),
             Compression::Zstd => Stream::Zstd(Box::new(zstd::stream::read::Decoder::with_buffer(source)?)),
         };
-        Ok(Self { stream, compression, limits: limits.clone(), produced: 0 })
+        Ok(Self { stream, compression, limits: *limits, produced: 0 })
     }
 
     /// The compression found.

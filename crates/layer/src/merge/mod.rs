@@ -23,7 +23,7 @@ mod write;
 
 pub use index::Index;
 pub(crate) use index::check;
-pub use stack::{Merge, Merged};
+pub use stack::{Merge, Merged, Misfit};
 pub use write::Written;
 
 #[cfg(test)]

@@ -91,6 +91,22 @@ impl NodeKind {
     }
 }
 
+/// Layers that do not fit together.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}")]
+pub struct Misfit {
+    /// The number of the layer that has the entry in question.
+    pub layer: u32,
+    /// What is wrong with it.
+    pub source: Error,
+}
+
+impl From<Misfit> for Error {
+    fn from(misfit: Misfit) -> Self {
+        misfit.source
+    }
+}
+
 /// Layers merged: what the archive will hold.
 #[derive(Debug)]
 pub struct Merged {
@@ -202,7 +218,7 @@ impl Merge {
 
     /// Decides. Fails where a hard link names a file of the layers below that a merged layer replaces, and that was not
     /// [provided](Merge::provide).
-    pub fn finish(mut self) -> Result<Merged> {
+    pub fn finish(mut self) -> Result<Merged, Misfit> {
         match self.below.take() {
             Some(below) => {
                 self.check_links(&below)?;
@@ -300,7 +316,7 @@ impl Merge {
         }
     }
 
-    fn check_links(&self, below: &Below) -> Result<()> {
+    fn check_links(&self, below: &Below) -> Result<(), Misfit> {
         for (key, node) in &self.nodes {
             let NodeKind::Name { inode, place, .. } = &node.kind else { continue };
             let Some(Inode::Below(target)) = self.inodes.get(*inode as usize) else { continue };
@@ -309,11 +325,8 @@ impl Merge {
                     "its hard link target {} is in the layers below, and a layer above it replaces it",
                     EntryPath::from(&target.path())
                 );
-                return Err(Error::Entry {
-                    path: EntryPath::from(&key.path()),
-                    offset: place.offset,
-                    reason,
-                });
+                let (path, offset) = (EntryPath::from(&key.path()), place.offset);
+                return Err(Misfit { layer: node.layer, source: Error::Entry { path, offset, reason } });
             }
         }
         Ok(())

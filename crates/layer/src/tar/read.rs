@@ -68,7 +68,7 @@ impl<R: Read> Archive<R> {
         Self {
             input: Input::new(reader),
             parser,
-            limits: limits.clone(),
+            limits: *limits,
             header: Header::default(),
             content: Content::default(),
             entries: 0,
@@ -194,7 +194,9 @@ impl<R: Read> Archive<R> {
         let outcome = match event {
             // The parser may ask for less than it was given, when a line of a sparse map is longer than it thinks.
             ParseEvent::NeedData { min_bytes } => {
-                return Ok(Parsed::More(min_bytes.max(input.len() + BLOCK)));
+                // No more than that, as the archive may end there.
+                let more = if min_bytes > input.len() { min_bytes } else { input.len() + BLOCK };
+                return Ok(Parsed::More(more));
             }
             ParseEvent::GlobalExtensions { consumed, pax_data } => {
                 // The parser forgets the extension headers that it has read before.

@@ -56,6 +56,7 @@ pub(crate) struct How {
     pub(crate) compression: Compression,
     pub(crate) level: Level,
     pub(crate) recompress: bool,
+    pub(crate) limits: Limits,
 }
 
 /// Packed layers and the temporary folder that they are in.
@@ -182,7 +183,7 @@ fn pack_stream(
         return Err(no_media_type(name, found, family));
     }
     // Go's and GNU's readers do without an end marker, and so do archives that are empty altogether.
-    let lenient = Packing { limits: Limits::default(), ..packing.clone() };
+    let lenient = Packing { limits: how.limits, ..packing.clone() };
     let packed = pack_layer(input, &lenient, out).map_err(unusable)?;
     let is_cut = packed.ending.end == End::Missing && packed.raw_size % 512 != 0;
     if is_cut && found == Compression::None {

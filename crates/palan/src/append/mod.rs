@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use palan_core::{Compression, Digest, Document, Family, MediaType, Platform, PlatformPattern, annotation};
-use palan_layer::Level;
+use palan_layer::{Level, Limits};
 use serde_json::{Map, Value, json};
 
 use self::layers::Packed;
@@ -51,6 +51,8 @@ pub struct Request {
     pub base_annotations: bool,
     /// What becomes of a base index's entries about the images that are appended to.
     pub attestations: Attestations,
+    /// Bounds on what a layer may make us do.
+    pub limits: Limits,
 }
 
 /// What the history of an image says about new layers.
@@ -81,6 +83,7 @@ impl Request {
             history: History::default(),
             base_annotations: false,
             attestations: Attestations::default(),
+            limits: Limits::default(),
         }
     }
 }
@@ -90,7 +93,8 @@ impl Request {
 pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
     let Request { base, layers, target, platforms, attestations, history, .. } = request;
     history::check_time(history.created.as_deref(), &base.as_ref().unwrap_or(&target).to_string())?;
-    let how = How { compression: request.compression, level: request.level, recompress: request.recompress };
+    let Request { compression, level, recompress, limits, .. } = request;
+    let how = How { compression, level, recompress, limits };
     let base = match base {
         None => None,
         Some(image) => {

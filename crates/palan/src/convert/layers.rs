@@ -10,7 +10,7 @@ use palan_core::{Algorithm, Compression, Descriptor, Digest};
 use palan_layer::{HashingWriter, Level, Limits, Packing, pack_layer};
 
 use crate::{
-    Error, Event, Observer, Transfer,
+    Error, Event, Transfer,
     copy::Options,
     place::{Layout, Source, open_announced, with_reader},
     rewrite::Content,
@@ -51,8 +51,7 @@ pub(super) async fn repack_all(
     options: &Options,
 ) -> Result<(HashMap<Digest, Repacked>, Content), Error> {
     let spool = Arc::new(Layout::in_temporary_folder(&options.scratch)?);
-    let repacker =
-        Repacker { source: source.as_ref(), spool: Arc::clone(&spool), observer: &options.observer };
+    let repacker = Repacker { source: source.as_ref(), spool: Arc::clone(&spool), options };
     let mut seen = HashSet::new();
     let each_once: Vec<&Wanted> = wanted.iter().filter(|w| seen.insert(w.layer.digest)).collect();
     let work = each_once
@@ -75,35 +74,36 @@ pub(super) async fn repack_all(
 struct Repacker<'a> {
     source: &'a dyn Source,
     spool: Arc<Layout>,
-    observer: &'a Observer,
+    options: &'a Options,
 }
 
 impl Repacker<'_> {
     async fn store(&self, layer: &Descriptor, storage: Storage) -> Result<Repacked, Error> {
-        let content = open_announced(self.source, layer, self.observer).await?;
+        let content = open_announced(self.source, layer, &self.options.observer).await?;
+        let packing = packing(storage, &self.options.limits);
         let (spool, digest, place) = (Arc::clone(&self.spool), layer.digest, self.source.name());
         let work = move |reader: &mut _| {
             let unreadable = |source| Error::Layer { digest, place, source };
             spool.write_blob(|out| {
                 let mut sink = HashingWriter::new(out, storage.algorithm);
-                let packed = pack_layer(reader, &packing(storage), &mut sink).map_err(unreadable)?;
+                let packed = pack_layer(reader, &packing, &mut sink).map_err(unreadable)?;
                 let (digest, size, _) = sink.finish();
                 let (compression, diff_id) = (packed.compression, packed.diff_id);
                 Ok((digest, Repacked { digest, size, compression, diff_id }))
             })
         };
         let repacked = with_reader(content, work).await??;
-        self.observer.emit(&Event::BlobDone { blob: layer, how: Transfer::Moved });
+        self.options.observer.emit(&Event::BlobDone { blob: layer, how: Transfer::Moved });
         Ok(repacked)
     }
 }
 
-fn packing(storage: Storage) -> Packing {
+fn packing(storage: Storage, limits: &Limits) -> Packing {
     let keep = match storage.compression {
         Some(_) => Vec::new(),
         None => vec![Compression::None, Compression::Gzip, Compression::Zstd],
     };
     let compression = storage.compression.unwrap_or(Compression::None);
     // What is in an image already is taken as it is, with or without end marker.
-    Packing { level: storage.level, keep, limits: Limits::default(), ..Packing::new(compression) }
+    Packing { level: storage.level, keep, limits: *limits, ..Packing::new(compression) }
 }

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, atomic::Ordering};
 
 use futures_util::future::try_join_all;
 use palan_core::Document;
-use palan_layer::Scratch;
+use palan_layer::{Limits, Scratch};
 use tokio::sync::Semaphore;
 
 pub use shape::{AttestationForm, Shape, Shaped, shape};
@@ -41,6 +41,8 @@ pub struct Options {
     pub jobs: usize,
     /// What becomes of non-distributable layers.
     pub foreign: Foreign,
+    /// Bounds on what layers that are opened (merged, converted) may make us do. What is only copied is not opened.
+    pub limits: Limits,
     /// Who is told.
     pub observer: Observer,
     /// Where layers wait that are read before they are written in another form.
@@ -64,6 +66,7 @@ impl Default for Options {
         Self {
             jobs: 8,
             foreign: Foreign::default(),
+            limits: Limits::default(),
             observer: Observer::default(),
             scratch: Scratch::default(),
         }

@@ -85,8 +85,12 @@ pub async fn find(
     let listings = listings.of_image(source, image, ..).await?;
     let mut tree = Tree::new();
     for (number, listing) in listings.iter().enumerate() {
-        tree.apply_listing(number, listing)
-            .map_err(|source| Error::NoFileSystem { image: image.name.clone(), source })?;
+        let layer = image.manifest_view.layers.get(number).map(|layer| layer.digest);
+        tree.apply_listing(number, listing).map_err(|source| Error::NoFileSystem {
+            image: image.name.clone(),
+            layer,
+            source,
+        })?;
     }
     let fault = |path: &[u8], what: &str| Error::Inapplicable {
         image: image.name.clone(),
@@ -221,7 +225,12 @@ pub async fn file(
         }
         false => Vec::new(),
     };
-    let how = How { compression: Compression::Gzip, level: Level::DEFAULT, recompress: false };
+    let how = How {
+        compression: Compression::Gzip,
+        level: Level::DEFAULT,
+        recompress: false,
+        limits: Limits::default(),
+    };
     let stack = append::pack_all(layers, image.manifest.family(), how, places.scratch()).await?;
     let created = file.time.filter(|_| is_new).and_then(|time| jiff::Timestamp::from_second(time).ok());
     let history = History {

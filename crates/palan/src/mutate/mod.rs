@@ -62,7 +62,12 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
     }
     let (opened, root) = rewrite::opened_to_change(places, &subject.image, subject.target.as_ref()).await?;
     check_index(&subject, &edits, &root)?;
-    let how = append::How { compression, level: palan_layer::Level::DEFAULT, recompress: false };
+    let how = append::How {
+        compression,
+        level: palan_layer::Level::DEFAULT,
+        recompress: false,
+        limits: palan_layer::Limits::default(),
+    };
     let stack = append::pack_all(layers, root.family(), how, places.scratch()).await?;
     let (old, source) = (root.digest(), opened.place);
     let is_index = root.kind() == Kind::Index;

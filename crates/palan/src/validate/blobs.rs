@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use futures_util::StreamExt as _;
 use palan_core::{Descriptor, Digest, MediaType, Role};
-use palan_layer::{Examined, Limits, codec, examine_expecting};
+use palan_layer::{Examined, codec, examine_expecting};
 
 use super::{Options, Severity, chain};
 use crate::{
@@ -80,8 +80,8 @@ pub(super) async fn check(source: &dyn Source, blob: &Blob, options: &Options) -
     }
     let content = open_announced(source, descriptor, &options.observer).await?;
     let found = if blob.is_layer() {
-        let expected = content.expected(descriptor);
-        let examine = move |reader: &mut _| examine_expecting(reader, &expected, &Limits::default());
+        let (expected, limits) = (content.expected(descriptor), options.limits);
+        let examine = move |reader: &mut _| examine_expecting(reader, &expected, &limits);
         match with_reader(content, examine).await? {
             Ok(layer) => judge(blob, &layer),
             Err(e) => vec![(Severity::Error, chain(&e))],

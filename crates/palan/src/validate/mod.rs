@@ -15,6 +15,7 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use palan_core::{Descriptor, Digest, Document, Kind, Platform, PlatformPattern, Selector, annotation, view};
+use palan_layer::Limits;
 use serde::Serialize;
 
 use self::blobs::Blobs;
@@ -33,13 +34,21 @@ pub struct Options {
     pub platform: Option<PlatformPattern>,
     /// How many layers are read at once.
     pub jobs: usize,
+    /// Bounds on what a layer may make us do.
+    pub limits: Limits,
     /// Who is told.
     pub observer: Observer,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { fast: false, platform: None, jobs: 4, observer: Observer::default() }
+        Self {
+            fast: false,
+            platform: None,
+            jobs: 4,
+            limits: Limits::default(),
+            observer: Observer::default(),
+        }
     }
 }
 

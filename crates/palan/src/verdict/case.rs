@@ -39,7 +39,7 @@ impl Case {
             })
         };
         let assessed = on_thread(judge).await?;
-        assessed.map_err(|source| Error::NoFileSystem { image: image.to_owned(), source })
+        assessed.map_err(|source| Error::NoFileSystem { image: image.to_owned(), layer: None, source })
     }
 }
 

@@ -298,3 +298,21 @@ fn names_and_headers_that_readers_disagree_about_are_refused() {
     let mixed = [long(b'L', b"name\0"), records(&[("uid", "5000000")]), file(b"cut", b"1")].concat();
     assert_eq!((one(&mixed).0, one(&mixed).4.uid), (b"name".to_vec(), 5_000_000));
 }
+
+/// Found by fuzzing: more was asked for than the parser needs, and the archive taken for cut off.
+#[test]
+fn what_is_read_does_not_depend_on_the_pieces_that_it_comes_in() {
+    struct Pieces<'a>(&'a [u8], usize);
+    impl Read for Pieces<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            let n = self.1.min(buf.len());
+            self.0.read(&mut buf[..n])
+        }
+    }
+    let tar = [records(&[("path", "long")]), block(b"d", b'5', 0, |_| ())].concat();
+    for piece in [1, 37, 511, 513, 1000, 5000] {
+        let mut archive = Archive::new(Pieces(&tar, piece));
+        assert_eq!(archive.next_entry().unwrap().unwrap().path(), b"long", "{piece}");
+        assert_eq!(archive.finish().unwrap().end, End::Missing, "{piece}");
+    }
+}
