@@ -62,11 +62,22 @@ fn of_palan(error: &palan::Error) -> Code {
         E::MediaTypeRefused { source, .. } | E::NoTagDelete { source, .. } => of_client(source),
         E::Refused { .. } | E::ConfigConflict { .. } => Code::Refused,
         E::NoFileSystem { .. } => Code::Damaged,
+        E::Extract { source, .. } => of_extraction(source),
         E::NotHere { .. } => Code::NotFound,
         E::OtherDigest { .. } => Code::Usage,
         E::Busy { .. } => Code::Conflict,
         E::Inexpressible { .. } | E::NothingLeft { .. } => Code::Refused,
         _ => Code::Failure,
+    }
+}
+
+/// What the machine does not allow is no fault of the image.
+fn of_extraction(error: &palan_layer::Error) -> Code {
+    use palan_layer::Error as E;
+    match error {
+        E::Directory { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Code::NotFound,
+        E::Directory { .. } | E::NotEmpty(_) | E::Extract { .. } | E::Io(_) => Code::Failure,
+        _ => Code::Damaged,
     }
 }
 
@@ -124,6 +135,12 @@ fn hint_for_palan(error: &palan::Error) -> Option<String> {
             Some(format!("look at what was found (--explain), or accept it by name: --accept {verdict}"))
         }
         E::ConfigConflict { .. } => Some("choose with --on-conflict app or --on-conflict base".to_owned()),
+        E::Extract { source: palan_layer::Error::NotEmpty(_), .. } => {
+            Some("name a directory that is empty, or does not exist yet".to_owned())
+        }
+        E::Extract { source: palan_layer::Error::Extract { action: "set the owner of", .. }, .. } => {
+            Some("--no-same-owner makes all files your own".to_owned())
+        }
         E::Moved { .. } => Some("look at what it is now, and run the command again".to_owned()),
         _ => None,
     }
