@@ -16,6 +16,7 @@ use palan_layer::{
 
 use crate::{
     Error,
+    cancel::{Cancelled, cancel},
     copy::Options,
     export::{Exported, export, is_blob},
     image,
@@ -56,7 +57,8 @@ pub async fn extract(
     }
     let failed = |source| Error::Extract { image: image.clone(), dir: dir.to_owned(), source };
     let stage = Stage::create(dir, how).map_err(failed)?;
-    let (writer, reader) = pipe();
+    let (_cancel, cancelled) = cancel();
+    let (writer, reader) = pipe(cancelled);
     // Ends when the writer is dropped, and takes along what it made.
     let extracting = tokio::task::spawn_blocking(move || stage.extract(reader));
     let exported = export(source, manifest, BufWriter::with_capacity(PIECE, writer), options).await;
@@ -76,9 +78,9 @@ const PIECE: usize = 64 * 1024;
 
 /// From a thread that writes to one that reads, a few pieces ahead. The reader sees an end when the writer is gone; whether
 /// it was the right one, the archive tells.
-fn pipe() -> (Sender, Pieces) {
+fn pipe(cancelled: Cancelled) -> (Sender, Pieces) {
     let (sender, receiver) = sync_channel(8);
-    (Sender(sender), Pieces { receiver, piece: Vec::new(), at: 0 })
+    (Sender(sender), Pieces { receiver, piece: Vec::new(), at: 0, cancelled })
 }
 
 struct Sender(SyncSender<Vec<u8>>);
@@ -99,10 +101,12 @@ struct Pieces {
     receiver: Receiver<Vec<u8>>,
     piece: Vec<u8>,
     at: usize,
+    cancelled: Cancelled,
 }
 
 impl Read for Pieces {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.cancelled.check()?;
         while self.at == self.piece.len() {
             match self.receiver.recv() {
                 Ok(piece) => (self.piece, self.at) = (piece, 0),
