@@ -147,7 +147,7 @@ async fn to_file(
 fn tell(exported: &Exported, image: &str, session: &Session) {
     match exported {
         Exported::Files { layers, written } => {
-            warn(written, session);
+            warn(written, "archive", session);
             let layers = text::count(*layers, "layer");
             let entries = counted(written.entries, "entry");
             session.ui.say(format!("exported {layers} of {image}: {entries}, {}", text::size(written.size)));
@@ -164,6 +164,7 @@ fn tell(exported: &Exported, image: &str, session: &Session) {
 }
 
 fn tell_extracted(extracted: &Extracted, image: &str, dir: &Path, session: &Session) {
+    warn(&extracted.written, "directory", session);
     for loss in extracted.report.losses() {
         let count = counted(loss.count, "entry");
         let names = names(&loss.names[..loss.names.len().min(SHOWN)], loss.count);
@@ -202,13 +203,13 @@ fn names(told: &[EntryPath], count: u64) -> String {
     names.join(", ")
 }
 
-fn warn(written: &Written, session: &Session) {
+fn warn(written: &Written, place: &str, session: &Session) {
     if written.escaping == 0 {
         return;
     }
     let count = counted(written.escaping, "entry");
     session.ui.warning(format!(
-        "{count} with names or links that lead out of the root are in the archive as they are: {}",
+        "{count} with names or links that lead out of the root are in the {place} as they are: {}",
         names(&written.escaping_names, written.escaping)
     ));
 }

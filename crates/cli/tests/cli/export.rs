@@ -214,19 +214,63 @@ mod dir {
     fn files_go_to_a_directory() {
         let context = TestContext::new();
         context.push("app:1", &app("linux/amd64").graph());
+        fs::create_dir(context.path("from-before")).unwrap();
         context.write("from-before/file", "mine");
         let words = ["export", "@@app:1", "--dir", "x", "--same-owner"];
         if is_root() {
-            assert_snapshot!(context.run(&words), @"");
+            assert_snapshot!(context.run(&words), @"
+            exit: 0
+            --- stdout
+
+            --- stderr
+            extracted 2 layers of [HOST]/app:1 to x: 2 entries, 14 B
+            ");
         }
         let extracted = context.run(&["export", "@@app:1", "--dir", "y"]).ok();
         assert_eq!(extracted.stdout, b"");
         assert_eq!(fs::read_to_string(context.path("y/a")).unwrap(), "linux/amd64");
         assert_eq!(fs::read_to_string(context.path("y/b")).unwrap(), "old");
-        assert_snapshot!(context.run(&["export", "@@app:1", "--dir", "from-before"]), @"");
-        assert_snapshot!(context.run(&["export", "@@app:1", "--dir", "no/such"]), @"");
-        assert_snapshot!(context.run(&["export", "@@app:1", "z.tar", "--dir", "z"]), @"");
-        assert_snapshot!(context.run(&["export", "@@app:1", "--same-owner"]), @"");
+        assert_snapshot!(context.run(&["export", "@@app:1", "--dir", "from-before"]), @"
+        exit: 1
+        --- stdout
+
+        --- stderr
+        error: [HOST]/app@sha256:… cannot be extracted to from-before
+          caused by: the directory from-before is not empty
+        hint: name a directory that is empty, or does not exist yet
+        ");
+        assert_snapshot!(context.run(&["export", "@@app:1", "--dir", "no/such"]), @"
+        exit: 3
+        --- stdout
+
+        --- stderr
+        error: [HOST]/app@sha256:… cannot be extracted to no/such
+          caused by: cannot create the directory no/such
+          caused by: No such file or directory (os error 2)
+        ");
+        assert_snapshot!(context.run(&["export", "@@app:1", "z.tar", "--dir", "z"]), @"
+        exit: 2
+        --- stdout
+
+        --- stderr
+        error: the argument '[TARBALL]' cannot be used with '--dir <DIR>'
+
+        Usage: palan export <IMAGE> <TARBALL>
+
+        For more information, try '--help'.
+        ");
+        assert_snapshot!(context.run(&["export", "@@app:1", "--same-owner"]), @"
+        exit: 2
+        --- stdout
+
+        --- stderr
+        error: the following required arguments were not provided:
+          --dir <DIR>
+
+        Usage: palan export --dir <DIR> --same-owner <IMAGE> [TARBALL]
+
+        For more information, try '--help'.
+        ");
         fs::create_dir(context.path("empty")).unwrap();
         context.run(&["export", "@@app:1", "--dir", "empty"]).ok();
         assert_eq!(fs::read_to_string(context.path("empty/b")).unwrap(), "old");
@@ -240,7 +284,14 @@ mod dir {
         let context = TestContext::new();
         context.push("app:1", &demanding().graph());
         if is_root() {
-            assert_snapshot!(context.run(&["export", "@@app:1", "--dir", "root"]), @"");
+            assert_snapshot!(context.run(&["export", "@@app:1", "--dir", "root"]), @r#"
+            exit: 0
+            --- stdout
+
+            --- stderr
+            note: not restored: capabilities of 1 entry: "bin/su"
+            extracted 2 layers of [HOST]/app:1 to root: 6 entries, 10 B
+            "#);
             let found = fs::metadata(context.path("root/bin/su")).unwrap();
             assert_eq!((found.mode() & 0o7777, found.uid(), found.gid()), (0o4755, 12_345, 12_345));
         }
@@ -283,7 +334,17 @@ mod dir {
             // The binary is where only root may go.
             return;
         };
-        assert_snapshot!(context.show(output), @"");
+        assert_snapshot!(context.show(output), @r#"
+        exit: 0
+        --- stdout
+
+        --- stderr
+        note: not restored: the owner of 4 entries: "b", "bin/su", "etc", and 1 more
+        note: not restored: set-user-ID and set-group-ID bits of 1 entry: "bin/su"
+        note: not restored: capabilities of 1 entry: "bin/su"
+        note: not restored: devices, which only root may create, of 1 entry: "dev/null"
+        extracted 2 layers of [HOST]/app:1 to mine: 5 entries, 10 B
+        "#);
         let found = fs::metadata(context.path("mine/closed/a")).unwrap();
         assert_eq!((found.uid() == 54_321, found.nlink()), (is_root(), 2));
         assert_eq!(fs::metadata(context.path("mine/bin/su")).unwrap().mode() & 0o7777, 0o755);
@@ -292,7 +353,16 @@ mod dir {
         if is_root() {
             command.uid(54_321).gid(54_321);
         }
-        assert_snapshot!(context.show(command.output().unwrap()), @"");
+        assert_snapshot!(context.show(command.output().unwrap()), @r#"
+        exit: 1
+        --- stdout
+
+        --- stderr
+        error: [HOST]/app@sha256:… cannot be extracted to theirs
+          caused by: cannot set the owner of "b"
+          caused by: Operation not permitted (os error 1)
+        hint: --no-same-owner makes all files your own
+        "#);
         // An empty directory, with a read-only one to be moved into it.
         fs::create_dir(context.path("empty")).unwrap();
         fs::set_permissions(context.path("empty"), fs::Permissions::from_mode(0o777)).unwrap();
@@ -314,10 +384,19 @@ mod dir {
         context.push("up:1", &image(LayerSpec::new().file("fine", "").file("../up", "1")));
         let links = LayerSpec::new().symlink("d/out", "../../x").symlink("etc", "/etc").hard_link("e", "etc");
         context.push("links:1", &image(links));
-        assert_snapshot!(context.run(&["export", "@@up:1", "--dir", "x", "--no-same-owner"]), @"");
+        assert_snapshot!(context.run(&["export", "@@up:1", "--dir", "x", "--no-same-owner"]), @r#"
+        exit: 7
+        --- stdout
+
+        --- stderr
+        error: [HOST]/up@sha256:… cannot be extracted to x
+          caused by: tar entry "../up" at byte 0: it has '..' on its way, and nothing is extracted to where that leads
+        "#);
         // Links may lead anywhere, as they are not followed.
         let linked = context.run(&["export", "@@links:1", "--dir", "links"]).ok();
-        assert!(linked.stderr.contains("lead out of the root"), "{}", linked.stderr);
+        assert!(linked.stderr.starts_with(
+            "warning: 1 entry with names or links that lead out of the root are in the directory as they are: \"d/out\"\n"
+        ));
         assert_eq!(fs::read_link(context.path("links/d/out")).unwrap(), Path::new("../../x"));
         assert_eq!(fs::read_link(context.path("links/e")).unwrap(), Path::new("/etc"));
         assert_eq!(context.left(), ["links"]);
