@@ -64,6 +64,7 @@ fn of_palan(error: &palan::Error) -> Code {
         E::MediaTypeRefused { source, .. } | E::NoTagDelete { source, .. } => of_client(source),
         E::Refused { .. } | E::ConfigConflict { .. } => Code::Refused,
         E::NoFileSystem { .. } => Code::Damaged,
+        E::Extract { source, .. } => of_extraction(source),
         E::NotHere { .. } => Code::NotFound,
         E::OtherDigest { .. } => Code::Usage,
         E::Busy { .. } => Code::Conflict,
@@ -75,6 +76,16 @@ fn of_palan(error: &palan::Error) -> Code {
 /// Whether a registry says that it does not do such a thing, in whatever words.
 fn is_not_offered(error: &palan_client::Error) -> bool {
     matches!(error.status().map(|status| status.as_u16()), Some(400 | 405 | 415 | 501))
+}
+
+/// What the machine does not allow is no fault of the image.
+fn of_extraction(error: &palan_layer::Error) -> Code {
+    use palan_layer::Error as E;
+    match error {
+        E::Directory { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Code::NotFound,
+        E::Directory { .. } | E::NotEmpty(_) | E::Extract { .. } | E::Io(_) => Code::Failure,
+        _ => Code::Damaged,
+    }
 }
 
 fn of_selection(reason: &palan::select::Reason) -> Code {
@@ -131,6 +142,12 @@ fn hint_for_palan(error: &palan::Error) -> Option<String> {
             Some(format!("look at what was found (--explain), or accept it by name: --accept {verdict}"))
         }
         E::ConfigConflict { .. } => Some("choose with --on-conflict app or --on-conflict base".to_owned()),
+        E::Extract { source: palan_layer::Error::NotEmpty(_), .. } => {
+            Some("name a directory that is empty, or does not exist yet".to_owned())
+        }
+        E::Extract { source: palan_layer::Error::Extract { action: "set the owner of", .. }, .. } => {
+            Some("--no-same-owner makes all files your own".to_owned())
+        }
         E::Moved { .. } => Some("look at what it is now, and run the command again".to_owned()),
         _ => None,
     }

@@ -183,6 +183,29 @@ pub enum Error {
     /// A [`Listing`](crate::Listing) that was kept is damaged, or of another version.
     #[error("the kept listing {0}")]
     KeptListing(&'static str),
+    /// An entry that cannot be extracted, as the machine does not allow it.
+    #[error("cannot {action} {path}")]
+    Extract {
+        /// What was tried: `create`, `write`, `set the owner of`.
+        action: &'static str,
+        /// The entry.
+        path: EntryPath,
+        /// Why.
+        source: io::Error,
+    },
+    /// A directory to extract to cannot be used.
+    #[error("cannot {action} the directory {path}", path = path.display())]
+    Directory {
+        /// What was tried: `read`, `create`, `finish`.
+        action: &'static str,
+        /// The directory.
+        path: std::path::PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A directory to extract to has something in it.
+    #[error("the directory {path} is not empty", path = .0.display())]
+    NotEmpty(std::path::PathBuf),
     /// An entry that cannot be written.
     #[error("cannot write tar entry {path}: {reason}")]
     Unwritable {

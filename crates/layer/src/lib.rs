@@ -3,7 +3,8 @@
 //! A layer is a tar archive, stored plain or compressed. Two digests name it: the *digest* of the blob as stored, by
 //! which registries know it, and the *diff ID*, the SHA-256 of the uncompressed tar, by which the image's config
 //! knows it. [`scan`] reads a blob once and gives both; [`pack_layer`] makes a blob from a tar in one pass;
-//! [`tree::Tree`] stacks layers into the file system that a container sees, [`merge`] into one archive of its files.
+//! [`tree::Tree`] stacks layers into the file system that a container sees, [`merge`] into one archive of its files, which
+//! [`extract`] puts into a directory.
 //!
 //! Nothing here holds a layer in memory: buffers are 128 KiB, compression holds a few MiB per thread.
 //!
@@ -26,6 +27,7 @@ pub mod codec;
 pub mod elf;
 mod error;
 mod examine;
+pub mod extract;
 pub mod hash;
 mod limits;
 pub mod listing;

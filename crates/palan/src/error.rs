@@ -194,6 +194,16 @@ pub enum Error {
         /// Why.
         source: palan_layer::Error,
     },
+    /// The files of an image cannot be put into a directory.
+    #[error("{image} cannot be extracted to {dir}", dir = dir.display())]
+    Extract {
+        /// The image.
+        image: String,
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        source: palan_layer::Error,
+    },
     /// The layers that were named cannot be told.
     #[error(transparent)]
     Unresolved(#[from] crate::select::Unresolved),

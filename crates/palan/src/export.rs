@@ -47,9 +47,8 @@ pub async fn export(
     options: &Options,
 ) -> Result<Exported, Error> {
     let view: view::Manifest = image::parsed(source, manifest)?;
-    let is_layer = |layer: &Descriptor| matches!(layer.media_type.role(), Role::Layer { .. });
     match view.layers.as_slice() {
-        [blob] if !is_layer(blob) => raw(source, blob, out, options).await,
+        [blob] if is_blob(&view) => raw(source, blob, out, options).await,
         layers if view.is_image() => {
             let image = Image::load(source, manifest.clone()).await?;
             files(source, &image.name, layers, Some(&image.config_view.rootfs.diff_ids), out, options).await
@@ -64,6 +63,15 @@ pub async fn export(
             wanted: "a container image, or an artifact of one blob,",
         }),
     }
+}
+
+/// Whether this is an artifact whose only layer is no archive of files.
+pub(crate) fn is_blob(view: &view::Manifest) -> bool {
+    matches!(view.layers.as_slice(), [blob] if !is_layer(blob))
+}
+
+fn is_layer(layer: &Descriptor) -> bool {
+    matches!(layer.media_type.role(), Role::Layer { .. })
 }
 
 async fn files(

@@ -5,7 +5,7 @@
 //! [`verdict`] judges the result before anything is written, [`source`] finds bases in Dockerfiles and YAML.
 //! [`append`], [`mutate`], [`edit`], [`flatten`] and [`convert`] change images where they stand, by one engine, [`rewrite`];
 //! [`pick`] copies layers from another image, [`index`] puts images together, [`delete`] takes them away. [`export`] writes the
-//! files of an image, [`inspect`] and [`tree`] look, [`validate`] checks every byte.
+//! files of an image, [`mod@extract`] puts them into a directory, [`inspect`] and [`tree`] look, [`validate`] checks every byte.
 //!
 //! Nothing here prints, reads the environment or knows a home directory; operations tell an [`Observer`] what happens.
 
@@ -21,6 +21,7 @@ pub mod edit;
 mod error;
 mod event;
 pub mod export;
+pub mod extract;
 mod files;
 pub mod flatten;
 mod grow;

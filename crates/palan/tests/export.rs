@@ -27,6 +27,7 @@ use palan::{
 use palan_core::{Compression, Family, MediaType};
 use palan_layer::{
     Level,
+    extract::{self, Owners},
     tar::{Archive, Kind, Meta},
 };
 use palan_testkit::image::{Graph, ImageSpec, Layer, LayerSpec};
@@ -218,14 +219,19 @@ fn tree(root: &Path, dir_times: bool) -> BTreeMap<Vec<u8>, String> {
             use std::os::unix::ffi::OsStrExt as _;
             let found = path.symlink_metadata().unwrap();
             let name = path.strip_prefix(root).unwrap().as_os_str().as_bytes().to_vec();
-            let mut what = format!("{:o} {}", found.mode(), found.mtime());
+            // Who is not root is not given the owner, and palan gives no set-user-ID bits without it.
+            let (mode, owner) = match is_root() {
+                true => (found.mode(), (found.uid(), found.gid())),
+                false => (found.mode() & !0o6000, (0, 0)),
+            };
+            let mut what = format!("{mode:o} {owner:?} {}", found.mtime());
             if found.is_symlink() {
-                what = format!("link {}", fs::read_link(&path).unwrap().display());
+                what = format!("link {owner:?} {}", fs::read_link(&path).unwrap().display());
             } else if found.is_file() {
                 what += &format!(" {}", palan_core::Digest::sha256(&fs::read(&path).unwrap()));
             } else if found.is_dir() {
                 if !dir_times {
-                    what = format!("{:o}", found.mode());
+                    what = format!("{mode:o} {owner:?}");
                 }
                 pending.push(path);
             }
@@ -241,6 +247,10 @@ fn tree(root: &Path, dir_times: bool) -> BTreeMap<Vec<u8>, String> {
         group.iter().for_each(|name| *out.get_mut(name).unwrap() += &format!(" {all}"));
     }
     out
+}
+
+fn is_root() -> bool {
+    Owners::usual() == Owners::Archive
 }
 
 fn is_installed(tool: &str) -> bool {
@@ -292,7 +302,7 @@ fn hard_image(folder: &Path, format: &[&str]) -> Graph {
         .file("gone/file", "1")
         .file("becomes-dir", "1")
         .file("becomes-file/inside", "1")
-        .raw(|tar| tar.bytes(b"latin-\xe9", &Meta::FILE.mtime(7), b"1"))
+        .raw(|tar| tar.bytes(b"latin-\xe9", &Meta::FILE.mtime(7).owner(12, 34), b"1"))
         .file("n".repeat(180), "long");
     let second = new()
         .raw(move |tar| tar.bytes("etc/program", &meta, b"other"))
@@ -340,6 +350,16 @@ async fn other_tools_make_the_same_tree_of_it() {
         assert_eq!((read("etc/linked"), read("etc/program")), ("program".into(), "other".into()));
         assert_eq!((read("a-link"), read("usr/lib/deep")), ("3".into(), "3".into()));
         assert_eq!(fs::metadata(folder.join("tar/s/linked")).unwrap().len(), 3_000_000);
+        let source: Arc<dyn Source> = memory(&graph).await;
+        let how = extract::Options::new(Owners::usual());
+        let (dir, options) = (folder.join("palan"), Options::default());
+        let extracted = palan::extract::extract(source.as_ref(), graph.root(), &dir, &how, &options);
+        let extracted = extracted.await.unwrap();
+        let losses = extracted.report.losses();
+        assert_eq!(extracted.report.entries, extracted.written.entries);
+        assert!(!is_root() || losses.is_empty(), "{losses:?}");
+        let both = ["tar", "palan"].map(|tool| tree(&folder.join(tool), true));
+        assert_eq!(both[0], both[1], "{format:?}");
         if is_installed("bsdtar") {
             fs::create_dir(folder.join("bsdtar")).unwrap();
             run(folder, &["bsdtar", "-xpf", "x.tar", "-C", "bsdtar"]);
@@ -352,7 +372,9 @@ async fn other_tools_make_the_same_tree_of_it() {
             store(&layout, &graph, PutAs::Tag("v1".into())).await.unwrap();
             flatten(folder).await;
             for tag in ["v1", "flat"] {
-                run(folder, &["umoci", "unpack", "--rootless", "--image", &format!("layout:{tag}"), tag]);
+                let image = format!("layout:{tag}");
+                let rootless: &[&str] = if is_root() { &[] } else { &["--rootless"] };
+                run(folder, &[&["umoci", "unpack", "--image", &image], rootless, &[tag]].concat());
                 let unpacked = tree(&folder.join(tag).join("rootfs"), false);
                 assert_eq!(tree(&folder.join("tar"), false), unpacked, "{format:?} {tag}");
             }

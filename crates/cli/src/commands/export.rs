@@ -7,10 +7,15 @@ use std::{
 use palan::{
     copy::Options,
     export::{Exported, export},
+    extract::{Extracted, extract as extracting},
     place::{Format, Location, NewFile, Opened, Source},
 };
 use palan_core::Document;
-use palan_layer::merge::Written;
+use palan_layer::{
+    EntryPath,
+    extract::{self, Lost, Owners},
+    merge::Written,
+};
 
 use crate::{
     exit::{Failure, Result},
@@ -20,6 +25,9 @@ use crate::{
 
 /// The buffer in front of the output, in bytes.
 const BUFFER: usize = 256 * 1024;
+
+/// How many names of entries stand for all that something was not restored of.
+const SHOWN: usize = 3;
 
 /// Write the files of an image as one tar archive
 ///
@@ -34,6 +42,23 @@ pub(crate) struct Args {
     /// The file to write; "-" is stdout
     #[arg(value_name = "TARBALL", default_value = "-")]
     tarball: PathBuf,
+
+    /// Extract to this directory instead, which does not exist yet or is empty
+    ///
+    /// Nothing is written outside of it, whatever names and links the image has; one whose names lead there is refused.
+    /// What cannot be restored is told: without root, these are owners, devices and most extended attributes.
+    #[arg(long, value_name = "DIR", conflicts_with = "tarball")]
+    dir: Option<PathBuf>,
+
+    /// With --dir: files belong to whom the image says; the default for root
+    ///
+    /// With their owner, set-user-ID and set-group-ID bits, capabilities and other attributes are restored.
+    #[arg(long, requires = "dir", overrides_with = "no_same_owner")]
+    same_owner: bool,
+
+    /// With --dir: files belong to you; the default for others
+    #[arg(long, requires = "dir")]
+    no_same_owner: bool,
 }
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
@@ -49,6 +74,13 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let document = super::read::image(&source, session).await?;
     let progress = session.ui.progress();
     let options = session.copy_options(&progress);
+    if let Some(dir) = &args.dir {
+        let how = extract::Options::new(args.owners());
+        let extracted = extracting(source.place.as_ref(), &document, dir, &how, &options).await?;
+        drop(progress);
+        tell_extracted(&extracted, &args.image, dir, session);
+        return Ok(());
+    }
     let exported = if args.tarball == Path::new("-") {
         run_export(&source, &document, io::stdout(), &options).await?
     } else {
@@ -57,6 +89,16 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     drop(progress);
     tell(&exported, &args.image, session);
     Ok(())
+}
+
+impl Args {
+    fn owners(&self) -> Owners {
+        match (self.same_owner, self.no_same_owner) {
+            (true, _) => Owners::Archive,
+            (_, true) => Owners::Own,
+            _ => Owners::usual(),
+        }
+    }
 }
 
 /// An archive is read in more than one place, which stdin cannot be.
@@ -105,9 +147,9 @@ async fn to_file(
 fn tell(exported: &Exported, image: &str, session: &Session) {
     match exported {
         Exported::Files { layers, written } => {
-            warn(written, session);
+            warn(written, "archive", session);
             let layers = text::count(*layers, "layer");
-            let entries = text::count(usize::try_from(written.entries).unwrap_or(usize::MAX), "entry");
+            let entries = counted(written.entries, "entry");
             session.ui.say(format!("exported {layers} of {image}: {entries}, {}", text::size(written.size)));
         }
         Exported::Blob { blob } => {
@@ -121,19 +163,53 @@ fn tell(exported: &Exported, image: &str, session: &Session) {
     }
 }
 
-fn warn(written: &Written, session: &Session) {
-    if written.escaping == 0 {
-        return;
+fn tell_extracted(extracted: &Extracted, image: &str, dir: &Path, session: &Session) {
+    warn(&extracted.written, "directory", session);
+    for loss in extracted.report.losses() {
+        let count = counted(loss.count, "entry");
+        let names = names(&loss.names[..loss.names.len().min(SHOWN)], loss.count);
+        session.ui.note(format!("not restored: {} of {count}: {names}", what(loss.what)));
     }
-    let mut names: Vec<String> =
-        written.escaping_names.iter().map(|name| text::one_line(&name.to_string(), 200)).collect();
-    match written.escaping - names.len() as u64 {
+    let layers = text::count(extracted.layers, "layer");
+    let entries = counted(extracted.report.entries, "entry");
+    let size = text::size(extracted.report.size);
+    session.ui.say(format!("extracted {layers} of {image} to {}: {entries}, {size}", dir.display()));
+}
+
+fn what(lost: Lost) -> &'static str {
+    match lost {
+        Lost::Owner => "the owner",
+        Lost::SetId => "set-user-ID and set-group-ID bits",
+        Lost::Capabilities => "capabilities",
+        Lost::Attributes => "extended attributes",
+        Lost::Device => "devices, which only root may create,",
+        Lost::Kind => "what is of a kind that no file system has,",
+        Lost::Directory => "owner, mode and time of the directory itself",
+        _ => "something",
+    }
+}
+
+fn counted(n: u64, noun: &str) -> String {
+    text::count(usize::try_from(n).unwrap_or(usize::MAX), noun)
+}
+
+/// Some names, and how many more there are.
+fn names(told: &[EntryPath], count: u64) -> String {
+    let mut names: Vec<String> = told.iter().map(|name| text::one_line(&name.to_string(), 200)).collect();
+    match count - names.len() as u64 {
         0 => {}
         more => names.push(format!("and {more} more")),
     }
-    let count = text::count(usize::try_from(written.escaping).unwrap_or(usize::MAX), "entry");
+    names.join(", ")
+}
+
+fn warn(written: &Written, place: &str, session: &Session) {
+    if written.escaping == 0 {
+        return;
+    }
+    let count = counted(written.escaping, "entry");
     session.ui.warning(format!(
-        "{count} with names or links that lead out of the root are in the archive as they are: {}",
-        names.join(", ")
+        "{count} with names or links that lead out of the root are in the {place} as they are: {}",
+        names(&written.escaping_names, written.escaping)
     ));
 }

@@ -175,3 +175,249 @@ fn schema_1_is_refused_by_name() {
     assert!(result.stderr.contains("schema 1"), "{result}");
     assert_ne!(result.code, Some(0));
 }
+
+/// A program with an owner and rights of its own, a device, and plain files.
+#[cfg(target_os = "linux")]
+fn demanding() -> palan_testkit::image::Image {
+    use palan_layer::tar::{Kind, Meta};
+    let mut program = Meta::FILE.mode(0o4755).owner(12_345, 12_345);
+    program.xattrs = vec![(b"security.capability".to_vec(), b"odd".to_vec())];
+    let lower = LayerSpec::new()
+        .raw(move |tar| tar.bytes("bin/su", &program, b"program"))
+        .raw(|tar| tar.special("dev/null", Kind::CharDevice(1, 3), &Meta::FILE.mode(0o666)))
+        .raw(|tar| tar.dir("closed", &Meta::DIR.mode(0o555)))
+        .file("closed/a", "old");
+    let upper = LayerSpec::new().file("closed/a", "new").symlink("etc", "/etc").hard_link("b", "closed/a");
+    ImageSpec::new("linux/amd64").layers([lower, upper].map(LayerSpec::build)).build()
+}
+
+#[cfg(target_os = "linux")]
+mod dir {
+    use std::{
+        fs,
+        os::unix::{
+            fs::{MetadataExt as _, PermissionsExt as _},
+            process::CommandExt as _,
+        },
+        path::Path,
+    };
+
+    use palan_layer::extract::Owners;
+
+    use super::*;
+
+    fn is_root() -> bool {
+        Owners::usual() == Owners::Archive
+    }
+
+    #[test]
+    fn files_go_to_a_directory() {
+        let context = TestContext::new();
+        context.push("app:1", &app("linux/amd64").graph());
+        fs::create_dir(context.path("from-before")).unwrap();
+        context.write("from-before/file", "mine");
+        let words = ["export", "@@app:1", "--dir", "x", "--same-owner"];
+        if is_root() {
+            assert_snapshot!(context.run(&words), @"
+            exit: 0
+            --- stdout
+
+            --- stderr
+            extracted 2 layers of [HOST]/app:1 to x: 2 entries, 14 B
+            ");
+        }
+        let extracted = context.run(&["export", "@@app:1", "--dir", "y"]).ok();
+        assert_eq!(extracted.stdout, b"");
+        assert_eq!(fs::read_to_string(context.path("y/a")).unwrap(), "linux/amd64");
+        assert_eq!(fs::read_to_string(context.path("y/b")).unwrap(), "old");
+        assert_snapshot!(context.run(&["export", "@@app:1", "--dir", "from-before"]), @"
+        exit: 1
+        --- stdout
+
+        --- stderr
+        error: [HOST]/app@sha256:… cannot be extracted to from-before
+          caused by: the directory from-before is not empty
+        hint: name a directory that is empty, or does not exist yet
+        ");
+        assert_snapshot!(context.run(&["export", "@@app:1", "--dir", "no/such"]), @"
+        exit: 3
+        --- stdout
+
+        --- stderr
+        error: [HOST]/app@sha256:… cannot be extracted to no/such
+          caused by: cannot create the directory no/such
+          caused by: No such file or directory (os error 2)
+        ");
+        assert_snapshot!(context.run(&["export", "@@app:1", "z.tar", "--dir", "z"]), @"
+        exit: 2
+        --- stdout
+
+        --- stderr
+        error: the argument '[TARBALL]' cannot be used with '--dir <DIR>'
+
+        Usage: palan export <IMAGE> <TARBALL>
+
+        For more information, try '--help'.
+        ");
+        assert_snapshot!(context.run(&["export", "@@app:1", "--same-owner"]), @"
+        exit: 2
+        --- stdout
+
+        --- stderr
+        error: the following required arguments were not provided:
+          --dir <DIR>
+
+        Usage: palan export --dir <DIR> --same-owner <IMAGE> [TARBALL]
+
+        For more information, try '--help'.
+        ");
+        fs::create_dir(context.path("empty")).unwrap();
+        context.run(&["export", "@@app:1", "--dir", "empty"]).ok();
+        assert_eq!(fs::read_to_string(context.path("empty/b")).unwrap(), "old");
+        let left = context.left().into_iter().filter(|name| name != "x");
+        assert_eq!(left.collect::<Vec<_>>(), ["empty", "from-before", "y"]);
+        assert_eq!(fs::read_dir(context.path("from-before")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_restored_is_told() {
+        let context = TestContext::new();
+        context.push("app:1", &demanding().graph());
+        if is_root() {
+            assert_snapshot!(context.run(&["export", "@@app:1", "--dir", "root"]), @r#"
+            exit: 0
+            --- stdout
+
+            --- stderr
+            note: not restored: capabilities of 1 entry: "bin/su"
+            extracted 2 layers of [HOST]/app:1 to root: 6 entries, 10 B
+            "#);
+            let found = fs::metadata(context.path("root/bin/su")).unwrap();
+            assert_eq!((found.mode() & 0o7777, found.uid(), found.gid()), (0o4755, 12_345, 12_345));
+        }
+        // The last of the two counts.
+        let words = ["export", "@@app:1", "--dir", "mine", "--same-owner", "--no-same-owner"];
+        let told = context.run(&words).ok().stderr;
+        for loss in [
+            "the owner of",
+            "set-user-ID and set-group-ID bits of 1 entry: \"bin/su\"",
+            "capabilities of 1 entry",
+        ] {
+            assert!(told.contains(&format!("note: not restored: {loss}")), "{told}");
+        }
+        assert_eq!(fs::metadata(context.path("mine/bin/su")).unwrap().mode() & 0o7777, 0o755);
+        assert_eq!(fs::metadata(context.path("mine/closed")).unwrap().mode() & 0o7777, 0o555);
+        assert_eq!(fs::metadata(context.path("mine/b")).unwrap().nlink(), 2);
+        assert_eq!(fs::read_link(context.path("mine/etc")).unwrap(), Path::new("/etc"));
+        open_up(&context.path("mine"));
+    }
+
+    /// So that others than root can remove it.
+    fn open_up(dir: &Path) {
+        fs::set_permissions(dir.join("closed"), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// As somebody who is not root, which only root can become.
+    #[test]
+    fn without_root_files_are_ones_own() {
+        let context = TestContext::new();
+        context.push("app:1", &demanding().graph());
+        let home = context.path("");
+        let mut command = context.command(&["export", "@@app:1", "--dir", "mine"]);
+        if is_root() {
+            for dir in home.ancestors().take_while(|dir| *dir != std::env::temp_dir()) {
+                fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).unwrap();
+            }
+            command.uid(54_321).gid(54_321);
+        }
+        let Ok(output) = command.output() else {
+            // The binary is where only root may go.
+            return;
+        };
+        assert_snapshot!(context.show(output), @r#"
+        exit: 0
+        --- stdout
+
+        --- stderr
+        note: not restored: the owner of 4 entries: "b", "bin/su", "etc", and 1 more
+        note: not restored: set-user-ID and set-group-ID bits of 1 entry: "bin/su"
+        note: not restored: capabilities of 1 entry: "bin/su"
+        note: not restored: devices, which only root may create, of 1 entry: "dev/null"
+        extracted 2 layers of [HOST]/app:1 to mine: 5 entries, 10 B
+        "#);
+        let found = fs::metadata(context.path("mine/closed/a")).unwrap();
+        assert_eq!((found.uid() == 54_321, found.nlink()), (is_root(), 2));
+        assert_eq!(fs::metadata(context.path("mine/bin/su")).unwrap().mode() & 0o7777, 0o755);
+        assert!(!context.path("mine/dev/null").exists());
+        let mut command = context.command(&["export", "@@app:1", "--dir", "theirs", "--same-owner"]);
+        if is_root() {
+            command.uid(54_321).gid(54_321);
+        }
+        assert_snapshot!(context.show(command.output().unwrap()), @r#"
+        exit: 1
+        --- stdout
+
+        --- stderr
+        error: [HOST]/app@sha256:… cannot be extracted to theirs
+          caused by: cannot set the owner of "b"
+          caused by: Operation not permitted (os error 1)
+        hint: --no-same-owner makes all files your own
+        "#);
+        // An empty directory, with a read-only one to be moved into it.
+        fs::create_dir(context.path("empty")).unwrap();
+        fs::set_permissions(context.path("empty"), fs::Permissions::from_mode(0o777)).unwrap();
+        let mut command = context.command(&["export", "@@app:1", "--dir", "empty"]);
+        if is_root() {
+            command.uid(54_321).gid(54_321);
+        }
+        context.show(command.output().unwrap()).ok();
+        assert_eq!(fs::metadata(context.path("empty/closed")).unwrap().mode() & 0o7777, 0o555);
+        assert_eq!(fs::read_to_string(context.path("empty/closed/a")).unwrap(), "new");
+        assert_eq!(context.left(), ["empty", "mine"]);
+        ["mine", "empty"].iter().for_each(|dir| open_up(&context.path(dir)));
+    }
+
+    #[test]
+    fn what_leads_out_of_the_directory_is_refused_and_leaves_nothing() {
+        let context = TestContext::new();
+        let image = |layer: LayerSpec| ImageSpec::new("linux/amd64").layer(layer.build()).build().graph();
+        context.push("up:1", &image(LayerSpec::new().file("fine", "").file("../up", "1")));
+        let links = LayerSpec::new().symlink("d/out", "../../x").symlink("etc", "/etc").hard_link("e", "etc");
+        context.push("links:1", &image(links));
+        assert_snapshot!(context.run(&["export", "@@up:1", "--dir", "x", "--no-same-owner"]), @r#"
+        exit: 7
+        --- stdout
+
+        --- stderr
+        error: [HOST]/up@sha256:… cannot be extracted to x
+          caused by: tar entry "../up" at byte 0: it has '..' on its way, and nothing is extracted to where that leads
+        "#);
+        // Links may lead anywhere, as they are not followed.
+        let linked = context.run(&["export", "@@links:1", "--dir", "links"]).ok();
+        assert!(linked.stderr.starts_with(
+            "warning: 1 entry with names or links that lead out of the root are in the directory as they are: \"d/out\"\n"
+        ));
+        assert_eq!(fs::read_link(context.path("links/d/out")).unwrap(), Path::new("../../x"));
+        assert_eq!(fs::read_link(context.path("links/e")).unwrap(), Path::new("/etc"));
+        assert_eq!(context.left(), ["links"]);
+    }
+
+    #[test]
+    fn damaged_layers_leave_nothing() {
+        let context = TestContext::new();
+        let noise = |seed| LayerSpec::new().noise("noise", seed, 400_000).build();
+        let image = ImageSpec::new("linux/amd64").layers([noise(1), noise(2)]).build();
+        context.push("app:1", &image.graph());
+        context.run(&["copy", "@@app:1", "oci:layout"]).ok();
+        let blob = context.path("layout/blobs/sha256").join(image.layers[1].digest.hex());
+        let bytes = fs::read(&blob).unwrap();
+        fs::write(&blob, &bytes[..100_000]).unwrap();
+        fs::create_dir(context.path("empty")).unwrap();
+        for dir in ["x", "empty"] {
+            let printed = context.run(&["export", "oci:layout", "--dir", dir]);
+            assert_eq!(printed.code, Some(7), "{}", printed.stderr);
+        }
+        assert_eq!(context.left(), ["empty", "layout"]);
+        assert_eq!(fs::read_dir(context.path("empty")).unwrap().count(), 0);
+    }
+}

@@ -85,6 +85,13 @@ impl Content {
         }
     }
 
+    /// Passes over a hole that was made available; how long it is.
+    pub(super) fn take_hole(&mut self) -> u64 {
+        let hole = std::mem::take(&mut self.hole);
+        self.position += hole;
+        hole
+    }
+
     /// Moves on to the next region of a sparse file; false at the end of the file.
     fn next_region(&mut self, header: &Header) -> bool {
         if self.position >= header.size {

@@ -48,6 +48,8 @@ pub struct Header {
     pub gid: u64,
     /// Modification time, whole seconds since 1970 (rounded down).
     pub mtime: i64,
+    /// What the modification time is above that, in nanoseconds.
+    pub mtime_nanos: u32,
     /// Extended attributes, in the order of the archive.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Where the entry (its first header) starts, in bytes from the start of the uncompressed archive.
@@ -124,7 +126,7 @@ impl Header {
         self.uid = entry.uid;
         self.gid = entry.gid;
         // A negative base-256 number arrives as its two's complement.
-        self.mtime = entry.mtime.cast_signed();
+        (self.mtime, self.mtime_nanos) = (entry.mtime.cast_signed(), 0);
         self.offset = offset;
         self.stored = if self.kind.has_content() { entry.size } else { 0 };
         self.size = self.stored;
@@ -146,7 +148,9 @@ impl Header {
             let (key, value) = (record.key_bytes(), record.value_bytes());
             length += record_length(key, value);
             match key {
-                b"mtime" => self.mtime = seconds(value).ok_or_else(|| bad_record(key, value))?,
+                b"mtime" => {
+                    (self.mtime, self.mtime_nanos) = time(value).ok_or_else(|| bad_record(key, value))?;
+                }
                 b"size" | b"uid" | b"gid" if digits(value).is_none() => return Err(bad_record(key, value)),
                 b"path" | b"linkpath" | b"uname" | b"gname" if value.contains(&0) => {
                     return Err(bad_record(key, value));
@@ -220,20 +224,25 @@ fn digits(value: &[u8]) -> Option<u64> {
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// Whole seconds of a PAX time, rounded down.
-fn seconds(value: &[u8]) -> Option<i64> {
+/// A PAX time: whole seconds, rounded down, and nanoseconds above that, rounded down.
+fn time(value: &[u8]) -> Option<(i64, u32)> {
     let text = std::str::from_utf8(value).ok()?;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     if !fraction.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let seconds = match whole {
-        "" => 0,
-        "-" | "-0" => 0,
+    let seconds: i64 = match whole {
+        "" | "-" | "-0" => 0,
         whole => whole.parse().ok()?,
     };
-    let below = whole.starts_with('-') && fraction.bytes().any(|b| b != b'0');
-    Some(if below { seconds - 1 } else { seconds })
+    let (kept, rest) = fraction.split_at(fraction.len().min(9));
+    let nanos = kept.bytes().chain(std::iter::repeat(b'0')).take(9);
+    let nanos = nanos.fold(0, |nanos, digit| nanos * 10 + u32::from(digit - b'0'));
+    let has_rest = rest.bytes().any(|b| b != b'0');
+    match whole.starts_with('-') && (nanos > 0 || has_rest) {
+        true => Some((seconds.checked_sub(1)?, 1_000_000_000 - nanos - u32::from(has_rest))),
+        false => Some((seconds, nanos)),
+    }
 }
 
 fn sparse_record_is_sane(key: &[u8], value: &[u8]) -> bool {

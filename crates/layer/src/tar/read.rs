@@ -351,6 +351,12 @@ impl<R: Read> Entry<'_, R> {
         &self.archive.header
     }
 
+    /// Passes over the hole of a sparse file that is next; how long it is, in bytes.
+    pub fn skip_hole(&mut self) -> io::Result<u64> {
+        self.fill_buf()?;
+        Ok(self.archive.content.take_hole())
+    }
+
     /// An error about this entry.
     pub(crate) fn error(&self, reason: impl Into<String>) -> Error {
         Archive::<R>::entry_error(&self.archive.header, reason.into())

@@ -267,6 +267,46 @@ fn times_before_1970() {
 }
 
 #[test]
+fn nanoseconds_are_what_a_time_is_above_its_whole_seconds() {
+    let cases = [
+        ("1.5", (1, 500_000_000)),
+        ("1.0000000019", (1, 1)),
+        ("1.123456789", (1, 123_456_789)),
+        ("-1.25", (-2, 750_000_000)),
+        ("-0.0000000001", (-1, 999_999_999)),
+        ("-3.000", (-3, 0)),
+        ("7", (7, 0)),
+    ];
+    for (text, time) in cases {
+        let tar = [records(&[("mtime", text)]), file(b"f", b"")].concat();
+        let mut archive = Archive::new(tar.as_slice());
+        let entry = archive.next_entry().unwrap().unwrap();
+        assert_eq!((entry.mtime, entry.mtime_nanos), time, "{text}");
+    }
+}
+
+#[test]
+fn holes_are_passed_over_without_being_read() {
+    let map = records(&[
+        ("GNU.sparse.major", "0"),
+        ("GNU.sparse.minor", "1"),
+        ("GNU.sparse.map", "1000000,2,3000000,1"),
+        ("GNU.sparse.size", "500000000000"),
+    ]);
+    let tar = [map, file(b"f", b"abc")].concat();
+    let mut archive = Archive::new(tar.as_slice());
+    let mut entry = archive.next_entry().unwrap().unwrap();
+    let mut two = [0; 2];
+    assert_eq!(entry.skip_hole().unwrap(), 1_000_000);
+    assert_eq!(entry.skip_hole().unwrap(), 0);
+    entry.read_exact(&mut two).unwrap();
+    assert_eq!((&two, entry.skip_hole().unwrap()), (b"ab", 1_999_998));
+    entry.read_exact(&mut two[..1]).unwrap();
+    assert_eq!((two[0], entry.skip_hole().unwrap()), (b'c', 500_000_000_000 - 3_000_001));
+    assert_eq!((entry.read(&mut two).unwrap(), entry.skip_hole().unwrap()), (0, 0));
+}
+
+#[test]
 fn pax_records_that_cannot_be_understood_are_refused() {
     let cases: [&[(&str, &str)]; 8] = [
         &[("size", "12x")],
