@@ -79,3 +79,29 @@ fn legacy_config(statements: &[Descriptor]) -> Result<Document, Error> {
 pub(super) fn subject(manifest: &Document) -> Option<Digest> {
     manifest.view::<view::Manifest>().ok()?.subject.map(|subject| subject.digest)
 }
+
+/// What became of an attestation, where that is said.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Became {
+    LeftOut,
+    Missing,
+    Kept,
+    Legacy,
+    Referrer,
+}
+
+/// The sentence for as many attestations.
+pub(super) fn counted(n: usize, what: Became) -> String {
+    let (subject, end) = match n {
+        1 => ("1 attestation was".to_owned(), ["a referrer of its image", "it", "it is"]),
+        n => (format!("{n} attestations were"), ["referrers of their images", "them", "they are"]),
+    };
+    let [referrer, object, about] = end;
+    match what {
+        Became::LeftOut => format!("{subject} left out of the index"),
+        Became::Missing => format!("{subject} left out of the index, for the source does not have {object}"),
+        Became::Kept => format!("{subject} kept in the index, which does not list what {about} about"),
+        Became::Legacy => format!("{subject} rewritten to the legacy form"),
+        Became::Referrer => format!("{subject} made {referrer}"),
+    }
+}

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use palan_core::{Descriptor, Digest, Document, Kind, Platform, PlatformPattern, annotation};
 use serde_json::Value;
 
-use super::attestation::{self, Form};
+use super::attestation::{self, Became, Form, counted};
 use crate::{
     Error,
     image::{self, Image},
@@ -121,16 +121,6 @@ impl Shaped {
         self.rewritten.clear();
         self.notes.clear();
     }
-}
-
-/// What became of an attestation, where that is said.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Became {
-    LeftOut,
-    Missing,
-    Kept,
-    Legacy,
-    Referrer,
 }
 
 /// What becomes of an entry of an index that does not leave it.
@@ -353,21 +343,6 @@ impl<'a> Walk<'a> {
     fn nothing_left(&self, root: &Document) -> Error {
         let image = format!("{}@{}", self.source.name(), root.digest());
         Error::WrongKind { image, found: "an index without images".to_owned(), wanted: "an image" }
-    }
-}
-
-fn counted(n: usize, what: Became) -> String {
-    let (subject, end) = match n {
-        1 => ("1 attestation was".to_owned(), ["a referrer of its image", "it", "it is"]),
-        n => (format!("{n} attestations were"), ["referrers of their images", "them", "they are"]),
-    };
-    let [referrer, object, about] = end;
-    match what {
-        Became::LeftOut => format!("{subject} left out of the index"),
-        Became::Missing => format!("{subject} left out of the index, for the source does not have {object}"),
-        Became::Kept => format!("{subject} kept in the index, which does not list what {about} about"),
-        Became::Legacy => format!("{subject} rewritten to the legacy form"),
-        Became::Referrer => format!("{subject} made {referrer}"),
     }
 }
 

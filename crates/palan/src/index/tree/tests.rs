@@ -5,7 +5,7 @@ use std::sync::{
 
 use async_trait::async_trait;
 use palan_core::Selector;
-use palan_testkit::image::{Attestation, ImageSpec, Index, IndexSpec, layer};
+use palan_testkit::image::{Attestation, Image, ImageSpec, Index, IndexSpec, layer};
 use serde_json::json;
 
 use super::*;
@@ -77,7 +77,7 @@ impl Source for Counted {
     }
 }
 
-fn images(count: usize) -> Vec<palan_testkit::image::Image> {
+fn images(count: usize) -> Vec<Image> {
     let image = |n: usize| ImageSpec::new("linux/amd64").layer(layer(&[("n", n.to_string().as_bytes())]));
     (0..count).map(|n| image(n).build()).collect()
 }
@@ -91,7 +91,7 @@ async fn images_are_read_several_at_a_time_and_stay_in_order() {
     let source = Counted::of(&index);
     let chosen = Chosen::read(source.as_ref(), &index.document, &[]).await.unwrap();
     let found: Vec<Digest> = chosen.images.iter().map(|found| found.image.manifest.digest()).collect();
-    assert_eq!(found, images.iter().map(|image| image.digest()).collect::<Vec<_>>());
+    assert_eq!(found, images.iter().map(Image::digest).collect::<Vec<_>>());
     assert_eq!(source.most.load(SeqCst), AT_ONCE);
     assert_eq!(source.reads.load(SeqCst), 31, "each once, and no attestation that says what it is about");
 }
