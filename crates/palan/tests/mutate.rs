@@ -699,6 +699,7 @@ async fn what_looks_like_a_mistake_is_noted() {
     let folder = tempfile::tempdir().unwrap();
     let single = publish(folder.path(), "single", &spec("linux/amd64").build().graph()).await;
     let nowhere = Platform::new("linux", "");
+    let none = Edits::default;
     let cases = [
         (Edits { labels: set("", "b"), ..none() }, "a label has no name"),
         (Edits { annotations: set("", "b"), ..none() }, "an annotation has no name"),
