@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::EntryPath;
 
 /// How many names a [`Loss`] tells at most.
+#[cfg(target_os = "linux")]
 const TOLD: usize = 16;
 
 /// Something of an entry that is not in the directory.

@@ -305,8 +305,8 @@ fn absolute_names_and_names_of_the_directory_itself_stay_inside() {
 /// Deeper than the kernel takes paths, and than a process may have directories open.
 #[test]
 fn trees_may_be_deeper_than_paths_may_be_long() {
-    let path = "ddd/".repeat(1100);
-    for walk in WAYS {
+    for (walk, part, depth) in [(false, "ddd/", 1100), (true, "ddddddddd/", 420)] {
+        let path = part.repeat(depth);
         for end in [&END[..], &[]] {
             let tar = Builder::new()
                 .with(|tar| tar.dir(&path, &Meta::DIR.mode(if end.is_empty() { 0 } else { 0o755 })))
@@ -534,6 +534,7 @@ fn what_is_not_restored_is_told() {
 #[test]
 fn as_root_everything_is_restored() {
     if Owners::usual() != Owners::Archive {
+        eprintln!("SKIPPED: owners, devices and attributes: this is not root");
         return;
     }
     let capability = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec();
