@@ -124,6 +124,10 @@ fn hint_for_palan(error: &palan::Error) -> Option<String> {
             Some(format!("look at what was found (--explain), or accept it by name: --accept {verdict}"))
         }
         E::ConfigConflict { .. } => Some("choose with --on-conflict app or --on-conflict base".to_owned()),
+        E::Layer { source: palan_layer::Error::Limit { .. }, .. }
+        | E::Append { source: palan_layer::Error::Limit { .. }, .. } => {
+            Some("if the layer is meant to be so, set a larger bound with --limit".to_owned())
+        }
         E::Moved { .. } => Some("look at what it is now, and run the command again".to_owned()),
         _ => None,
     }
