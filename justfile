@@ -15,6 +15,11 @@ test *words='--workspace':
 explore n *words:
     for i in $(seq {{n}}); do cargo test --quiet {{words}} || exit 1; done
 
+# a fuzz target (tar, codec or whiteouts) for so many seconds
+fuzz target seconds='300':
+    mkdir -p fuzz/corpus/{{target}}
+    RUSTC_BOOTSTRAP=1 ASAN_OPTIONS=detect_odr_violation=0 cargo fuzz run {{target}} fuzz/corpus/{{target}} fuzz/seeds/{{target}} -- -max_total_time={{seconds}}
+
 # format, and fix what clippy can fix
 fix:
     cargo fmt --all

@@ -148,6 +148,10 @@ fn hint_for_palan(error: &palan::Error) -> Option<String> {
         E::Extract { source: palan_layer::Error::Extract { action: "set the owner of", .. }, .. } => {
             Some("--no-same-owner makes all files your own".to_owned())
         }
+        E::Layer { source: palan_layer::Error::Limit { .. }, .. }
+        | E::Append { source: palan_layer::Error::Limit { .. }, .. } => {
+            Some("if the layer is meant to be so, set a larger bound with --limit".to_owned())
+        }
         E::Moved { .. } => Some("look at what it is now, and run the command again".to_owned()),
         _ => None,
     }

@@ -5,6 +5,7 @@ use std::{collections::HashMap, fs::File, io::BufReader};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use palan_core::{Descriptor, Digest, Role};
 use palan_layer::{
+    codec,
     merge::{Index, Merge, Merged},
     spool_expecting,
 };
@@ -118,11 +119,16 @@ async fn one(
     let read = move |reader: &mut _| {
         let file = scratch.file().map_err(Error::io("create a file in", scratch.path()))?;
         let spooled = spool_expecting(reader, &expected, diff_id, &limits, &file);
-        Ok::<_, Error>(spooled.map(|(_, index)| (file, index)))
+        Ok::<_, Error>(spooled.map(|(scan, index)| (scan.compression, file, index)))
     };
     let spooled = with_reader(content, read).await??;
     let unreadable = |e| Error::Layer { digest: layer.digest, place: source.name(), source: e };
-    let spooled = spooled.map_err(unreadable)?;
+    let (compression, file, index) = spooled.map_err(unreadable)?;
+    // Its content is known by its diff ID; what it is called does not change that.
+    if let Err(wrong) = codec::check(&layer.media_type, compression) {
+        let text = format!("layer {} of {}: {wrong}; it was read all the same", layer.digest, source.name());
+        options.observer.emit(&Event::Note { text });
+    }
     options.observer.emit(&Event::BlobDone { blob: layer, how: Transfer::Moved });
-    Ok(spooled)
+    Ok((file, index))
 }

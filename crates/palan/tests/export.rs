@@ -17,7 +17,7 @@ use std::{
 
 use common::{chain, memory, places, store};
 use palan::{
-    Error, Location,
+    Error, Event, Location, Observer,
     copy::Options,
     export::{Exported, export},
     flatten::{Keep, Request, plan},
@@ -394,4 +394,29 @@ async fn flatten(folder: &Path) {
     };
     let plan = plan(&places(), &request, None, &Options::default()).await.unwrap();
     rewrite::apply(&places(), &plan, &Options::default()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_is_called_something_else_is_read_and_noted() {
+    let zstd = LayerSpec::new().file("a", "1").compression(Compression::Zstd).build();
+    let layer = zstd.clone().with_media_type(MediaType::OCI_LAYER_GZIP);
+    let graph = ImageSpec::new("linux/amd64").layer(layer).build().graph();
+    let notes = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&notes);
+    let observer = Observer::new(move |event| {
+        if let Event::Note { text } = event {
+            heard.lock().unwrap().push(text.clone());
+        }
+    });
+    let source = memory(&graph).await;
+    let options = Options { observer, ..Options::default() };
+    let root = source.document(&graph.root().digest().into()).await.unwrap();
+    export(source.as_ref(), &root, std::io::sink(), &options).await.unwrap();
+    let notes = notes.lock().unwrap();
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    for part in
+        [&*zstd.digest.to_string(), "says compression gzip, the content has zstd", "read all the same"]
+    {
+        assert!(notes[0].contains(part), "{notes:?}");
+    }
 }

@@ -18,8 +18,8 @@ use common::{
     server, store,
 };
 use palan::{
-    Event, Observer,
-    place::{Layout, PutAs, Source},
+    Error, Event, Observer,
+    place::{BlobStream, Layout, Origin, PutAs, Source},
     validate::{Options, Report, Severity, validate},
 };
 use palan_core::{
@@ -476,4 +476,91 @@ async fn a_layout_that_rotted_is_found_out() {
     assert!(report.digest.is_none() && report.faults[0].text.contains("is damaged"), "{:?}", report.faults);
     let report = validate(&layout, &Selector::Tag("v2".into()), &Options::default()).await.unwrap();
     assert!(report.faults[0].text.starts_with("v2 was not found in oci:"), "{:?}", report.faults);
+}
+
+/// A place whose list of referrers is wrong, or that has none.
+struct Lists {
+    inner: Arc<dyn Source>,
+    about: Digest,
+    listed: Option<Vec<Descriptor>>,
+}
+
+#[async_trait::async_trait]
+impl Source for Lists {
+    fn name(&self) -> String {
+        self.inner.name()
+    }
+
+    async fn resolve(&self, selector: &Selector) -> Result<Descriptor, Error> {
+        self.inner.resolve(selector).await
+    }
+
+    async fn document(&self, selector: &Selector) -> Result<Document, Error> {
+        self.inner.document(selector).await
+    }
+
+    async fn open(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
+        self.inner.open(blob, offset).await
+    }
+
+    async fn has(&self, blob: &Descriptor) -> Result<bool, Error> {
+        self.inner.has(blob).await
+    }
+
+    async fn tags(&self) -> Result<Vec<String>, Error> {
+        self.inner.tags().await
+    }
+
+    async fn referrers(&self, digest: Digest, _: Option<&str>) -> Result<Vec<Descriptor>, Error> {
+        match &self.listed {
+            Some(listed) if digest == self.about => Ok(listed.clone()),
+            Some(_) => Ok(Vec::new()),
+            None => Err(Error::Unsupported("listing".into())),
+        }
+    }
+
+    fn origin(&self, digest: Digest) -> Origin {
+        self.inner.origin(digest)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_of_referrers_are_checked() {
+    use Severity::{Error, Warning};
+    let (image, other) = (spec().build(), ImageSpec::new("linux/arm64").layer(os()).build());
+    let subject = |of: &Image| json!(of.manifest.descriptor());
+    let about = |of: &Image| ImageSpec::new("linux/amd64").manifest_field("/subject", subject(of)).build();
+    let (good, stray) = (about(&image), about(&other));
+    let mut graph = image.graph();
+    for more in [&other, &good, &stray] {
+        let more = more.graph();
+        graph.blobs.extend(more.blobs);
+        graph.documents.extend(more.documents);
+    }
+    let inner: Arc<dyn Source> = memory(&graph).await;
+    let entry = |image: &Image| image.manifest.descriptor();
+    let gone = Descriptor { digest: Digest::sha256(b"gone"), ..entry(&good) };
+    let resized = Descriptor { size: 1, ..entry(&good) };
+    let strays = format!("is listed as a referrer of {}, its subject is {}", image.digest(), other.digest());
+    let cases = [
+        (Some(vec![entry(&good)]), None),
+        (Some(vec![entry(&stray)]), Some((Error, stray.digest(), strays.as_str()))),
+        (Some(vec![entry(&other)]), Some((Error, other.digest(), "it has no subject"))),
+        (Some(vec![gone.clone()]), Some((Error, gone.digest, "was not found in"))),
+        (Some(vec![resized]), Some((Error, good.digest(), "the list of referrers states 1"))),
+        (None, Some((Warning, image.digest(), "its referrers cannot be listed: not supported yet: listing"))),
+    ];
+    for (listed, expected) in cases {
+        let source = Lists { inner: Arc::clone(&inner), about: image.digest(), listed };
+        let report = check_with(&source, image.digest(), &Options::default()).await;
+        let found: Vec<_> = report.faults.iter().map(|f| (f.severity, f.digest)).collect();
+        let wanted: Vec<_> =
+            expected.iter().map(|(severity, digest, _)| (*severity, Some(*digest))).collect();
+        assert_eq!(found, wanted, "{:?}", report.faults);
+        assert!(
+            expected.is_none_or(|(.., text)| report.faults[0].text.contains(text)),
+            "{:?}",
+            report.faults
+        );
+    }
 }

@@ -7,7 +7,9 @@ use std::{fs, path::Path};
 use palan_testkit::fuzz::{codec, seeds, tar, whiteouts};
 use proptest::{prelude::*, test_runner::TestRunner};
 
-const TARGETS: [(&str, fn(&[u8])); 3] = [("tar", tar), ("codec", codec), ("whiteouts", whiteouts)];
+type Target = fn(&[u8]);
+
+const TARGETS: [(&str, Target); 3] = [("tar", tar), ("codec", codec), ("whiteouts", whiteouts)];
 
 /// The header's checksum made right, so that a change is not refused for that alone.
 fn mended(mut bytes: Vec<u8>) -> Vec<u8> {
@@ -77,7 +79,8 @@ fn the_seeds_in_the_repository_are_these() {
         }
         let mut found: Vec<_> =
             fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-        (found.sort(), expected.sort());
+        found.sort();
+        expected.sort();
         assert_eq!(found, expected, "{name}");
     }
 }

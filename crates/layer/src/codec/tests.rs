@@ -237,7 +237,7 @@ fn expansion_is_bounded() {
     let error = with(Limits { raw_size: 1_000_000, ..Limits::default() }).unwrap_err();
     assert!(matches!(error, Error::Limit { limit: 1_000_000, .. }), "{error:?}");
     let ratio = Limits { ratio: 100, ..Limits::default() };
-    let error = with(Limits { ratio_from: 4_000_000, ..ratio.clone() }).unwrap_err();
+    let error = with(Limits { ratio_from: 4_000_000, ..ratio }).unwrap_err();
     assert!(matches!(error, Error::Limit { limit: 100, .. }), "{error:?}");
     assert_eq!(with(Limits { ratio_from: 5_000_000, ..ratio }).unwrap(), 5_000_000);
 }

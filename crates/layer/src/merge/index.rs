@@ -83,8 +83,14 @@ impl Index {
                 }
                 return Ok(());
             }
-            Role::Opaque(key) => return Ok(self.opaque.push(key)),
-            Role::Hidden(key) => return Ok(self.hidden.push(key)),
+            Role::Opaque(key) => {
+                self.opaque.push(key);
+                return Ok(());
+            }
+            Role::Hidden(key) => {
+                self.hidden.push(key);
+                return Ok(());
+            }
             Role::Entry(key) => key,
         };
         let what = match header.kind {

@@ -196,13 +196,14 @@ fn kind(entry: &ParsedEntry<'_>) -> Kind {
     }
 }
 
-/// Whether Go's reader, GNU's and the parser read the same number: no digits after a NUL, nothing beyond 64 bits.
+/// Whether Go's reader, GNU's and the parser read the same number: no digits behind leading NULs, nothing beyond 64 bits.
 fn size_is_plain(field: &[u8]) -> bool {
     if field[0] & 0x80 != 0 {
         return field[0] == 0x80 && field[1..4].iter().all(|b| *b == 0) && field[4] < 0x80;
     }
     let end = field.iter().position(|b| *b == 0).unwrap_or(field.len());
-    field[end..].iter().all(|b| matches!(b, 0 | b' '))
+    let is_blank = |part: &[u8]| part.iter().all(|b| matches!(b, 0 | b' '));
+    !is_blank(&field[..end]) || is_blank(&field[end..])
 }
 
 fn before_nul(name: &[u8]) -> &[u8] {

@@ -154,6 +154,16 @@ fn numbers_in_binary() {
     let content =
         [block(b"f", b'0', 0, |b| binary(&mut b[124..136], 3)), b"abc".to_vec(), padding(3).to_vec()];
     assert_eq!(one(&content.concat()).3, b"abc");
+    // What stands behind a number counts for nobody.
+    for size in [&b"3\0junk\x37\x37\x37\x37\x37\x37"[..], b"         3 \0", b"00000000003\0", b"3           "]
+    {
+        let tar = [
+            block(b"f", b'0', 0, |b| b[124..136].copy_from_slice(size)),
+            b"abc".to_vec(),
+            padding(3).to_vec(),
+        ];
+        assert_eq!(one(&tar.concat()).3, b"abc", "{size:?}");
+    }
     let too_large = block(b"f", b'0', 0, |b| (binary(&mut b[124..136], 512), b[125] = 1).0);
     let negative = block(b"f", b'0', 0, |b| binary(&mut b[124..136], -512));
     // A number that one reader takes for 0 and another for 512.
