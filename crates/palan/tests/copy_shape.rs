@@ -246,8 +246,8 @@ async fn entries_of_one_digest_are_chosen_one_by_one() {
         (shaped.root.view::<view::Index>().unwrap().manifests.len(), abouts)
     };
     let platforms = ["linux/riscv64", "linux/s390x"];
-    assert_eq!(listed(&platforms, Attestations::Keep).await, (3, vec![amd.digest()]));
-    assert_eq!(listed(&platforms, Attestations::Strip).await, (2, vec![]));
+    assert_eq!(listed(&platforms, AttestationForm::Keep).await, (3, vec![amd.digest()]));
+    assert_eq!(listed(&platforms, AttestationForm::Strip).await, (2, vec![]));
 }
 
 #[tokio::test]
