@@ -21,7 +21,7 @@ fn every_change_of_an_image_says_what_stays_with_the_old_one() {
         (&["mutate", "@@app:1", "-l", "a=b", "--dry-run"], all),
         (&["mutate", "@@app:1", "-l", "a=b", "--platform", "linux/s390x", "-t", "@@app:new"], root),
         (&["append", "-b", "@@app:1", "-f", "layer.tar", "-t", "@@new:1"], all),
-        (&["flatten", "@@app:1", "-t", "@@app:new"], all),
+        (&["flatten", "@@app:1", "--compression", "zstd", "-t", "@@app:new"], all),
         (&["convert", "@@app:1", "--compression", "zstd", "-t", "@@app:new"], all),
         (&["index", "append", "@@app:1", "-m", "@@app:new", "-t", "@@app:more"], root),
         (&["index", "filter", "@@app:1", "--platform", "linux/arm64", "-t", "@@app:less"], root),

@@ -76,7 +76,9 @@ fn blobs_to_disk_keeps_nothing() {
         Running(command.env("TMPDIR", context.path("tmp")).stderr(Stdio::piped()).spawn().unwrap());
     let mut stderr = BufReader::new(child.0.stderr.take().unwrap());
     let mut lines = [const { String::new() }; 3];
-    lines.iter_mut().for_each(|line| drop(stderr.read_line(line).unwrap()));
+    for line in &mut lines {
+        stderr.read_line(line).unwrap();
+    }
     let host = lines[0].trim_end().strip_prefix("serving on ").unwrap();
     assert_eq!(lines[1].trim_end(), format!("serving on port {}", host.rsplit_once(':').unwrap().1));
     assert!(context.filter(&lines[2]).starts_with("kept in tmp/"), "{}", lines[2]);

@@ -55,7 +55,7 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
     walk.check(&root)?;
     let (documents, notes) = (walk.documents, walk.notes);
     let Some(new) = new else { return Err(Error::NothingLeft { image: request.index.to_string() }) };
-    let rewritten = Rewritten { root: new, documents, configs: Vec::new(), images: Vec::new(), notes };
+    let rewritten = Rewritten { documents, ..Rewritten::new(new, notes) };
     let attestations = Attestations::default();
     let subject =
         Subject { image: request.index, platforms: Vec::new(), target: request.target, attestations };

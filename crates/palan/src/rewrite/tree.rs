@@ -23,9 +23,17 @@ pub(crate) struct Rewritten {
     pub(crate) images: Vec<(Digest, Digest)>,
     /// What became of entries about manifests that were replaced.
     pub(crate) notes: Vec<String>,
+    /// What the old indexes list, of which the notes speak.
+    pub(crate) listed: HashSet<Digest>,
 }
 
 impl Rewritten {
+    /// A root alone.
+    pub(crate) fn new(root: Document, notes: Vec<String>) -> Self {
+        let (documents, configs, images) = (Vec::new(), Vec::new(), Vec::new());
+        Self { root, documents, configs, images, notes, listed: HashSet::new() }
+    }
+
     /// The new documents as a place.
     pub(crate) fn memory(&self) -> Memory {
         let memory = Memory::new();
@@ -43,13 +51,7 @@ pub(crate) async fn rewrite(
     attestations: Attestations,
     change: &dyn Change,
 ) -> Result<Rewritten, Error> {
-    let out = Rewritten {
-        root: root.clone(),
-        documents: Vec::new(),
-        configs: Vec::new(),
-        images: Vec::new(),
-        notes: Vec::new(),
-    };
+    let out = Rewritten::new(root.clone(), Vec::new());
     let listed = match root.kind() {
         Kind::Index => index::listed(source, &root, 0).await?,
         _ => HashSet::new(),
@@ -71,8 +73,7 @@ pub(crate) async fn rewrite(
         _ => walk.single(root).await?,
     };
     walk.check()?;
-    walk.out.root = root;
-    Ok(walk.out)
+    Ok(Rewritten { root, listed: walk.listed, ..walk.out })
 }
 
 struct Walk<'a> {
