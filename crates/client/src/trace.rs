@@ -139,7 +139,7 @@ fn shown(body: &[u8], headers: &HeaderMap) -> Option<String> {
         _ => return None,
     };
     let text = visible(&text);
-    let cut = text.floor_char_boundary(SHOWN_BODY);
+    let cut = (0..=text.len().min(SHOWN_BODY)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     Some(match cut < text.len() {
         true => format!("{}… (cut)", &text[..cut]),
         false => text,

@@ -256,7 +256,7 @@ pub(crate) fn kind_of(referrer: &Descriptor) -> String {
 }
 
 /// A note about what is said of manifests and indexes that are replaced, the first of them the image itself: it stays
-/// with them, but for what the result lists itself. `None`: nothing is, or that is not to be learnt here.
+/// with them. What is `listed` by their indexes does not count. `None`: nothing is, or that is not to be learnt here.
 pub(crate) async fn left_behind(
     source: &dyn Source,
     replaced: &[Digest],

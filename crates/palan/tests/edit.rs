@@ -189,9 +189,12 @@ async fn manifests_are_stored_as_given_if_they_can_be() {
     // Media type: flag, document, original.
     let mut json = value(&one.manifest);
     let docker = Some(MediaType::DOCKER_MANIFEST);
-    assert!(
-        chain(&run(docker.clone(), &json.to_string()).await.err().unwrap()).contains("its own mediaType is")
-    );
+    let plan = run(docker.clone(), &json.to_string()).await.unwrap();
+    assert_eq!(*plan.root().media_type(), MediaType::DOCKER_MANIFEST);
+    assert_eq!(value(plan.root())["mediaType"], json!(MediaType::DOCKER_MANIFEST), "both say the same");
+    assert!(plan.notes()[0].contains("says now that its type is"), "{:?}", plan.notes());
+    let error = run(Some(MediaType::OCI_INDEX), &json.to_string()).await.err().unwrap();
+    assert!(chain(&error).contains("the content is not a"), "{}", chain(&error));
     json["mediaType"] = json!(MediaType::DOCKER_MANIFEST);
     assert_eq!(*run(None, &json.to_string()).await.unwrap().root().media_type(), MediaType::DOCKER_MANIFEST);
     json.as_object_mut().unwrap().remove("mediaType");

@@ -701,12 +701,12 @@ async fn what_looks_like_a_mistake_is_noted() {
     let nowhere = Platform::new("linux", "");
     let none = Edits::default;
     let cases = [
-        (Edits { labels: set("", "b"), ..none() }, "a label has no name"),
-        (Edits { annotations: set("", "b"), ..none() }, "an annotation has no name"),
-        (Edits { exposed_ports: add(&["http"]), ..none() }, "\"http\" is no port"),
-        (Edits { exposed_ports: add(&["70000"]), ..none() }, "\"70000\" is no port"),
-        (Edits { platform: Some(nowhere), ..none() }, "no architecture was given"),
-        (Edits { exposed_ports: add(&["53/udp", "1-9"]), ..none() }, ""),
+        (Edits { labels: set("", "b"), ..Edits::default() }, "a label has no name"),
+        (Edits { annotations: set("", "b"), ..Edits::default() }, "an annotation has no name"),
+        (Edits { exposed_ports: add(&["http"]), ..Edits::default() }, "\"http\" is no port"),
+        (Edits { exposed_ports: add(&["70000"]), ..Edits::default() }, "\"70000\" is no port"),
+        (Edits { platform: Some(nowhere), ..Edits::default() }, "no architecture was given"),
+        (Edits { exposed_ports: add(&["53/udp", "1-9"]), ..Edits::default() }, ""),
     ];
     for (edits, text) in cases {
         let plan = planned(&single, edits).await.unwrap();

@@ -180,6 +180,7 @@ impl Merge {
         let mut out = Vec::new();
         for (number, file) in self.unprovided(&below) {
             let Some(NodeKind::Name { inode, .. }) = lower.nodes.get(&file).map(|node| &node.kind) else {
+                self.link_ahead(number, &file);
                 continue;
             };
             let is_it =
@@ -195,6 +196,21 @@ impl Merge {
         }
         self.below = Some(below);
         out
+    }
+
+    /// Nothing is below: what hard links named there is what their own layer put there later.
+    fn link_ahead(&mut self, number: usize, file: &Key) {
+        let Some(Node { kind: NodeKind::Name { inode: later, .. }, layer, .. }) = self.nodes.get(file) else {
+            return;
+        };
+        let (later, layer) = (*later, *layer);
+        for node in self.nodes.values_mut().filter(|node| node.layer == layer) {
+            if let NodeKind::Name { inode, .. } = &mut node.kind
+                && *inode as usize == number
+            {
+                *inode = later;
+            }
+        }
     }
 
     /// The files of the layers below that hard links name, and that are hidden; by inode.

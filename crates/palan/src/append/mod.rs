@@ -196,13 +196,7 @@ impl Work<'_> {
             "layers": layers,
         });
         let root = Document::from_value(&manifest, MediaType::OCI_MANIFEST)?;
-        Ok(Rewritten {
-            root,
-            documents: Vec::new(),
-            configs: vec![config],
-            images: Vec::new(),
-            notes: Vec::new(),
-        })
+        Ok(Rewritten { configs: vec![config], ..Rewritten::new(root, Vec::new()) })
     }
 
     /// Fails where the family has no media type for a layer: an OCI index may list Docker images, and layers are packed

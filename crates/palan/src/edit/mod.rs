@@ -85,9 +85,7 @@ pub async fn manifest(
     let new = work.of(&root).await?;
     let is_given = !text.exact || new.bytes() == text.bytes;
     let notes = (!is_given).then(|| format!("the manifest says now that its type is {}", new.media_type()));
-    let notes = notes.into_iter().collect();
-    let rewritten =
-        Rewritten { root: new, documents: Vec::new(), configs: Vec::new(), images: Vec::new(), notes };
+    let rewritten = Rewritten::new(new, notes.into_iter().collect());
     Plan::new(subject, root.digest(), rewritten, opened.place)
 }
 

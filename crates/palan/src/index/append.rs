@@ -90,7 +90,7 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
     let additions = read::all(places, &request.manifests, &request.entries).await?;
     let source = base.as_ref().map(|(opened, _)| opened.place.as_ref());
     let (root, notes) = merge::merge(source, old, &additions, &request).await?;
-    let rewritten = Rewritten { root, documents: Vec::new(), configs: Vec::new(), images: Vec::new(), notes };
+    let rewritten = Rewritten::new(root, notes);
     let plan = match (base, request.base, request.target) {
         (Some((opened, root)), Some(image), target) => {
             let attestations = Attestations::default();

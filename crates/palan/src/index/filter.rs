@@ -116,8 +116,7 @@ impl Sorted {
         }
         self.say_changed(&replaced);
         let root = replaced.remove(&root.digest()).unwrap_or(root);
-        let (configs, images, notes) = (Vec::new(), Vec::new(), self.notes);
-        Ok(Some(Rewritten { root, documents, configs, images, notes }))
+        Ok(Some(Rewritten { documents, ..Rewritten::new(root, self.notes) }))
     }
 
     fn level(&self, level: usize, replaced: &Replaced) -> Result<Document, Error> {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use palan_core::{Digest, Document, Kind, Role, Selector, view};
+use palan_core::{Digest, Document, Kind, Role, Selector};
 
 use super::{Rewritten, Subject};
 use crate::{
@@ -160,15 +160,7 @@ impl Plan {
         let old = self.old.filter(|old| self.has_referrers && *old != self.digest())?;
         let images = self.images().iter().filter(|(old, new)| old != new).map(|(old, _)| *old);
         let replaced: Vec<Digest> = [old].into_iter().chain(images).collect();
-        companions::left_behind(self.source.as_ref(), &replaced, &self.listed()).await
-    }
-
-    /// What the new indexes list: attestations among it, which go along.
-    fn listed(&self) -> HashSet<Digest> {
-        let indexes = self.rewritten.documents.iter().chain([&self.rewritten.root]);
-        let indexes = indexes.filter(|document| document.kind() == Kind::Index);
-        let entries = indexes.filter_map(|index| Some(index.view::<view::Index>().ok()?.manifests));
-        entries.flatten().map(|entry| entry.digest).collect()
+        companions::left_behind(self.source.as_ref(), &replaced, &self.rewritten.listed).await
     }
 
     /// Whether nothing would be written: nothing changed, and the result is to be where the image is.

@@ -1,5 +1,7 @@
 //! Images are changed first, all of them; then indexes, from the inside out. Reads, writes nothing.
 
+use std::collections::HashSet;
+
 use palan_core::{Digest, Document, Kind, Platform, PlatformPattern, view};
 
 use super::{Attestations, Change, New};
@@ -23,9 +25,17 @@ pub(crate) struct Rewritten {
     pub(crate) images: Vec<(Digest, Digest)>,
     /// What became of entries about manifests that were replaced.
     pub(crate) notes: Vec<String>,
+    /// What the old indexes list, of which the notes speak.
+    pub(crate) listed: HashSet<Digest>,
 }
 
 impl Rewritten {
+    /// A root alone.
+    pub(crate) fn new(root: Document, notes: Vec<String>) -> Self {
+        let (documents, configs, images) = (Vec::new(), Vec::new(), Vec::new());
+        Self { root, documents, configs, images, notes, listed: HashSet::new() }
+    }
+
     /// The new documents as a place.
     pub(crate) fn memory(&self) -> Memory {
         let memory = Memory::new();
@@ -43,13 +53,7 @@ pub(crate) async fn rewrite(
     attestations: Attestations,
     change: &dyn Change,
 ) -> Result<Rewritten, Error> {
-    let out = Rewritten {
-        root: root.clone(),
-        documents: Vec::new(),
-        configs: Vec::new(),
-        images: Vec::new(),
-        notes: Vec::new(),
-    };
+    let out = Rewritten::new(root.clone(), Vec::new());
     let mut work = Work { source, platforms, change, replaced: Replaced::new(), out };
     work.out.root = match root.kind() {
         Kind::Index => work.tree(root, attestations).await?,
@@ -106,6 +110,7 @@ impl Work<'_> {
     async fn tree(&mut self, root: Document, attestations: Attestations) -> Result<Document, Error> {
         let chosen = Chosen::read(self.source, &root, self.platforms).await?;
         chosen.check(self.source, self.platforms)?;
+        self.out.listed = chosen.tree.listed(|_| true);
         for found in &chosen.images {
             self.image(&found.image, &found.platforms[0]).await?;
         }
