@@ -252,13 +252,15 @@ impl Work<'_> {
             layers.stack(&mut merge)?;
             Ok::<_, Error>((layers, merge))
         };
-        let (mut layers, mut merge) = blocking(stack).await?;
+        let (mut layers, merge) = blocking(stack).await?;
         if !merge.needs_below() {
             return Ok((layers, merge));
         }
         let below = read(0..keep).await?;
         let provide = move |_: &Cancelled| {
             let lower = layers.add_below(below)?;
+            let mut merge = Merge::above_known(&lower);
+            layers.stack(&mut merge)?;
             let taken = merge.provide(&lower);
             Ok::<_, Error>((layers, merge, taken))
         };

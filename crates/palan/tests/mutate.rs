@@ -699,7 +699,6 @@ async fn what_looks_like_a_mistake_is_noted() {
     let folder = tempfile::tempdir().unwrap();
     let single = publish(folder.path(), "single", &spec("linux/amd64").build().graph()).await;
     let nowhere = Platform::new("linux", "");
-    let none = Edits::default;
     let cases = [
         (Edits { labels: set("", "b"), ..Edits::default() }, "a label has no name"),
         (Edits { annotations: set("", "b"), ..Edits::default() }, "an annotation has no name"),

@@ -28,6 +28,8 @@ struct Below {
     hidden: BTreeMap<Key, Hidden>,
     /// Files of theirs that hard links name.
     linked: BTreeMap<Key, u32>,
+    /// All names of files that they have, where that is known.
+    names: Option<BTreeSet<Key>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +127,14 @@ impl Merge {
         Self { below: Some(Below::default()), ..Self::default() }
     }
 
+    /// As [`Merge::above`], where all layers below are known: `lower`, stacked [as a whole](Merge::whole). Then a hard link
+    /// that comes before what it names is never taken for one to a file of theirs.
+    pub fn above_known(lower: &Self) -> Self {
+        let files = lower.nodes.iter().filter(|(_, node)| matches!(node.kind, NodeKind::Name { .. }));
+        let names = Some(files.map(|(name, _)| name.clone()).collect());
+        Self { below: Some(Below { names, ..Below::default() }), ..Self::default() }
+    }
+
     /// Puts a layer on top. `layer`: the number of its archive among those that [`Merged::write`] reads.
     ///
     /// A hard link names what is at its target when it comes; where nothing is, what its layer puts there later. Fails
@@ -180,7 +190,6 @@ impl Merge {
         let mut out = Vec::new();
         for (number, file) in self.unprovided(&below) {
             let Some(NodeKind::Name { inode, .. }) = lower.nodes.get(&file).map(|node| &node.kind) else {
-                self.link_ahead(number, &file);
                 continue;
             };
             let is_it =
@@ -196,21 +205,6 @@ impl Merge {
         }
         self.below = Some(below);
         out
-    }
-
-    /// Nothing is below: what hard links named there is what their own layer put there later.
-    fn link_ahead(&mut self, number: usize, file: &Key) {
-        let Some(Node { kind: NodeKind::Name { inode: later, .. }, layer, .. }) = self.nodes.get(file) else {
-            return;
-        };
-        let (later, layer) = (*later, *layer);
-        for node in self.nodes.values_mut().filter(|node| node.layer == layer) {
-            if let NodeKind::Name { inode, .. } = &mut node.kind
-                && *inode as usize == number
-            {
-                *inode = later;
-            }
-        }
     }
 
     /// The files of the layers below that hard links name, and that are hidden; by inode.
@@ -258,7 +252,7 @@ impl Merge {
         let what = match self.nodes.get(target).map(|node| &node.kind) {
             Some(NodeKind::Name { inode, .. }) => return Ok(*inode),
             Some(_) => "is a directory",
-            None if self.below.as_ref().is_some_and(|below| self.is_below(below, target)) => {
+            None if self.below.as_ref().is_some_and(|below| self.may_be_below(below, target)) => {
                 return Ok(self.linked(target));
             }
             None => match ahead.find(self, at, target) {
@@ -282,7 +276,12 @@ impl Merge {
         })
     }
 
-    /// Whether the layers below may have something at a path where the merged ones have nothing.
+    /// Whether the layers below may have a file at a path where the merged ones have nothing.
+    fn may_be_below(&self, below: &Below, key: &Key) -> bool {
+        below.names.as_ref().is_none_or(|names| names.contains(key)) && self.is_below(below, key)
+    }
+
+    /// Whether what the layers below may have at a path is seen where the merged ones have nothing.
     fn is_below(&self, below: &Below, key: &Key) -> bool {
         below.hidden.get(key) != Some(&Hidden::Whole) && !self.is_hidden_by_parents(below, key)
     }

@@ -39,10 +39,14 @@ fn merge(mut merge: Merge, tars: &[Vec<u8>]) -> Result<(Vec<u8>, Written)> {
 fn above_of(tars: &[Vec<u8>], cut: usize) -> (Vec<u8>, Vec<String>) {
     let index = |number: usize| Index::read(tars[number].as_slice(), &Limits::default()).unwrap();
     let number = |number: usize| u32::try_from(number).unwrap();
-    let (mut lower, mut upper) = (Merge::whole(), Merge::above());
+    let mut lower = Merge::whole();
     (0..cut).for_each(|layer| lower.push(number(layer), &index(layer)).unwrap());
-    (cut..tars.len()).for_each(|layer| upper.push(number(layer), &index(layer)).unwrap());
-    assert!(upper.needs_below());
+    let (mut blind, mut upper) = (Merge::above(), Merge::above_known(&lower));
+    for layer in cut..tars.len() {
+        blind.push(number(layer), &index(layer)).unwrap();
+        upper.push(number(layer), &index(layer)).unwrap();
+    }
+    assert!(blind.needs_below());
     let taken = upper.provide(&lower).iter().map(ToString::to_string).collect();
     let mut archives: Vec<_> = tars.iter().map(Cursor::new).collect();
     let mut out = Vec::new();
