@@ -48,10 +48,11 @@ impl Session {
     /// Runs a command that does I/O, until it ends or Ctrl-C. Interrupted work is dropped, which removes its
     /// temporary files.
     pub(crate) fn block_on(&self, work: impl Future<Output = Result>) -> Result {
-        self.until_interrupted(pin!(work))
+        self.until_interrupted(Box::pin(work))
     }
 
-    fn until_interrupted(&self, work: Pin<&mut dyn Future<Output = Result>>) -> Result {
+    /// Owns the work: what threads of their own do for it ends when it is dropped, and is waited for after that.
+    fn until_interrupted(&self, work: Pin<Box<dyn Future<Output = Result> + '_>>) -> Result {
         self.drive(pin!(async {
             let mut interrupt = Interrupt::listen()?;
             tokio::select! {
