@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use palan_core::{Compression, Descriptor, Digest, Document, Platform};
+use palan_core::{Compression, Descriptor, Digest, Document, Kind, Platform};
 use palan_layer::{
     Level, Packed, Packing,
     merge::{Merge, Written},
@@ -27,7 +27,7 @@ use crate::{
     history,
     image::Image,
     json::point_to_config,
-    place::{Layout, Places, Source},
+    place::{Layout, Location, Places, Source},
     rewrite::{self, Change, Content, New, Plan, Subject, rewrite},
     spool::Spool,
 };
@@ -52,7 +52,7 @@ pub struct Request {
 }
 
 /// Which layers stay as they are: always the lowest ones.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Keep {
     /// None: the image has one layer afterwards.
     #[default]
@@ -63,6 +63,8 @@ pub enum Keep {
     AllBut(usize),
     /// Those of the image's base, which must be found ([`base::detect`](fn@base::detect)).
     Base,
+    /// Those of this image, or of one of an index, which the image must begin with.
+    Of(Location),
 }
 
 /// Reads the layers that are to be one, each once, and makes that one. Fails with [`Error::BaseUnknown`] where the base's
@@ -83,10 +85,15 @@ pub async fn plan(
         }
         _ => HashMap::new(),
     };
+    let bases = match &request.keep {
+        Keep::Of(base) => diff_ids(places, base).await?,
+        _ => Vec::new(),
+    };
     let (old, source) = (root.digest(), opened.place);
     let spool = Arc::new(Layout::in_temporary_folder(&options.scratch)?);
     let made = Mutex::default();
-    let work = Work { source: source.as_ref(), request, options, boundaries, spool: spool.clone(), made };
+    let (source_ref, spooled) = (source.as_ref(), spool.clone());
+    let work = Work { source: source_ref, request, options, boundaries, bases, spool: spooled, made };
     let mut rewritten =
         rewrite(source.as_ref(), root, &subject.platforms, subject.attestations, &work).await?;
     let Made { digests, notes } = work.made.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -116,6 +123,18 @@ async fn boundaries(
     detection.platforms.into_iter().map(boundary).collect()
 }
 
+/// The diff IDs of an image, or of each image of an index.
+async fn diff_ids(places: &Places, base: &Location) -> Result<Vec<Vec<Digest>>, Error> {
+    let opened = places.source(base)?;
+    let root = opened.place.document(opened.chosen()?).await?;
+    let source = opened.place.as_ref();
+    let images = match root.kind() {
+        Kind::Index => Chosen::read(source, &root, &[]).await?.images.into_iter().map(|f| f.image).collect(),
+        _ => vec![Arc::new(Image::load(source, root).await?)],
+    };
+    Ok(images.iter().map(|image| image.config_view.rootfs.diff_ids.clone()).collect())
+}
+
 fn unknown(image: String, reason: &str) -> Error {
     Error::BaseUnknown { image, which: "current", reason: reason.into() }
 }
@@ -125,6 +144,8 @@ struct Work<'a> {
     request: &'a Request,
     options: &'a Options,
     boundaries: HashMap<Digest, usize>,
+    /// The diff IDs of the images that one of is to stay below.
+    bases: Vec<Vec<Digest>>,
     spool: Arc<Layout>,
     made: Mutex<Made>,
 }
@@ -184,10 +205,18 @@ impl Change for Work<'_> {
 impl Work<'_> {
     fn kept(&self, image: &Image) -> Result<usize, Error> {
         let layers = image.manifest_view.layers.len();
-        Ok(match self.request.keep {
+        Ok(match &self.request.keep {
             Keep::Nothing => 0,
-            Keep::Lowest(n) => n,
-            Keep::AllBut(n) => layers.saturating_sub(n),
+            Keep::Lowest(n) => *n,
+            Keep::AllBut(n) => layers.saturating_sub(*n),
+            Keep::Of(base) => {
+                let own = &image.config_view.rootfs.diff_ids;
+                let below = self.bases.iter().filter(|ids| !ids.is_empty() && own.starts_with(ids));
+                let found = below.map(Vec::len).max();
+                found.ok_or_else(|| {
+                    unknown(image.name.clone(), &format!("its lowest layers are not those of {base}"))
+                })?
+            }
             Keep::Base => {
                 let found = self.boundaries.get(&image.manifest.digest());
                 *found.ok_or_else(|| unknown(image.name.clone(), "it was not looked for"))?

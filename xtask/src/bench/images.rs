@@ -62,24 +62,30 @@ fn base(palan: &Path, folder: &Path, image: &str, release: &str, package: &str) 
     run(append.args(["-t", image]))
 }
 
-/// An archive of about this many bytes: the first entries of another.
-pub fn beginning(whole: &Path, most: u64, out: &Path) -> Result {
+/// An archive of at most this many bytes: the entries of another in their order, but for those that are too large.
+pub fn part(whole: &Path, most: u64, out: &Path) -> Result {
     let read = |e| format!("cannot read {}: {e}", whole.display());
     let write = |e| format!("cannot write {}: {e}", out.display());
     let mut reader = BufReader::new(File::open(whole).map_err(read)?);
     let mut writer = BufWriter::new(File::create(out).map_err(write)?);
-    let (mut written, mut block, mut extends) = (0, [0; BLOCK], false);
-    while written < most || extends {
+    let (mut left, mut block, mut entry) = (most, [0; BLOCK], Vec::new());
+    loop {
         reader.read_exact(&mut block).map_err(read)?;
         if block.iter().all(|byte| *byte == 0) {
             break;
         }
-        writer.write_all(&block).map_err(write)?;
         let content = size(&block)?.next_multiple_of(BLOCK as u64);
-        std::io::copy(&mut (&mut reader).take(content), &mut writer).map_err(write)?;
-        written += BLOCK as u64 + content;
-        // A header that says something about the next entry.
-        extends = matches!(block[156], b'x' | b'L' | b'K');
+        entry.extend_from_slice(&block);
+        (&mut reader).take(content).read_to_end(&mut entry).map_err(read)?;
+        // A header that says something about the next entry goes with it.
+        if matches!(block[156], b'x' | b'L' | b'K') {
+            continue;
+        }
+        if let Some(rest) = left.checked_sub(entry.len() as u64) {
+            writer.write_all(&entry).map_err(write)?;
+            left = rest;
+        }
+        entry.clear();
     }
     writer.write_all(&[0; 2 * BLOCK]).and_then(|()| writer.flush()).map_err(write)
 }

@@ -130,7 +130,7 @@ pub const JOBS: &[Job] = &[
             contender(
                 "palan",
                 "palan",
-                "rebase {a}/app/svc:1.0 --old_base {a}/base/jre:17 --new_base {a}/base/jre:21 -t {a}/app/svc:{n} --allow-breaking",
+                "rebase {a}/app/svc:1.0 --old_base {a}/base/jre:17 --new_base {a}/base/jre:21 -t {a}/app/svc:{n} --accept broken",
             ),
             contender(
                 "palan, without a verdict",

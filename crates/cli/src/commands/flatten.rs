@@ -41,6 +41,10 @@ pub(crate) struct Args {
     )]
     keep_base: Option<Base>,
 
+    /// Leave the layers of this image as they are: flatten only what the application put onto it
+    #[arg(long, value_name = "BASE", conflicts_with_all = ["last", "keep_base"])]
+    onto_base: Option<Location>,
+
     #[command(flatten)]
     compressing: Compressing,
 
@@ -74,11 +78,12 @@ impl std::str::FromStr for Base {
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let request = Request {
         subject: args.rewriting.subject(args.image.clone(), None, session),
-        keep: match (args.last, args.keep_base) {
-            (Some(last), _) => Keep::AllBut(usize::try_from(last).unwrap_or(usize::MAX)),
-            (None, Some(Base::Layers(number))) => Keep::Lowest(number),
-            (None, Some(Base::Detect)) => Keep::Base,
-            (None, None) => Keep::Nothing,
+        keep: match (args.last, args.keep_base, &args.onto_base) {
+            (Some(last), ..) => Keep::AllBut(usize::try_from(last).unwrap_or(usize::MAX)),
+            (_, Some(Base::Layers(number)), _) => Keep::Lowest(number),
+            (_, Some(Base::Detect), _) => Keep::Base,
+            (.., Some(base)) => Keep::Of(base.clone()),
+            (None, None, None) => Keep::Nothing,
         },
         compression: args.compressing.kind().unwrap_or(Compression::Gzip),
         level: args.compressing.level()?,
@@ -93,9 +98,8 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let plan = plan(&places, &request, known.as_ref(), &session.copy_options(&progress)).await;
     drop(progress);
     let plan = plan.map_err(|error| match error {
-        Error::BaseUnknown { .. } => {
-            Failure::from(error).with_hint("say how many layers it has: --keep-base=N")
-        }
+        Error::BaseUnknown { .. } => Failure::from(error)
+            .with_hint("say how many layers it has, --keep-base=N, or name it: --onto-base BASE"),
         error => write::not_compressed_so(error),
     })?;
     args.rewriting.finish(plan, "flattened", session).await

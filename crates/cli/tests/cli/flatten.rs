@@ -122,7 +122,7 @@ fn lower_layers_may_stay() {
 
     --- stderr
     error: the current base of [HOST]/app:1 (linux/amd64) is not known: nothing that is written about it could be compared with its layers
-    hint: say how many layers it has: --keep-base=N
+    hint: say how many layers it has, --keep-base=N, or name it: --onto-base BASE
     ");
     let bases = family("linux/amd64");
     context.push("base:1", &bases.old.graph());
@@ -130,6 +130,9 @@ fn lower_layers_may_stay() {
     let app = ImageSpec::new("linux/amd64").on(&bases.app).layer(extra);
     let app = app.annotation("org.opencontainers.image.base.name", format!("{}/base:1", context.host()));
     context.push("based:1", &app.build().graph());
+    assert_snapshot!(context.run(&["flatten", "@@app:1", "--onto-base", "@@base:1", "-t", "@@app:3"]), @"");
+    context.run(&["flatten", "@@based:1", "--onto-base", "@@base:1", "-t", "@@based:2"]).ok();
+    assert_eq!(layers("@@based:2"), 3, "two layers of the base stay, two others become one");
     context.run(&["flatten", "@@based:1", "--keep-base"]).ok();
     assert_eq!(layers("@@based:1"), 3, "two layers of the base stay, two others become one");
 }

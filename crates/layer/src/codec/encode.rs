@@ -23,7 +23,7 @@ const MAX_SMALL_JOBS: i32 = 6;
 pub struct Level(Option<i32>);
 
 impl Level {
-    /// gzip 6, zstd 3.
+    /// gzip 5 (as small as zlib's 9, in a fraction of the time), zstd 3.
     pub const DEFAULT: Self = Self(None);
 
     /// A level of the codec: gzip 0 (stored) to 12, zstd 1 to 22. Checked when the encoder is made.
@@ -34,7 +34,7 @@ impl Level {
     fn resolve(self, compression: Compression) -> Result<i32> {
         let (default, min, max) = match compression {
             Compression::None => return Ok(0),
-            Compression::Gzip => (6, 0, 12),
+            Compression::Gzip => (5, 0, 12),
             Compression::Zstd => (3, 1, 22),
         };
         let level = self.0.unwrap_or(default);
