@@ -26,6 +26,7 @@ use crate::{
     grow::history_is_whole,
     history,
     image::Image,
+    index::chosen::Chosen,
     json::point_to_config,
     place::{Layout, Location, Places, Source},
     rewrite::{self, Change, Content, New, Plan, Subject, rewrite},
