@@ -9,6 +9,7 @@ use palan_layer::merge::{Merge, Written};
 
 use crate::{
     Error, Event, Transfer,
+    behind::behind,
     cancel::{Cancel, Cancelled, cancel, on_thread},
     copy::Options,
     image::{self, Image},
@@ -87,7 +88,7 @@ async fn files(
     let image = image.to_owned();
     let work = move || {
         let mut stacked = spool.merge(Merge::whole())?;
-        let written = stacked.merged.write(&mut stacked.archives, &mut out);
+        let written = behind(&mut out, |out| stacked.merged.write(&mut stacked.archives, out));
         out.check(written)?.map_err(|source| Error::NoFileSystem { image, layer: None, source })
     };
     let written = on_thread(work).await??;

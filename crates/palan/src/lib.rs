@@ -11,6 +11,7 @@
 
 pub mod append;
 pub mod base;
+mod behind;
 pub mod cache;
 mod cancel;
 pub mod companions;

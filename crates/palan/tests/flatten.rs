@@ -197,7 +197,7 @@ async fn a_layer_is_of_the_time_of_the_layers_that_it_is_made_from() {
         let old =
             app("linux/amd64").created("2025-01-08T00:00:00Z").config_field("/history", json!(all)).build();
         let image = publish(folder, &old.graph()).await;
-        run(&request(folder, image, keep)).await.unwrap();
+        run(&request(folder, image, keep.clone())).await.unwrap();
         let history = images(folder, "flat").await[0].config_view.history.clone();
         assert_eq!(history.last().unwrap().created, Some(time(day)), "{keep:?}");
     }
@@ -236,7 +236,7 @@ async fn what_upper_layers_hide_of_the_lower_ones_stays_hidden() {
         let folder = folder.path();
         let old = app("linux/amd64").build();
         let image = publish(folder, &old.graph()).await;
-        run(&request(folder, image, keep)).await.unwrap();
+        run(&request(folder, image, keep.clone())).await.unwrap();
         validated(folder).await;
         let (before, after) = (images(folder, "v1").await.remove(0), images(folder, "flat").await.remove(0));
         assert_eq!(after.manifest_view.layers.len(), kept + 1, "{keep:?}");

@@ -74,7 +74,7 @@ impl Stage {
         let walk = false;
         Ok(Self {
             tree: Tree::new(Root::new(fd, walk), Rights::new(options.owners)),
-            limits: options.limits.clone().with_end_marker_required(true),
+            limits: options.limits.with_end_marker_required(true),
             temporary: new.keep(),
             dir: dir.to_owned(),
             place,
