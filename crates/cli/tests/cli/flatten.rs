@@ -130,7 +130,14 @@ fn lower_layers_may_stay() {
     let app = ImageSpec::new("linux/amd64").on(&bases.app).layer(extra);
     let app = app.annotation("org.opencontainers.image.base.name", format!("{}/base:1", context.host()));
     context.push("based:1", &app.build().graph());
-    assert_snapshot!(context.run(&["flatten", "@@app:1", "--onto-base", "@@base:1", "-t", "@@app:3"]), @"");
+    assert_snapshot!(context.run(&["flatten", "@@app:1", "--onto-base", "@@base:1", "-t", "@@app:3"]), @"
+    exit: 6
+    --- stdout
+
+    --- stderr
+    error: the current base of [HOST]/app@sha256:… is not known: its lowest layers are not those of [HOST]/base:1
+    hint: say how many layers it has, --keep-base=N, or name it: --onto-base BASE
+    ");
     context.run(&["flatten", "@@based:1", "--onto-base", "@@base:1", "-t", "@@based:2"]).ok();
     assert_eq!(layers("@@based:2"), 3, "two layers of the base stay, two others become one");
     context.run(&["flatten", "@@based:1", "--keep-base"]).ok();
