@@ -37,3 +37,11 @@ demo:
 # lines per crate
 lines:
     cargo xtask lines
+
+# palan beside other tools on real images; `just bench --only flatten`
+bench *words:
+    cargo xtask bench {{words}}
+
+# instructions of what is done for each entry and document; needs valgrind and gungraun-runner
+instructions:
+    cd instructions && cargo bench

@@ -1,15 +1,16 @@
 //! The command line as a whole: global flags, and the way from words to a command.
 
-use std::{ffi::OsString, path::PathBuf, str::FromStr, time::Duration};
+use std::{ffi::OsString, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use clap::{CommandFactory, FromArgMatches, Parser};
+use palan_client::RegistriesConf;
 use palan_core::{PlatformPattern, Repository};
 
 use crate::{
     commands::Command,
     exit::{Failure, Result},
     limits::Limit,
-    switches,
+    short_names, switches,
 };
 
 /// Patch, move, inspect and serve OCI images without Docker and without rebuilding.
@@ -130,10 +131,16 @@ pub(crate) struct Connection {
 
     /// Read mirrors, other locations, blocked and insecure registries from this file; none: from no file
     ///
-    /// Default: podman's registries.conf and registries.conf.d, in ~/.config/containers and /etc/containers. Short
-    /// names mean Docker Hub, whatever the file says.
+    /// Default: podman's registries.conf and registries.conf.d, in ~/.config/containers and /etc/containers.
     #[arg(long, global = true, value_name = "FILE|none", hide_short_help = true)]
     pub(crate) registries_conf: Option<PathBuf>,
+
+    /// Read names without a registry by the aliases and unqualified-search-registries of registries.conf
+    ///
+    /// Without it they mean Docker Hub, whatever the file says. Where several registries are to be searched, the name must
+    /// be written out.
+    #[arg(long, global = true, hide_short_help = true)]
+    pub(crate) short_names: bool,
 }
 
 /// A file or directory, for one registry or for all.
@@ -260,7 +267,24 @@ pub(crate) fn parse(
     words: impl IntoIterator<Item = OsString>,
     color: clap::ColorChoice,
 ) -> std::result::Result<Args, Box<clap::Error>> {
-    let parser = switches::last_wins(command()).color(color);
+    parse_with(words, color, |parser| parser)
+}
+
+/// As [`parse`], with names without a registry read as `names` says.
+pub(crate) fn parse_short(
+    words: impl IntoIterator<Item = OsString>,
+    color: clap::ColorChoice,
+    names: &Arc<RegistriesConf>,
+) -> std::result::Result<Args, Box<clap::Error>> {
+    parse_with(words, color, |parser| short_names::expanded(parser, names))
+}
+
+fn parse_with(
+    words: impl IntoIterator<Item = OsString>,
+    color: clap::ColorChoice,
+    prepare: impl FnOnce(clap::Command) -> clap::Command,
+) -> std::result::Result<Args, Box<clap::Error>> {
+    let parser = switches::last_wins(prepare(command())).color(color);
     let words = switches::without_values(words.into_iter().collect(), &parser);
     let words = switches::without_empty(words, &parser);
     Ok(parser.try_get_matches_from(words).and_then(|m| Args::from_arg_matches(&m))?)

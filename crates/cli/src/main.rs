@@ -19,16 +19,28 @@ mod limits;
 mod reference;
 mod registries;
 mod session;
+mod short_names;
 mod switches;
 mod ui;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
 fn main() -> ExitCode {
     let env = env::Env::read();
     let ui = ui::Ui::new(&env);
     let parsed = match args::parse(std::env::args_os(), ui.colors()) {
-        Ok(parsed) => parsed,
+        Ok(parsed) if !parsed.global.connection.short_names => parsed,
+        Ok(parsed) => {
+            let warn = |text: String| ui.warning(text);
+            let names = match registries::registries_conf(&parsed.global.connection, &env, &warn) {
+                Ok(names) => Arc::new(names),
+                Err(failure) => return ui.failure(&failure).into(),
+            };
+            match args::parse_short(std::env::args_os(), ui.colors(), &names) {
+                Ok(parsed) => parsed,
+                Err(error) => return ui.parser(&error).into(),
+            }
+        }
         Err(error) => return ui.parser(&error).into(),
     };
     let session = session::Session::new(parsed.global, env, ui);

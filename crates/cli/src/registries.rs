@@ -95,7 +95,11 @@ fn certs_d(env: &Env) -> Vec<PathBuf> {
 
 /// A user's `registries.conf` stands for the system's; parts from `registries.conf.d` come on top of it. A file that is
 /// named by flag stands for everything.
-fn registries_conf(flags: &Connection, env: &Env, warn: &dyn Fn(String)) -> Result<RegistriesConf> {
+pub(crate) fn registries_conf(
+    flags: &Connection,
+    env: &Env,
+    warn: &dyn Fn(String),
+) -> Result<RegistriesConf> {
     match &flags.registries_conf {
         Some(none) if none.as_os_str() == "none" => return Ok(RegistriesConf::default()),
         Some(file) => return parse(file, &read_text(file)?),

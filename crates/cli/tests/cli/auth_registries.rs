@@ -244,3 +244,49 @@ fn trust_is_a_matter_of_single_registries() {
     }
     assert_eq!(context.run(&["digest", "@@app:1", "--plain-http=Not/A/Registry"]).code, Some(2));
 }
+
+#[test]
+fn short_names_are_read_by_the_file_where_that_is_wanted() {
+    let context = TestContext::new();
+    context.push("team/app:1", &family("linux/amd64").app.graph());
+    let host = context.host();
+    let conf = format!(
+        "unqualified-search-registries = [\"{host}/team\"]\n[aliases]\n\"web\" = \"{host}/team/app\"\n"
+    );
+    user_conf(&context, "registries.conf", &conf);
+    let digest = context.run(&["digest", "@@team/app:1"]).ok().stdout;
+    for words in [
+        &["digest", "web:1"][..],
+        &["digest", "app:1"],
+        &["digest", "@@team/app:1"],
+        &["--platform", "linux/amd64", "digest", "web:1"],
+    ] {
+        assert!(context.run(&[words, &["--short-names"]].concat()).ok().stdout == digest, "{words:?}");
+    }
+    assert_snapshot!(context.run(&["--short-names", "validate", "web:1", "--fast"]), @"
+    exit: 0
+    --- stdout
+    PASS: [HOST]/team/app:1
+
+    --- stderr
+    ");
+    context.run(&["--short-names", "copy", "web:1", "app:2"]).ok();
+    assert!(context.run(&["digest", "@@team/app:2"]).ok().stdout == digest);
+    assert_snapshot!(context.run(&["--short-names", "ls", "app"]), @"
+    exit: 0
+    --- stdout
+    1
+
+    --- stderr
+    ");
+    user_conf(&context, "registries.conf", "unqualified-search-registries = [\"a.test\", \"b.test\"]");
+    assert_snapshot!(context.run(&["--short-names", "digest", "app:1"]), @"
+    exit: 2
+    --- stdout
+
+    --- stderr
+    error: invalid value 'app:1' for '[IMAGE]': the short name app:1 could be a.test/app:1 or b.test/app:1
+
+    For more information, try '--help'.
+    ");
+}

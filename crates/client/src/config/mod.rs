@@ -1,12 +1,14 @@
 //! Where registries really are: `registries.conf`, version 2.
 //!
 //! Source: [containers-registries.conf(5)](https://github.com/containers/image/blob/main/docs/containers-registries.conf.5.md).
-//! Names keep meaning what they say: an image's name stays what was typed, whichever host answers for it. Short-name
-//! aliases and `unqualified-search-registries` are not used, a short name is Docker Hub's, which such files call `docker.io`.
+//! Names keep meaning what they say: an image's name stays what was typed, whichever host answers for it. What a short name
+//! stands for is told ([`RegistriesConf::long_name`]), not used here: elsewhere it is Docker Hub's, which such files call
+//! `docker.io`.
 
+mod short;
 mod toml;
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use palan_core::{Repository, hub};
 
@@ -21,6 +23,10 @@ use crate::Error;
 pub struct RegistriesConf {
     /// The longest prefix first.
     entries: Vec<Entry>,
+    /// Names without a registry, and what they stand for.
+    aliases: BTreeMap<String, String>,
+    /// Where other names without a registry are looked for; `None`: nothing is said about it.
+    search: Option<Vec<String>>,
 }
 
 /// What a file says about names that begin with a prefix.
@@ -71,15 +77,18 @@ pub(crate) struct Place {
 impl RegistriesConf {
     /// Reads a file's text; `path` stands for it in messages. Keys that are not known are ignored.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Error> {
-        let entries =
-            toml::entries(text).map_err(|reason| Error::Settings(format!("{}: {reason}", path.display())))?;
+        let read =
+            toml::read(text).map_err(|reason| Error::Settings(format!("{}: {reason}", path.display())))?;
         let mut conf = Self::default();
-        conf.add(Self { entries });
+        conf.add(read);
         Ok(conf)
     }
 
-    /// Takes in a file of `registries.conf.d`: its entries replace those with the same prefix.
+    /// Takes in a file of `registries.conf.d`: its entries replace those with the same prefix, its aliases those of the same
+    /// name, and its registries to search all others.
     pub fn add(&mut self, later: Self) {
+        self.aliases.extend(later.aliases);
+        self.search = later.search.or(self.search.take());
         for entry in later.entries {
             self.entries.retain(|e| e.prefix != entry.prefix);
             self.entries.push(entry);

@@ -144,3 +144,38 @@ fn what_cannot_be_meant_is_refused_with_its_place() {
         assert!(error.starts_with("test.conf: ") && error.contains(reason), "{text}: {error}");
     }
 }
+
+#[test]
+fn short_names_have_aliases_or_one_registry() {
+    let aliases = "[aliases]\n\"app\" = \"a.io/team/app\"\n\"team/app\" = \"b.io/app\"\n\"gone\" = \"\"\n";
+    let one = conf(&format!("unqualified-search-registries = [\"c.io/all\"]\n{aliases}"));
+    let digest = format!("@sha256:{}", "0".repeat(64));
+    for (text, long) in [
+        ("app", Some("a.io/team/app")),
+        ("app:1", Some("a.io/team/app:1")),
+        ("team/app:1", Some("b.io/app:1")),
+        ("gone:1", Some("c.io/all/gone:1")),
+        ("other/app", Some("c.io/all/other/app")),
+        ("docker.io/app", None),
+        ("localhost/app", None),
+        ("host:5000/app:1", None),
+        ("[::1]:5000/app", None),
+        ("oci:app:1", None),
+        ("not a name", None),
+    ] {
+        assert_eq!(one.long_name(text).unwrap().as_deref(), long, "{text}");
+    }
+    assert_eq!(one.long_name(&format!("app{digest}")).unwrap().unwrap(), format!("a.io/team/app{digest}"));
+    assert_eq!(conf(aliases).long_name("other").unwrap(), None);
+
+    let mut several = conf("unqualified-search-registries = [\"c.io\", \"docker.io\"]");
+    let error = several.long_name("app:1").unwrap_err().to_string();
+    assert!(error.contains("the short name app:1 could be c.io/app:1 or docker.io/app:1"), "{error}");
+    several.add(conf("unqualified-search-registries = [\"d.io\"]"));
+    several.add(conf("[aliases]\n\"app\" = \"e.io/app\""));
+    assert_eq!(several.long_name("app").unwrap().as_deref(), Some("e.io/app"));
+    assert_eq!(several.long_name("b").unwrap().as_deref(), Some("d.io/b"));
+    for text in ["[aliases]\n\"a\" = \"B.io/UP\"", "unqualified-search-registries = [\"not one\"]"] {
+        assert!(RegistriesConf::parse("x.conf".as_ref(), text).is_err(), "{text}");
+    }
+}

@@ -1,13 +1,19 @@
 //! The file as it is written.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
-use super::{Entry, Mirror, Pulls, check_location};
+use super::{Entry, Mirror, Pulls, RegistriesConf, check_location};
 
 #[derive(Deserialize)]
 struct File {
     #[serde(default)]
     registry: Vec<Registry>,
+    #[serde(default)]
+    aliases: BTreeMap<String, String>,
+    #[serde(rename = "unqualified-search-registries")]
+    search: Option<Vec<String>>,
     /// Version 1 of the format: `[registries.search]` …
     registries: Option<::toml::Value>,
 }
@@ -39,7 +45,7 @@ struct MirrorOf {
     pull_from_mirror: String,
 }
 
-pub(super) fn entries(text: &str) -> Result<Vec<Entry>, String> {
+pub(super) fn read(text: &str) -> Result<RegistriesConf, String> {
     let file: File = ::toml::from_str(text).map_err(|e| {
         let line = e.span().map(|s| text[..s.start.min(text.len())].lines().count().max(1));
         let line = line.map_or(String::new(), |n| format!("line {n}: "));
@@ -58,7 +64,14 @@ pub(super) fn entries(text: &str) -> Result<Vec<Entry>, String> {
             return Err(format!("two entries for \"{}\" contradict each other", entry.prefix));
         }
     }
-    Ok(entries)
+    for (name, long) in file.aliases.iter().filter(|(_, long)| !long.is_empty()) {
+        check_location(long).map_err(|reason| format!("the alias \"{name}\": {reason}"))?;
+    }
+    for registry in file.search.iter().flatten() {
+        check_location(registry)
+            .map_err(|reason| format!("unqualified-search-registries: \"{registry}\": {reason}"))?;
+    }
+    Ok(RegistriesConf { entries, aliases: file.aliases, search: file.search })
 }
 
 impl Registry {
