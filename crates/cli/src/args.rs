@@ -276,7 +276,18 @@ pub(crate) fn parse_short(
     color: clap::ColorChoice,
     names: &Arc<RegistriesConf>,
 ) -> std::result::Result<Args, Box<clap::Error>> {
-    parse_with(words, color, |parser| short_names::expanded(parser, names))
+    let mut args = parse_with(words, color, |parser| short_names::expanded(parser, names))?;
+    // The last of these words is a path.
+    if let Command::Pull(pull) = &mut args.command
+        && let Some((_, images)) = pull.words.split_last_mut()
+    {
+        for image in images {
+            let long = names.long_name(image);
+            let error = |e| clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{e}\n"));
+            *image = long.map_err(error)?.unwrap_or_else(|| image.clone());
+        }
+    }
+    Ok(args)
 }
 
 fn parse_with(

@@ -1,7 +1,7 @@
 //! Names without a registry, where the user wants them read by `registries.conf`: every argument that is an image or a
 //! repository, in whatever command it is.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use clap::{Arg, Command, builder::ValueParser};
 use palan::place::Location;
@@ -10,6 +10,8 @@ use palan_core::{Reference, Repository};
 
 /// What arguments that are taken as text call a name.
 const NAMES: [&str; 5] = ["IMAGE", "REPO", "REF", "SRC", "DST"];
+/// And where that may be a path, too.
+const NAME_OR_PATH: &str = "INDEX";
 
 /// The parser, with names read as `names` says.
 pub(crate) fn expanded(parser: Command, names: &Arc<RegistriesConf>) -> Command {
@@ -18,9 +20,8 @@ pub(crate) fn expanded(parser: Command, names: &Arc<RegistriesConf>) -> Command 
 
 fn argument(arg: Arg, names: &Arc<RegistriesConf>) -> Arg {
     let kind = arg.get_value_parser().type_id();
-    let is_name = || {
-        let named = arg.get_value_names().unwrap_or_default();
-        named.iter().any(|name| NAMES.contains(&name.as_str()))
+    let named = |wanted: &[&str]| {
+        arg.get_value_names().unwrap_or_default().iter().any(|name| wanted.contains(&name.as_str()))
     };
     if kind == ValueParser::from(reader::<Location>(names)).type_id() {
         arg.value_parser(reader::<Location>(names))
@@ -28,8 +29,13 @@ fn argument(arg: Arg, names: &Arc<RegistriesConf>) -> Arg {
         arg.value_parser(reader::<Reference>(names))
     } else if kind == ValueParser::from(reader::<Repository>(names)).type_id() {
         arg.value_parser(reader::<Repository>(names))
-    } else if kind == ValueParser::string().type_id() && is_name() {
+    } else if kind == ValueParser::string().type_id() && named(&NAMES) {
         arg.value_parser(reader::<String>(names))
+    } else if kind == ValueParser::string().type_id() && named(&[NAME_OR_PATH]) {
+        let read = reader::<String>(names);
+        arg.value_parser(
+            move |text: &str| if Path::new(text).exists() { Ok(text.to_owned()) } else { read(text) },
+        )
     } else {
         arg
     }

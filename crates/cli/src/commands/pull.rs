@@ -29,7 +29,7 @@ pub(crate) struct Args {
     // One list, because the parser cannot take flags between two lists of words, and scripts write them there.
     /// The images, and after them the path
     #[arg(value_name = "IMAGE|PATH", required = true)]
-    words: Vec<String>,
+    pub(crate) words: Vec<String>,
 
     /// What to write
     #[arg(long, value_enum, default_value_t)]

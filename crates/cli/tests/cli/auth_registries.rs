@@ -271,11 +271,14 @@ fn short_names_are_read_by_the_file_where_that_is_wanted() {
     --- stderr
     ");
     context.run(&["--short-names", "copy", "web:1", "app:2"]).ok();
+    context.run(&["--short-names", "pull", "web:1", "web", "--format", "oci"]).ok();
+    assert!(context.run(&["digest", "oci:web"]).ok().stdout == digest);
     assert!(context.run(&["digest", "@@team/app:2"]).ok().stdout == digest);
     assert_snapshot!(context.run(&["--short-names", "ls", "app"]), @"
     exit: 0
     --- stdout
     1
+    2
 
     --- stderr
     ");
