@@ -377,6 +377,19 @@ async fn faults_of_indexes_are_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_attestation_may_stand_in_another_index_than_its_image() {
+    let image = ImageSpec::new("linux/amd64").layer(os()).build();
+    let about = Attestation::Artifact.about(&image);
+    let attestation = Graph { blobs: about.blobs.clone(), documents: vec![about.manifest.clone()] };
+    let entry = serde_json::to_value(&about.descriptor).unwrap();
+    let inner = IndexSpec::new().image(image).build();
+    // Before the index that the image is in.
+    let graph = IndexSpec::new().entry(entry, &attestation).nested(&inner).build().graph();
+    let report = check(&graph, memory(&graph).await.as_ref()).await;
+    assert_eq!(report.faults, [], "{:?}", report.faults);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn all_faults_are_listed_worst_first() {
     let wrong =
         ImageSpec::new("linux/amd64").layer(os()).config_field("/rootfs/diff_ids", json!([os().digest]));

@@ -105,6 +105,8 @@ pub async fn validate(source: &dyn Source, selector: &Selector, options: &Option
         seen: HashSet::new(),
         blobs: Blobs::default(),
         documents: BTreeMap::new(),
+        listed: HashSet::new(),
+        attested: Vec::new(),
         platforms: Vec::new(),
         report: Report {
             name: format!("{} {selector}", source.name()),
@@ -126,6 +128,7 @@ pub async fn validate(source: &dyn Source, selector: &Selector, options: &Option
     if !options.fast {
         run.referrers().await?;
     }
+    run.check_attested();
     run.check_platform();
     run.report.faults.sort_by(|a, b| (b.severity, a.digest).cmp(&(a.severity, b.digest)));
     Ok(run.report)
@@ -168,12 +171,26 @@ struct Run<'a> {
     blobs: Blobs,
     /// Manifests and indexes that were read, with what they state as their subject.
     documents: BTreeMap<Digest, (Descriptor, Option<Digest>)>,
+    /// Everything that is listed, in whichever index.
+    listed: HashSet<Digest>,
+    /// Attestations, what they are about, and how bad it is if that is not listed.
+    attested: Vec<(Digest, Digest, Severity)>,
     /// What the images that were looked at are for.
     platforms: Vec<Platform>,
     report: Report,
 }
 
 impl<'a> Run<'a> {
+    /// What attestations are about must be listed; it may be so in another index than they are.
+    fn check_attested(&mut self) {
+        for (attestation, about, severity) in std::mem::take(&mut self.attested) {
+            if !self.listed.contains(&about) {
+                let text = format!("is an attestation about {about}, which the index does not list");
+                self.fault(severity, Some(attestation), text);
+            }
+        }
+    }
+
     /// What was asked for must be there.
     fn check_platform(&mut self) {
         let Some(wanted) = &self.options.platform else { return };
@@ -229,16 +246,15 @@ impl<'a> Run<'a> {
     }
 
     async fn index(&mut self, index: view::Index, depth: usize) -> Result<(), Error> {
-        let listed: HashSet<Digest> = index.manifests.iter().map(|e| e.digest).collect();
         for entry in index.manifests {
-            if let Some(about) = entry.attested_digest().filter(|d| !listed.contains(d)) {
-                let text = format!("is an attestation about {about}, which the index does not list");
+            self.listed.insert(entry.digest);
+            if let Some(about) = entry.attested_digest() {
                 // One that says so itself was kept on purpose.
                 let severity = match entry.annotation(annotation::MADE_ABOUT) {
                     Some(_) => Severity::Warning,
                     None => Severity::Error,
                 };
-                self.fault(severity, Some(entry.digest), text);
+                self.attested.push((entry.digest, about, severity));
             }
             let asked = match (&self.options.platform, &entry.platform) {
                 (Some(wanted), Some(platform)) => wanted.matches(platform),
