@@ -73,7 +73,8 @@ async fn concurrency_goes_down_until_nobody_is_refused() {
     let all = join_all((0..100).map(|_| async { repo.manifest(&tag("x")).await.map(drop) })).await;
     all.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
     let refused = refused.load(SeqCst);
-    assert!(refused < 150, "{refused} of 100 were refused");
+    // Nearly 400, if each of the five attempts of each request went out at once.
+    assert!(refused < 300, "{refused} of 100 were refused");
 }
 
 /// One request that is always refused fails, although all others are served.
