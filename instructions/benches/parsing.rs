@@ -53,7 +53,7 @@ fn manifest() -> Vec<u8> {
 }
 
 fn document() -> Document {
-    Document::parse(manifest().into(), None).unwrap()
+    Document::parse(manifest(), None).unwrap()
 }
 
 #[library_benchmark]
@@ -91,7 +91,7 @@ fn stack(index: Index) -> Merge {
 #[library_benchmark]
 #[bench::manifest(manifest())]
 fn parse_document(bytes: Vec<u8>) -> Document {
-    black_box(Document::parse(bytes.into(), None).unwrap())
+    black_box(Document::parse(bytes, None).unwrap())
 }
 
 #[library_benchmark]
