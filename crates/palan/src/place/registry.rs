@@ -78,9 +78,9 @@ impl Source for Registry {
     async fn open(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
         let opened = self.repo.open_blob(blob, offset).await;
         let content = opened.map_err(|e| self.not_found(&blob.digest.into(), e))?;
-        let content = content.map_err(Error::from);
+        let content = hold_back(content.map_err(Error::from));
         // Of a part, only the size can be checked.
-        Ok(if offset == 0 { hold_back(blob, content) } else { BlobStream::new(content) })
+        Ok(if offset == 0 { BlobStream::verified(blob, content) } else { BlobStream::new(content) })
     }
 
     async fn has(&self, blob: &Descriptor) -> Result<bool, Error> {

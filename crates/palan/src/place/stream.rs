@@ -103,50 +103,43 @@ pub(crate) fn verified(place: String, blob: &Descriptor, content: BlobStream) ->
     }
     let state = Some((content, Verifier::of(blob)));
     let digest = blob.digest;
-    hold_back(
-        blob,
-        stream::unfold(state, move |state| {
-            let place = place.clone();
-            async move {
-                let (mut content, mut verifier) = state?;
-                let damaged = |source| Error::Damaged { name: digest.to_string(), place, source };
-                match content.next().await {
-                    Some(Ok(piece)) => match verifier.update(&piece) {
-                        Ok(()) => Some((Ok(piece), Some((content, verifier)))),
-                        Err(source) => Some((Err(damaged(source)), None)),
-                    },
-                    Some(Err(e)) => Some((Err(e), None)),
-                    None => verifier.finish().err().map(|source| (Err(damaged(source)), None)),
-                }
+    let checked = stream::unfold(state, move |state| {
+        let place = place.clone();
+        async move {
+            let (mut content, mut verifier) = state?;
+            let damaged = |source| Error::Damaged { name: digest.to_string(), place, source };
+            match content.next().await {
+                Some(Ok(piece)) => match verifier.update(&piece) {
+                    Ok(()) => Some((Ok(piece), Some((content, verifier)))),
+                    Err(source) => Some((Err(damaged(source)), None)),
+                },
+                Some(Err(e)) => Some((Err(e), None)),
+                None => verifier.finish().err().map(|source| (Err(damaged(source)), None)),
             }
-        }),
-    )
+        }
+    });
+    BlobStream::verified(blob, hold_back(checked))
 }
 
-/// Passes each piece of a blob on when the next one, or the end, has come without an error: `content` ends with one if it
-/// is not the blob's.
+/// Passes each piece on when the next one, or the end, has come without an error.
 ///
 /// Who uploads a blob stops reading at its last byte and would never see that the end was an error; the target would
 /// then blame the content, and nobody would name the place it came from.
 pub(crate) fn hold_back(
-    blob: &Descriptor,
     content: impl Stream<Item = Result<Bytes, Error>> + Send + 'static,
-) -> BlobStream {
+) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'static {
     let state = Some((Box::pin(content), None));
-    BlobStream::verified(
-        blob,
-        stream::unfold(state, |state| async move {
-            let (mut content, mut held): (_, Option<Bytes>) = state?;
-            loop {
-                match (content.next().await, held.take()) {
-                    (Some(Ok(next)), Some(piece)) => return Some((Ok(piece), Some((content, Some(next))))),
-                    (Some(Ok(first)), None) => held = Some(first),
-                    (Some(Err(e)), _) => return Some((Err(e), None)),
-                    (None, last) => return last.map(|piece| (Ok(piece), None)),
-                }
+    stream::unfold(state, |state| async move {
+        let (mut content, mut held): (_, Option<Bytes>) = state?;
+        loop {
+            match (content.next().await, held.take()) {
+                (Some(Ok(next)), Some(piece)) => return Some((Ok(piece), Some((content, Some(next))))),
+                (Some(Ok(first)), None) => held = Some(first),
+                (Some(Err(e)), _) => return Some((Err(e), None)),
+                (None, last) => return last.map(|piece| (Ok(piece), None)),
             }
-        }),
-    )
+        }
+    })
 }
 
 /// The part of a blob from `offset` on, as places with random access have it: checked against the descriptor's digest
