@@ -36,7 +36,7 @@ pub fn make(palan: &Path, folder: &Path) -> Result<PathBuf> {
     let mut below = image("jre-17");
     for (name, content) in CONTENT {
         let mut append = Command::new(palan);
-        append.args(["append", "-b", &below, "-f", content, "--path", &format!("/srv/app/{name}")]);
+        append.args(["append", "-b", &below, "-f", content, "--prefix", &format!("/srv/app/{name}")]);
         run(append.args(["-t", &image("svc-1.0")]))?;
         below = image("svc-1.0");
     }
