@@ -3,7 +3,7 @@
 //! This is [`export`](mod@crate::export) into [`palan_layer::extract`]: what is refused, restored and told is said there.
 
 use std::{
-    io::{self, BufWriter, Read, Write},
+    io::{self, Read, Write},
     path::Path,
     sync::mpsc::{Receiver, SyncSender, sync_channel},
 };
@@ -16,7 +16,7 @@ use palan_layer::{
 
 use crate::{
     Error,
-    cancel::{Cancelled, cancel},
+    cancel::{Cancelled, cancel, on_thread},
     copy::Options,
     export::{Exported, export, is_blob},
     image,
@@ -60,9 +60,9 @@ pub async fn extract(
     let (_cancel, cancelled) = cancel();
     let (writer, reader) = pipe(cancelled);
     // Ends when the writer is dropped, and takes along what it made.
-    let extracting = tokio::task::spawn_blocking(move || stage.extract(reader));
-    let exported = export(source, manifest, BufWriter::with_capacity(PIECE, writer), options).await;
-    let report = extracting.await.map_err(|_| Error::Cancelled)?;
+    let extracting = on_thread(move || stage.extract(reader));
+    let exported = export(source, manifest, writer, options).await;
+    let report = extracting.await?;
     match (exported, report) {
         // The writer fails when nobody reads any more.
         (Err(Error::Output(_)), Err(e)) => Err(failed(e)),

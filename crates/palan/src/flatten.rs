@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     Error,
     base::{self, Detector, KnownBases},
-    cancel::{Cancelled, blocking},
+    cancel::{Cancelled, blocking, on_thread},
     copy::Options,
     grow::history_is_whole,
     history,
@@ -92,9 +92,15 @@ pub async fn plan(
     };
     let (old, source) = (root.digest(), opened.place);
     let spool = Arc::new(Layout::in_temporary_folder(&options.scratch)?);
-    let made = Mutex::default();
-    let (source_ref, spooled) = (source.as_ref(), spool.clone());
-    let work = Work { source: source_ref, request, options, boundaries, bases, spool: spooled, made };
+    let work = Work {
+        source: source.as_ref(),
+        request,
+        options,
+        boundaries,
+        bases,
+        spool: Arc::clone(&spool),
+        made: Mutex::default(),
+    };
     let mut rewritten =
         rewrite(source.as_ref(), root, &subject.platforms, subject.attestations, &work).await?;
     let Made { digests, notes } = work.made.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -277,24 +283,24 @@ impl Work<'_> {
         };
         let layers = read(keep..image.manifest_view.layers.len()).await?;
         let above = keep > 0;
-        let stack = move |_: &Cancelled| {
+        let stack = move || {
             let mut merge = if above { Merge::above() } else { Merge::whole() };
             layers.stack(&mut merge)?;
             Ok::<_, Error>((layers, merge))
         };
-        let (mut layers, merge) = blocking(stack).await?;
+        let (mut layers, merge) = on_thread(stack).await??;
         if !merge.needs_below() {
             return Ok((layers, merge));
         }
         let below = read(0..keep).await?;
-        let provide = move |_: &Cancelled| {
+        let provide = move || {
             let lower = layers.add_below(below)?;
             let mut merge = Merge::above_known(&lower);
             layers.stack(&mut merge)?;
             let taken = merge.provide(&lower);
             Ok::<_, Error>((layers, merge, taken))
         };
-        let (layers, merge, taken) = blocking(provide).await?;
+        let (layers, merge, taken) = on_thread(provide).await??;
         if !taken.is_empty() {
             let taken = taken.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             self.note(format!(
