@@ -139,13 +139,7 @@ impl Chosen {
     /// Everything that was asked for must be there.
     pub(crate) fn check(&self, source: &dyn Source, wanted: &[PlatformPattern]) -> Result<(), Error> {
         let image = || format!("{}@{}", source.name(), self.tree.levels[0].document.digest());
-        let is_there = |p: &PlatformPattern| {
-            self.images.iter().flat_map(|found| &found.platforms).any(|platform| p.matches(platform))
-        };
-        if let Some(wanted) = wanted.iter().find(|p| !is_there(p)) {
-            let found = self.platforms.clone();
-            return Err(Error::NoPlatform { image: image(), wanted: wanted.to_string(), found });
-        }
+        image::check_platforms(image, wanted, &self.platforms)?;
         if self.images.is_empty() {
             let found = "an index without images".into();
             return Err(Error::WrongKind { image: image(), found, wanted: "an image" });
