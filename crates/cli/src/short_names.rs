@@ -1,9 +1,9 @@
 //! Names without a registry, where the user wants them read by `registries.conf`: every argument that is an image or a
 //! repository, in whatever command it is.
 
-use std::{path::Path, sync::Arc};
+use std::{any::TypeId, path::Path, sync::Arc};
 
-use clap::{Arg, Command, builder::ValueParser};
+use clap::{Arg, Command};
 use palan::place::Location;
 use palan_client::RegistriesConf;
 use palan_core::{Reference, Repository};
@@ -23,15 +23,15 @@ fn argument(arg: Arg, names: &Arc<RegistriesConf>) -> Arg {
     let named = |wanted: &[&str]| {
         arg.get_value_names().unwrap_or_default().iter().any(|name| wanted.contains(&name.as_str()))
     };
-    if kind == ValueParser::from(reader::<Location>(names)).type_id() {
+    if kind == TypeId::of::<Location>() {
         arg.value_parser(reader::<Location>(names))
-    } else if kind == ValueParser::from(reader::<Reference>(names)).type_id() {
+    } else if kind == TypeId::of::<Reference>() {
         arg.value_parser(reader::<Reference>(names))
-    } else if kind == ValueParser::from(reader::<Repository>(names)).type_id() {
+    } else if kind == TypeId::of::<Repository>() {
         arg.value_parser(reader::<Repository>(names))
-    } else if kind == ValueParser::string().type_id() && named(&NAMES) {
+    } else if kind == TypeId::of::<String>() && named(&NAMES) {
         arg.value_parser(reader::<String>(names))
-    } else if kind == ValueParser::string().type_id() && named(&[NAME_OR_PATH]) {
+    } else if kind == TypeId::of::<String>() && named(&[NAME_OR_PATH]) {
         let read = reader::<String>(names);
         arg.value_parser(
             move |text: &str| if Path::new(text).exists() { Ok(text.to_owned()) } else { read(text) },

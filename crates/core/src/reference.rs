@@ -48,6 +48,13 @@ impl Repository {
         self.at(&Selector::Digest(digest))
     }
 
+    /// The registry that a name begins with, as it is written; `None`: it is a short one, of Docker Hub. Does not check
+    /// the name.
+    pub fn registry_in(text: &str) -> Option<&str> {
+        let (first, _) = text.split_once('/')?;
+        (first.contains(['.', ':']) || first == "localhost").then_some(first)
+    }
+
     /// Parses a registry's name alone: `localhost:5000`, `ghcr.io`, `docker.io`.
     pub fn parse_registry(text: &str) -> Result<String, ReferenceError> {
         let error = |position, reason: String| ReferenceError::new(text, Part::Registry, position, reason);
@@ -291,12 +298,8 @@ fn parse_name(text: &str, name: &str) -> Result<(Repository, Option<usize>), Ref
     // A colon after the last slash starts the tag; before it, a port.
     let colon = name.rfind(':').filter(|c| name.rfind('/').is_none_or(|slash| slash < *c));
     let path = &name[..colon.unwrap_or(name.len())];
-    let (registry, start) = match path.split_once('/') {
-        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => {
-            (Some(first), first.len() + 1)
-        }
-        _ => (None, 0),
-    };
+    let registry = Repository::registry_in(path);
+    let start = registry.map_or(0, |registry| registry.len() + 1);
     if let Some(registry) = registry {
         check_registry(registry).map_err(|(position, reason)| error(Part::Registry, position, reason))?;
     }

@@ -1,6 +1,6 @@
 //! Names without a registry.
 
-use palan_core::Reference;
+use palan_core::{Reference, Repository};
 
 use super::RegistriesConf;
 use crate::Error;
@@ -30,9 +30,7 @@ impl RegistriesConf {
 
 /// The repository of a reference, if it has no registry.
 fn short_name(text: &str) -> Option<&str> {
-    let is_registry = |part: &str| part.contains(['.', ':', '[']) || part == "localhost";
-    if text.parse::<Reference>().is_err() || text.split_once('/').is_some_and(|(first, _)| is_registry(first))
-    {
+    if text.parse::<Reference>().is_err() || Repository::registry_in(text).is_some() {
         return None;
     }
     Some(text.split(['@', ':']).next().unwrap_or(text))
