@@ -25,6 +25,7 @@ pub mod export;
 pub mod extract;
 mod files;
 pub mod flatten;
+pub mod fleet;
 mod grow;
 mod history;
 pub mod image;

@@ -40,6 +40,25 @@ impl Refuse {
     }
 }
 
+/// Stands in files as it is written and read on command lines.
+macro_rules! written {
+    ($name:ident) => {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+written!(OldAttestations);
+
 /// A choice among a few words.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
@@ -76,6 +95,8 @@ macro_rules! words {
                 f.write_str(self.as_str())
             }
         }
+
+        written!($name);
     };
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use palan_core::{Digest, Platform};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::config::Merged;
 use crate::verdict::{Assessment, Grade};
@@ -113,6 +113,18 @@ impl Serialize for Verdict {
             // As the gates have it.
             Self::NotAssessed => serializer.serialize_str("not-assessed"),
             Self::Assessed(grade) => grade.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Verdict {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        let grade = Grade::ALL.into_iter().find(|grade| grade.as_str() == word);
+        match grade {
+            Some(grade) => Ok(Self::Assessed(grade)),
+            None if word == "not-assessed" => Ok(Self::NotAssessed),
+            None => Err(serde::de::Error::custom(format!("\"{word}\" is not a verdict"))),
         }
     }
 }

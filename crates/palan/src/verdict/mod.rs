@@ -59,7 +59,7 @@ mod version;
 use std::{fmt, str::FromStr, sync::Arc};
 
 use palan_layer::{EntryPath, Listing, listing::Interest};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::resolve;
@@ -100,7 +100,7 @@ pub struct Input<'a> {
 }
 
 /// How much of a rebuild the result is, best first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Grade {
     /// What a rebuild would give.

@@ -1,0 +1,95 @@
+//! What a fleet stands on.
+
+use palan_core::{Digest, Reference};
+use serde::{Deserialize, Serialize};
+
+/// The images of a fleet and their bases, ordered by name. Field names are part of palan's interface.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub struct Inventory {
+    /// The images.
+    pub images: Vec<Member>,
+    /// Images that could not be looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missed: Vec<Missed>,
+}
+
+/// An image of the fleet.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Member {
+    /// Its name: repository and tag.
+    pub image: Reference,
+    /// What that stood for: digest of the image or index.
+    pub digest: Digest,
+    /// Where it was named: a file and line, `catalog`, …
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub named_in: Vec<String>,
+    /// When it was created, RFC 3339, as its config says; the newest of its platforms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// Other images of the fleet that stand on this one.
+    #[serde(default)]
+    pub below: usize,
+    /// One for each image of an index, in its order.
+    pub platforms: Vec<MemberPlatform>,
+}
+
+/// One platform of an image, and its base.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct MemberPlatform {
+    /// The platform.
+    pub platform: String,
+    /// Digest of the image's manifest.
+    pub digest: Digest,
+    /// Name of its base; `None`: not known, or built from scratch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Reference>,
+    /// Digest of the base, as far as it is known; stated ones may be an index's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_digest: Option<Digest>,
+    /// How the base was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+    /// How many of its layers are the base's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<usize>,
+    /// What became of the base: `current`, `moved`, `newer-tag`, `gone`, `unknown`.
+    pub status: String,
+    /// Digest of the manifest that the base's tag stands for now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_now: Option<Digest>,
+    /// How many tags of the same form have higher numbers.
+    #[serde(default)]
+    pub versions_behind: usize,
+    /// The newest of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<String>,
+}
+
+/// An image that could not be looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Missed {
+    /// As it was named.
+    pub image: String,
+    /// Where.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub named_in: Vec<String>,
+    /// Why.
+    pub reason: String,
+}
+
+impl Inventory {
+    /// Groups of images by the base of their first platform that has one, the largest first; `None`: unknown.
+    pub fn by_base(&self) -> Vec<(Option<&Reference>, Vec<&Member>)> {
+        let mut groups: Vec<(Option<&Reference>, Vec<&Member>)> = Vec::new();
+        for member in &self.images {
+            let base = member.platforms.iter().find_map(|platform| platform.base.as_ref());
+            match groups.iter_mut().find(|(found, _)| *found == base) {
+                Some((_, members)) => members.push(member),
+                None => groups.push((base, vec![member])),
+            }
+        }
+        groups.sort_by_key(|(base, members)| (base.is_none(), std::cmp::Reverse(members.len()), *base));
+        groups
+    }
+}

@@ -1,0 +1,290 @@
+//! The journal: what was done, written before and after each effect.
+//!
+//! A file of JSON lines that is only ever appended to. A line counts when it ends: one that was cut by a crash does not,
+//! and the next run ends it. An effect that has begun and has not ended may or may not have happened; whoever finds it
+//! so looks at the registry.
+
+use std::{
+    collections::BTreeMap,
+    fs::{File, OpenOptions, TryLockError},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use palan_core::{Digest, Reference};
+use serde::{Deserialize, Serialize};
+
+/// One line of a journal. Field names are part of palan's interface.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+pub struct Record {
+    /// When it was written, RFC 3339 in UTC.
+    pub at: String,
+    /// Which run of palan wrote it.
+    pub run: String,
+    /// The plan: [`Plan::digest`](super::Plan::digest).
+    pub plan: Digest,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What can happen.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// A run began.
+    Start {
+        /// What it was to do: `apply`, `promote`, `rollback`.
+        command: String,
+    },
+    /// A tag is about to be written.
+    Begin(Effect),
+    /// A tag stands for what it was to stand for.
+    Done(Effect),
+    /// An image passed the gates of its wave, or did not.
+    Gate {
+        /// The image.
+        image: Reference,
+        /// Digest of the result.
+        digest: Digest,
+        /// Which gate decided: `hook`, `verdict`, …
+        gate: String,
+        /// Whether it passed.
+        passed: bool,
+        /// What it said.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        output: String,
+    },
+    /// Nothing was done for an image, or it failed.
+    Failed {
+        /// The image.
+        image: Reference,
+        /// What was to be done: `apply`, `promote`, `rollback`.
+        step: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// A tag that is written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+pub struct Effect {
+    /// Whose image it is.
+    pub image: Reference,
+    /// Why it is written.
+    pub step: Step,
+    /// The tag.
+    pub tag: Reference,
+    /// What it stood for; `None`: nothing, or it does not matter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old: Option<Digest>,
+    /// What it stands for then.
+    pub new: Digest,
+}
+
+/// Why a tag is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// The candidate.
+    Push,
+    /// The old image's backup.
+    Backup,
+    /// The image's own tag, to the result.
+    Promote,
+    /// The image's own tag, back to what it was.
+    Restore,
+}
+
+/// How far an image has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct State {
+    /// The candidate that was pushed.
+    pub candidate: Option<Effect>,
+    /// Whether the candidate passed all gates; `None`: not all were asked.
+    pub passed: Option<bool>,
+    /// The gate that it did not pass, and what that said.
+    pub gate: Option<(String, String)>,
+    /// The move of its tag, from when it began.
+    pub promoted: Option<Effect>,
+    /// Whether that is known to have happened.
+    pub is_promoted: bool,
+    /// Whether the tag was given back.
+    pub is_restored: bool,
+    /// Why the last step was not done: the step and the reason.
+    pub failed: Option<(String, String)>,
+}
+
+/// Why a journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// The file cannot be read or written.
+    #[error("the journal {path} cannot be {action}")]
+    Io {
+        /// What was tried: `read`, `written`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Somebody else is writing it.
+    #[error("the journal {0} is being written by another run")]
+    Busy(PathBuf),
+    /// A line in the middle is not one.
+    #[error("line {line} of the journal {path} is damaged")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// It is about another plan.
+    #[error("the journal {path} is of another plan ({found})")]
+    OtherPlan {
+        /// The file.
+        path: PathBuf,
+        /// Digest of that plan.
+        found: Digest,
+    },
+}
+
+/// A journal that is open: nobody else writes it meanwhile.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: Arc<Mutex<File>>,
+    run: String,
+    plan: Digest,
+    states: Mutex<BTreeMap<Reference, State>>,
+}
+
+impl Journal {
+    /// Opens a plan's journal, or begins it. A last line that was cut is cut off.
+    pub fn open(path: &Path, plan: Digest) -> Result<Self, JournalError> {
+        let failed = |action| move |source| JournalError::Io { action, path: path.to_owned(), source };
+        let mut file =
+            OpenOptions::new().read(true).append(true).create(true).open(path).map_err(failed("written"))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(JournalError::Busy(path.to_owned())),
+            Err(TryLockError::Error(e)) => return Err(failed("written")(e)),
+        }
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).map_err(failed("read"))?;
+        let whole = content.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        if whole < content.len() {
+            file.set_len(whole as u64).and_then(|()| file.sync_data()).map_err(failed("written"))?;
+            file.seek(SeekFrom::End(0)).map_err(failed("written"))?;
+        }
+        let records = parse(path, &content[..whole])?;
+        if let Some(other) = records.iter().find(|record| record.plan != plan) {
+            return Err(JournalError::OtherPlan { path: path.to_owned(), found: other.plan });
+        }
+        let run = format!("{:016x}", fastrand::u64(..));
+        let states = Mutex::new(states(&records));
+        Ok(Self { path: path.to_owned(), file: Arc::new(Mutex::new(file)), run, plan, states })
+    }
+
+    /// Reads a journal that nobody has to write: its whole lines.
+    pub fn read(path: &Path) -> Result<Vec<Record>, JournalError> {
+        let content = std::fs::read(path).map_err(|source| JournalError::Io {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        })?;
+        let whole = content.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        parse(path, &content[..whole])
+    }
+
+    /// How far an image has come.
+    pub fn state(&self, image: &Reference) -> State {
+        self.locked().get(image).cloned().unwrap_or_default()
+    }
+
+    /// Writes a line, and returns when it is on the disk.
+    pub async fn write(&self, event: Event) -> Result<(), JournalError> {
+        let at = jiff::Timestamp::now().to_string();
+        let record = Record { at, run: self.run.clone(), plan: self.plan, event };
+        let mut line = serde_json::to_vec(&record).unwrap_or_default();
+        line.push(b'\n');
+        let file = Arc::clone(&self.file);
+        let write = move || {
+            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            // One write: another line cannot come between.
+            file.write_all(&line)?;
+            file.sync_data()
+        };
+        let written = crate::cancel::on_thread(write).await;
+        let written = written.unwrap_or_else(|e| Err(io::Error::other(e.to_string())));
+        written.map_err(|source| JournalError::Io { action: "written", path: self.path.clone(), source })?;
+        absorb(&mut self.locked(), &record);
+        Ok(())
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, BTreeMap<Reference, State>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn parse(path: &Path, content: &[u8]) -> Result<Vec<Record>, JournalError> {
+    let lines = content.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
+    let record = |(number, line): (usize, &[u8])| {
+        serde_json::from_slice(line).map_err(|source| JournalError::Damaged {
+            path: path.to_owned(),
+            line: number + 1,
+            source,
+        })
+    };
+    lines.map(record).collect()
+}
+
+/// How far each image has come.
+pub fn states(records: &[Record]) -> BTreeMap<Reference, State> {
+    let mut states = BTreeMap::new();
+    for record in records {
+        absorb(&mut states, record);
+    }
+    states
+}
+
+fn absorb(states: &mut BTreeMap<Reference, State>, record: &Record) {
+    match &record.event {
+        Event::Start { .. } => {}
+        Event::Begin(effect) => {
+            let state = states.entry(effect.image.clone()).or_default();
+            // Where its tag leads must be known also when nobody could write that it was done.
+            if effect.step == Step::Promote {
+                state.promoted = Some(effect.clone());
+                state.is_promoted = false;
+                state.is_restored = false;
+            }
+        }
+        Event::Done(effect) => {
+            let state = states.entry(effect.image.clone()).or_default();
+            state.failed = None;
+            match effect.step {
+                Step::Push => state.candidate = Some(effect.clone()),
+                Step::Backup => {}
+                Step::Promote => {
+                    state.promoted = Some(effect.clone());
+                    (state.is_promoted, state.is_restored) = (true, false);
+                }
+                Step::Restore => (state.is_promoted, state.is_restored) = (false, true),
+            }
+        }
+        Event::Gate { image, gate, passed, output, .. } => {
+            let state = states.entry(image.clone()).or_default();
+            state.passed = Some(*passed);
+            state.gate = (!passed).then(|| (gate.clone(), output.clone()));
+        }
+        Event::Failed { image, step, reason } => {
+            let state = states.entry(image.clone()).or_default();
+            state.failed = Some((step.clone(), reason.clone()));
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Templates of tags.
+
+use std::{fmt, str::FromStr};
+
+use palan_core::{Digest, Reference, Selector};
+use serde::{Deserialize, Serialize};
+
+/// How many digits of a digest stand in a tag.
+const DIGITS: usize = 12;
+/// The longest tag (distribution-spec).
+const LONGEST: usize = 128;
+
+/// A tag with places to fill: `{tag}` (the image's), `{old}` and `{new}` (the first twelve digits of the image's and the
+/// result's digest), `{base}` (the new base's tag).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Tag,
+    Old,
+    New,
+    Base,
+}
+
+/// Why a text is not a template.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid template \"{text}\": {reason}")]
+pub struct TemplateError {
+    text: String,
+    reason: String,
+}
+
+impl Template {
+    pub(super) fn candidate() -> Self {
+        Self(vec![Part::Tag, Part::Text("-palan-".to_owned()), Part::New])
+    }
+
+    pub(super) fn backup() -> Self {
+        Self(vec![Part::Tag, Part::Text("-before-".to_owned()), Part::New])
+    }
+
+    /// Whether the tag names the result: then no other result can have it.
+    pub fn names_result(&self) -> bool {
+        self.0.contains(&Part::New)
+    }
+
+    /// Fills it in. Fails where no tag comes of it; one that is too long is shortened in the image's tag.
+    pub fn fill(
+        &self,
+        image: &Reference,
+        old: Digest,
+        new: Digest,
+        new_base: &Reference,
+    ) -> Result<Reference, String> {
+        let tag = image.tag().unwrap_or("latest");
+        let with = |tag: &str| {
+            let mut out = String::new();
+            for part in &self.0 {
+                match part {
+                    Part::Text(text) => out.push_str(text),
+                    Part::Tag => out.push_str(tag),
+                    Part::Old => out.push_str(&old.hex()[..DIGITS]),
+                    Part::New => out.push_str(&new.hex()[..DIGITS]),
+                    Part::Base => out.push_str(new_base.tag().unwrap_or("untagged")),
+                }
+            }
+            out
+        };
+        let whole = with(tag);
+        let over = whole.len().saturating_sub(LONGEST);
+        let filled = if over == 0 { whole } else { with(&tag[..tag.len().saturating_sub(over)]) };
+        palan_core::validate_tag(&filled).map_err(|e| format!("\"{self}\" gives no tag: {e}"))?;
+        Ok(image.repository().at(&Selector::Tag(filled)))
+    }
+}
+
+impl FromStr for Template {
+    type Err = TemplateError;
+
+    fn from_str(text: &str) -> Result<Self, TemplateError> {
+        let error = |reason: String| TemplateError { text: text.to_owned(), reason };
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('{') {
+            let (name, end) =
+                after.split_once('}').ok_or_else(|| error("a closing brace is missing".to_owned()))?;
+            if !before.is_empty() {
+                parts.push(Part::Text(before.to_owned()));
+            }
+            parts.push(match name {
+                "tag" => Part::Tag,
+                "old" => Part::Old,
+                "new" => Part::New,
+                "base" => Part::Base,
+                other => {
+                    return Err(error(format!("{{{other}}} is none of {{tag}}, {{old}}, {{new}}, {{base}}")));
+                }
+            });
+            rest = end;
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Text(rest.to_owned()));
+        }
+        let template = Self(parts);
+        let digest = Digest::sha256(b"");
+        let sample: Reference = "localhost/a:1".parse().map_err(|_| error(String::new()))?;
+        template.fill(&sample, digest, digest, &sample).map_err(error)?;
+        Ok(template)
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| match part {
+            Part::Text(text) => f.write_str(text),
+            Part::Tag => f.write_str("{tag}"),
+            Part::Old => f.write_str("{old}"),
+            Part::New => f.write_str("{new}"),
+            Part::Base => f.write_str("{base}"),
+        })
+    }
+}
+
+impl Serialize for Template {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Template {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(template: &str, tag: &str) -> Result<String, String> {
+        let template: Template = template.parse().map_err(|e: TemplateError| e.to_string())?;
+        let image: Reference = format!("localhost:5000/team/api:{tag}").parse().unwrap();
+        let base: Reference = "localhost:5000/base:21".parse().unwrap();
+        let filled = template.fill(&image, Digest::sha256(b"old"), Digest::sha256(b"new"), &base)?;
+        Ok(filled.tag().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_tag_comes_of_it_or_a_reason() {
+        let long = "x".repeat(128);
+        let short = "x".repeat(128 - "-palan-11507a0e2f5e".len());
+        let cases = [
+            ("{tag}-palan-{new}", "1.2", Ok("1.2-palan-11507a0e2f5e".to_owned())),
+            ("{tag}-on-{base}-{old}", "1.2", Ok("1.2-on-21-9c5c3b0b4c4a".to_owned())),
+            ("candidate", "1.2", Ok("candidate".to_owned())),
+            ("{tag}-palan-{new}", long.as_str(), Ok(format!("{short}-palan-11507a0e2f5e"))),
+            ("{tag", "1", Err("a closing brace is missing")),
+            ("{name}", "1", Err("{name} is none of")),
+            ("", "1", Err("gives no tag")),
+            ("a b", "1", Err("gives no tag")),
+            ("-{tag}", "1", Err("gives no tag")),
+        ];
+        for (template, tag, expected) in cases {
+            match (filled(template, tag), expected) {
+                (Ok(found), Ok(expected)) => {
+                    let digits = |text: &str| text.replace(|c: char| c.is_ascii_hexdigit(), "0");
+                    assert_eq!(digits(&found), digits(&expected), "{template}");
+                }
+                (Err(found), Err(expected)) => assert!(found.contains(expected), "{template}: {found}"),
+                (found, expected) => panic!("{template}: {found:?}, not {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_template_is_written_as_it_was_read() {
+        for text in ["{tag}-palan-{new}", "{old}{base}", "fixed"] {
+            assert_eq!(text.parse::<Template>().unwrap().to_string(), text);
+        }
+        assert_eq!(Template::candidate(), "{tag}-palan-{new}".parse().unwrap());
+        assert_eq!(Template::backup(), "{tag}-before-{new}".parse().unwrap());
+    }
+}
