@@ -19,6 +19,9 @@ pub enum Error {
     /// The registry client failed.
     #[error(transparent)]
     Client(#[from] palan_client::Error),
+    /// A fleet's journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] crate::fleet::JournalError),
     /// A layer could not be read.
     #[error("layer {digest} of {place} cannot be read")]
     Layer {

@@ -1,5 +1,7 @@
 //! What a fleet stands on.
 
+use std::collections::BTreeMap;
+
 use palan_core::{Digest, Reference};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +29,9 @@ pub struct Member {
     /// When it was created, RFC 3339, as its config says; the newest of its platforms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
+    /// Those labels of its config that the waves ask for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Other images of the fleet that stand on this one.
     #[serde(default)]
     pub below: usize,
