@@ -65,7 +65,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
     variable("SSL_CERT_DIR", "A folder of certificate authorities to trust instead of the system's."),
     variable(
         "PALAN_CACHE",
-        "Folder of what was learned about layers, which may be deleted at any time. Default: `palan` in the user's \
+        "Folder of what was learned about layers, and of manifests and configs that were read, which may be deleted at any time. Default: `palan` in the user's \
          cache folder (`$XDG_CACHE_HOME`, else `$HOME/.cache`; `$HOME/Library/Caches` on macOS, `%LOCALAPPDATA%` on \
          Windows). `off`: nothing is kept.",
     ),
@@ -181,7 +181,7 @@ impl Env {
         self.get("DOCKER_AUTH_CONFIG")?.to_str()
     }
 
-    /// Where to keep what was learned about layers.
+    /// Where to keep what was learned.
     pub(crate) fn cache_folder(&self) -> Option<PathBuf> {
         match self.get("PALAN_CACHE") {
             Some(off) if off == "off" => None,

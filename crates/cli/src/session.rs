@@ -14,6 +14,7 @@ use futures_util::FutureExt as _;
 
 use palan::{
     copy::{self, Foreign},
+    documents::Documents,
     place::Places,
 };
 use palan_client::{Client, Secret, credentials::Keychain};
@@ -102,6 +103,15 @@ impl Session {
         let places =
             Places::new(client.credentials(Arc::new(keychain)).build()?).with_scratch(self.env.scratch());
         Ok(self.places.get_or_init(|| places).clone())
+    }
+
+    /// As [`Session::places`], for verbs that read the same manifests and configs run after run: those are kept in the
+    /// cache.
+    pub(crate) fn knowing_places(&self, progress: &Progress) -> Result<Places> {
+        let documents = self.env.cache_folder().map_or_else(Documents::default, |folder| {
+            Documents::in_directory(folder.join("documents"), progress.observer())
+        });
+        Ok(self.places()?.with_documents(documents))
     }
 
     /// With the `HttpHeaders` of the credential files.

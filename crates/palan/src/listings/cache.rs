@@ -1,13 +1,11 @@
 //! Where listings are kept between runs.
 
-use std::{
-    fs::{self, File},
-    io::{self, Read as _, Write as _},
-    path::PathBuf,
-};
+use std::{fs::File, io::Read as _, path::PathBuf};
 
 use palan_core::Digest;
 use palan_layer::Listing;
+
+use crate::kept;
 
 /// Keeps encoded listings by diff ID. It may forget, and it may return damaged bytes: they are found out and the layer
 /// is read anew. Called on threads that may wait for files.
@@ -40,14 +38,6 @@ impl DirectoryCache {
         let (algorithm, version) = (diff_id.algorithm(), Listing::VERSION);
         self.root.join(format!("{algorithm}-{}.v{version}", diff_id.hex()))
     }
-
-    fn write(&self, diff_id: Digest, bytes: &[u8]) -> io::Result<()> {
-        fs::create_dir_all(&self.root)?;
-        let mut file = tempfile::Builder::new().prefix(".palan-").tempfile_in(&self.root)?;
-        file.write_all(bytes)?;
-        file.persist(self.path(diff_id))?;
-        Ok(())
-    }
 }
 
 impl ListingCache for DirectoryCache {
@@ -58,7 +48,7 @@ impl ListingCache for DirectoryCache {
     }
 
     fn put(&self, diff_id: Digest, bytes: &[u8]) {
-        if let Err(e) = self.write(diff_id, bytes) {
+        if let Err(e) = kept::write(&self.path(diff_id), &[bytes]) {
             tracing::debug!("the listing of {diff_id} cannot be kept in {}: {e}", self.root.display());
         }
     }

@@ -11,7 +11,7 @@ use palan_client::Client;
 use palan_core::{Descriptor, Digest, Reference, ReferenceError, Selector};
 
 use super::{Archive, ArchiveWriter, Format, Layout, Registry, Source, Target};
-use crate::{Error, Scratch};
+use crate::{Error, Scratch, documents::Documents};
 
 /// An image location: a registry reference, or a file or directory behind a scheme.
 ///
@@ -176,6 +176,7 @@ impl<T: ?Sized> Clone for Opened<T> {
 pub struct Places {
     client: Client,
     scratch: Scratch,
+    documents: Option<Documents>,
     /// Archives that are open for reading: writing one of them would replace what is being read.
     read: Arc<Mutex<Vec<OpenArchive>>>,
 }
@@ -188,12 +189,24 @@ pub(crate) type Listed = (Arc<dyn Source>, Vec<Descriptor>);
 impl Places {
     /// Places that speak to registries through `client`: one connection pool and one token per scope.
     pub fn new(client: Client) -> Self {
-        Self { client, scratch: Scratch::default(), read: Arc::default() }
+        Self { client, scratch: Scratch::default(), documents: None, read: Arc::default() }
     }
 
     /// With this folder for temporary files.
     pub fn with_scratch(self, scratch: Scratch) -> Self {
         Self { scratch, ..self }
+    }
+
+    /// With these documents before what is read of registries by digest. What is written, whether something is there and
+    /// what tags stand for has nothing to do with them.
+    #[must_use]
+    pub fn with_documents(self, documents: Documents) -> Self {
+        Self { documents: Some(documents), ..self }
+    }
+
+    /// The documents that are known, where some are kept.
+    pub fn documents(&self) -> Option<&Documents> {
+        self.documents.as_ref()
     }
 
     /// The folder for temporary files.
@@ -251,7 +264,8 @@ impl Places {
         match location {
             Location::Registry(reference) => {
                 let repo = self.client.repository(reference.repository()).primary();
-                Ok(Opened { place: Arc::new(Registry::new(repo)), selector: Some(reference.selector()) })
+                let place = Registry::new(repo).with_documents(self.documents.clone());
+                Ok(Opened { place: Arc::new(place), selector: Some(reference.selector()) })
             }
             _ => self.source(location),
         }
@@ -320,7 +334,7 @@ impl Places {
     }
 
     fn registry(&self, reference: &Reference) -> Registry {
-        Registry::new(self.client.repository(reference.repository()))
+        Registry::new(self.client.repository(reference.repository())).with_documents(self.documents.clone())
     }
 }
 

@@ -2,12 +2,12 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _, future::BoxFuture};
+use futures_util::{StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
 use palan_client::{BlobOpener, ByteStream, Precondition, Repo};
-use palan_core::{Algorithm, Descriptor, Digest, Document, Repository, Selector};
+use palan_core::{Algorithm, Descriptor, Digest, Document, MAX_DOCUMENT_SIZE, Repository, Role, Selector};
 
-use super::{BlobStream, Origin, PutAs, Source, Target, stream::hold_back};
-use crate::Error;
+use super::{BlobStream, Origin, PutAs, Source, Target, read_all, stream::hold_back};
+use crate::{Error, documents::Documents};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -15,12 +15,19 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Clone)]
 pub struct Registry {
     repo: Repo,
+    documents: Option<Documents>,
 }
 
 impl Registry {
     /// The place behind a client's repository.
     pub fn new(repo: Repo) -> Self {
-        Self { repo }
+        Self { repo, documents: None }
+    }
+
+    /// The same place, in which documents that are known are not read again.
+    #[must_use]
+    pub fn with_documents(self, documents: Option<Documents>) -> Self {
+        Self { documents, ..self }
     }
 
     fn repository(&self) -> &Repository {
@@ -51,6 +58,14 @@ impl Registry {
         }
     }
 
+    async fn stream(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
+        let opened = self.repo.open_blob(blob, offset).await;
+        let content = opened.map_err(|e| self.not_found(&blob.digest.into(), e))?;
+        let content = hold_back(content.map_err(Error::from));
+        // Of a part, only the size can be checked.
+        Ok(if offset == 0 { BlobStream::verified(blob, content) } else { BlobStream::new(content) })
+    }
+
     fn not_found(&self, selector: &Selector, error: palan_client::Error) -> Error {
         // A web page says more about who answered than about what is missing.
         let page = matches!(&error, palan_client::Error::Status(status) if status.html);
@@ -59,6 +74,10 @@ impl Registry {
         }
         error.into()
     }
+}
+
+fn is_config(blob: &Descriptor) -> bool {
+    blob.media_type.role() == Role::Config && blob.size <= MAX_DOCUMENT_SIZE
 }
 
 #[async_trait]
@@ -72,15 +91,23 @@ impl Source for Registry {
     }
 
     async fn document(&self, selector: &Selector) -> Result<Document, Error> {
-        self.repo.manifest(selector).await.map_err(|e| self.not_found(selector, e))
+        let read = || async { self.repo.manifest(selector).await.map_err(|e| self.not_found(selector, e)) };
+        let Some(documents) = &self.documents else { return read().await };
+        if let Selector::Digest(digest) = selector {
+            return documents.document_or(*digest, read).await;
+        }
+        read().await.inspect(|document| documents.keep(document))
     }
 
     async fn open(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
-        let opened = self.repo.open_blob(blob, offset).await;
-        let content = opened.map_err(|e| self.not_found(&blob.digest.into(), e))?;
-        let content = hold_back(content.map_err(Error::from));
-        // Of a part, only the size can be checked.
-        Ok(if offset == 0 { BlobStream::verified(blob, content) } else { BlobStream::new(content) })
+        match &self.documents {
+            Some(documents) if offset == 0 && is_config(blob) => {
+                let read = || async { read_all(self.stream(blob, 0).await?).await };
+                let content = documents.config_or(blob, read).await?;
+                Ok(BlobStream::verified(blob, stream::iter([Ok(content)])))
+            }
+            _ => self.stream(blob, offset).await,
+        }
     }
 
     async fn has(&self, blob: &Descriptor) -> Result<bool, Error> {

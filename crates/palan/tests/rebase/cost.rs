@@ -2,11 +2,20 @@
 
 use std::sync::{Arc, Mutex};
 
-use palan::{Event, Observer, Places, client::Client, copy::Options, rebase};
+use palan::{
+    Event, Observer, Places,
+    client::Client,
+    copy::Options,
+    documents::Documents,
+    image::Image,
+    rebase::{self, Plan},
+};
+use palan_core::Selector;
 use palan_server::RequestKind;
+use palan_testkit::image::{ImageSpec, Index, IndexSpec};
 
 use crate::{
-    fixture::{OLD, app, base, new_base, old_base},
+    fixture::{NEW, OLD, app, base, layers, new_base, old_base},
     world::World,
 };
 
@@ -110,5 +119,110 @@ async fn what_happens_is_told() {
     for layer in new_base().layers {
         assert!(told.contains(&(layer.digest, palan::Transfer::Adopted)), "{told:?}");
     }
+    world.stop().await;
+}
+
+/// An index of two platforms.
+fn both(image: impl Fn(&str) -> palan_testkit::image::Image) -> Index {
+    IndexSpec::new().images(["linux/amd64", "linux/arm64"].map(image)).build()
+}
+
+/// What was asked of the registry meanwhile: manifests by tag, manifests by digest, configs.
+fn reads(world: &World, from: usize) -> (usize, usize, usize) {
+    let log = world.server.registry().logged();
+    let gets: Vec<_> = log[from..].iter().filter(|l| l.method == "GET").map(|l| &l.target).collect();
+    let count = |text: &str| gets.iter().filter(|target| target.contains(text)).count();
+    let digests = count("/manifests/sha256:");
+    (count("/manifests/") - digests, digests, count("/blobs/sha256:"))
+}
+
+/// Plans moving `app-0` to `app-4` from one base to another, as one run.
+async fn plan_all(world: &World, documents: Documents) -> Vec<Plan> {
+    let places = world.places.clone().with_documents(documents);
+    let requests = (0..5).map(|n| {
+        let mut request = world.rebase(&format!("app-{n}:v1")).bases("base:old", "base:new").request;
+        request.target = Some(world.at(&format!("app-{n}:v2")));
+        request
+    });
+    let requests: Vec<_> = requests.collect();
+    futures_util::future::try_join_all(requests.iter().map(|r| rebase::plan(&places, r))).await.unwrap()
+}
+
+#[tokio::test]
+async fn many_images_read_a_base_once_and_the_next_run_reads_what_tags_stand_for() {
+    let world = World::new().await;
+    let old = both(|p| base(p, &OLD).build());
+    let new = both(|p| base(p, &NEW).build());
+    world.put("base:old", &old.graph()).await;
+    world.put("base:new", &new.graph()).await;
+    for n in 0..5 {
+        let app = both(|p| app(&base(p, &OLD).build()).label("n", n.to_string()).build());
+        world.put(&format!("app-{n}:v1"), &app.graph()).await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let documents = || Documents::in_directory(folder.path(), Observer::default());
+    let logged = || world.server.registry().logged().len();
+    let from = logged();
+    let first = plan_all(&world, documents()).await;
+    // Each image names both bases by tag. Below that, two platforms of each image and of both bases.
+    assert_eq!(reads(&world, from), (5 * 3, 5 * 2 + 4, 5 * 2 + 4));
+    let from = logged();
+    let second = plan_all(&world, documents()).await;
+    assert_eq!(reads(&world, from), (5 * 3, 0, 0));
+    let digests = |plans: &[Plan]| plans.iter().map(Plan::digest).collect::<Vec<_>>();
+    assert_eq!(digests(&first), digests(&second));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_computed_can_be_stood_on_before_it_is_pushed() {
+    let world = World::new().await;
+    let (old, new) = (old_base(), new_base());
+    world.put("base:old", &old.graph()).await;
+    world.put("base:new", &new.graph()).await;
+    let middle = ImageSpec::new("linux/amd64").on(&old).layers(layers(&[&[("middle", Some("m"))]])).build();
+    world.put("middle:v1", &middle.graph()).await;
+    world.put("app:v1", &app(&middle).build().graph()).await;
+    let documents = Documents::default();
+    let places = world.places.clone().with_documents(documents.clone());
+    let request = world.rebase("middle:v1").bases("base:old", "base:new").target("middle:v2").request;
+    let first = rebase::plan(&places, &request).await.unwrap();
+    first.insert_into(&documents);
+    let moved = format!("middle@{}", first.digest());
+    let request = world.rebase("app:v1").bases("middle:v1", &moved).target("app:v2").request;
+    assert!(rebase::plan(&world.places, &request).await.unwrap_err().is_not_found());
+    let second = rebase::plan(&places, &request).await.unwrap();
+    for plan in [&first, &second] {
+        rebase::apply(&places, plan, &Options::default()).await.unwrap();
+    }
+    world.assert_valid("app:v2").await;
+    let again = rebase::plan(&world.places, &request).await.unwrap();
+    assert!(again.is_noop() && again.digest() == second.digest());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_known_hides_nothing_that_changed() {
+    let world = World::new().await;
+    let (one, two) = (old_base(), new_base());
+    world.put("app:v1", &one.graph()).await;
+    let places = world.places.clone().with_documents(Documents::default());
+    let place = || places.source(&world.at("app:v1")).unwrap().place;
+    let tag = Selector::Tag("v1".into());
+    let read = place().document(&tag).await.unwrap();
+    let image = Image::load(place().as_ref(), read).await.unwrap();
+    world.put("app:v1", &two.graph()).await;
+    assert_eq!(place().document(&tag).await.unwrap().digest(), two.digest());
+    let repo = world.places.client().repository(world.at("app:v1").reference().unwrap().repository());
+    repo.delete_manifest(&one.digest().into()).await.unwrap();
+    repo.delete_blob(image.config.digest()).await.unwrap();
+    let by_digest: Selector = one.digest().into();
+    assert_eq!(place().document(&by_digest).await.unwrap().bytes(), image.manifest.bytes());
+    assert!(Image::load(place().as_ref(), image.manifest.clone()).await.is_ok());
+    assert!(place().resolve(&by_digest).await.unwrap_err().is_not_found());
+    assert!(!place().has(&image.manifest_view.config).await.unwrap());
+    let target = places.target(&world.at("app:v1")).unwrap().place;
+    assert!(!target.has_graph(&image.manifest.descriptor()).await.unwrap());
+    assert!(target.document(&by_digest).await.unwrap_err().is_not_found());
     world.stop().await;
 }

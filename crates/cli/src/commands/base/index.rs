@@ -180,7 +180,8 @@ async fn update(args: &Update, session: &Session) -> Result {
 
 /// Reads the tags and notes what they stand for.
 async fn keep(watch: Vec<Watch>, known: &KnownFile, session: &Session) -> Result {
-    let (places, path) = (session.places()?, known.path(session)?);
+    let progress = session.ui.progress();
+    let (places, path) = (session.knowing_places(&progress)?, known.path(session)?);
     let (now, mut change, mut tags) = (SystemTime::now(), Change::default(), 0);
     for watch in watch {
         let gathered = known::gather(&places, &watch, session.global.jobs, now).await?;

@@ -46,7 +46,8 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let images = args.images.iter().cloned().chain(listed(args)?);
-    let (places, known) = (session.places()?, args.known.open(session)?);
+    let progress = session.ui.progress();
+    let (places, known) = (session.knowing_places(&progress)?, args.known.open(session)?);
     let (detector, platforms) = (Detector::new(&places, known.as_ref()), session.global.platforms());
     let all = stream::iter(images).map(|image| {
         let (detector, platforms) = (&detector, &platforms);

@@ -136,7 +136,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let Some(image) = args.image.clone().or_else(|| args.original.clone()) else { return Ok(()) };
     let progress = session.ui.progress();
     let request = args.request(image, knowledge(args, &progress, session)?, session)?;
-    let places = session.places()?;
+    let places = session.knowing_places(&progress)?;
     let plan = rebase::plan(&places, &request).await.map_err(verdict::failed)?;
     drop(progress);
     verdict::say_read(&request.knowledge.listings, session);
