@@ -7,7 +7,10 @@ use super::{
     journal::{Effect, Event, Journal, Step},
     plan::request,
     planned::{Entry, Locked, Plan},
-    run::{Become, Choice, Fault, Listener, Outcome, Run, Written, effect, failed, moved, standing},
+    run::{
+        Become, Choice, Fault, Listener, Outcome, Run, Written, effect, failed, moved, remember, remembering,
+        standing,
+    },
     settings::Gates,
 };
 use crate::{
@@ -81,7 +84,7 @@ pub async fn apply(
         return Err(Error::Unsupported("hooks: there is nobody to run them".into()));
     }
     let run = Run { step: "apply", plan, journal, choice: &apply.choice, listener: apply.listener };
-    let one = One { places, plan, journal, apply };
+    let one = One { places: &remembering(places), plan, journal, apply };
     run.each(|entry, locked| one.image(entry, locked)).await
 }
 
@@ -133,6 +136,7 @@ impl One<'_> {
                 locked.new_digest
             )));
         }
+        remember(self.places, &plan);
         Ok(plan)
     }
 

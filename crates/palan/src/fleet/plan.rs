@@ -11,6 +11,7 @@ use super::{
     inventory::{Inventory, Member},
     newest::newest,
     planned::{Action, Entry, Locked, LockedPlatform, Plan, SCHEMA},
+    run::{remember, remembering},
     settings::{BaseRule, Gates, Rules, Settings},
     told,
     waves::{assign, waves},
@@ -56,7 +57,8 @@ pub async fn plan(places: &Places, planning: &Planning<'_>) -> Result<Plan, Erro
     if planning.signatures.is_none() && gates.into_iter().any(|gates| gates.signed_base) {
         return Err(Error::Unsupported("the gate signed-base: signatures are not checked yet".into()));
     }
-    let planner = Planner { places, planning, rules: Once::default(), signed: Once::default() };
+    let remembering = remembering(places);
+    let planner = Planner { places: &remembering, planning, rules: Once::default(), signed: Once::default() };
     let members = &planning.inventory.images;
     let chains = Chains::of(planning.inventory);
     let mut actions: Vec<Option<Action>> = vec![None; members.len()];
@@ -167,7 +169,7 @@ impl Planner<'_> {
             return Ok(Action::Nothing { reason });
         }
         // Images that will stand on this one are planned before it is pushed.
-        // TODO documents
+        remember(self.places, &plan);
         let tags = &self.planning.settings.tags;
         let fill = |template: &super::Template| {
             template.fill(&member.image, report.digest, report.new_digest, &new_base)

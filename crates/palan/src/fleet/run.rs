@@ -14,8 +14,13 @@ use super::{
 };
 use crate::{
     Error,
+    documents::Documents,
     place::{Location, Places, PutAs, Target},
+    rebase,
 };
+
+/// Bytes of documents that are kept where the caller keeps none.
+const REMEMBERED: usize = 32 << 20;
 
 /// Which images, and how.
 #[derive(Clone, Debug, Default)]
@@ -286,6 +291,21 @@ pub(super) async fn standing(places: &Places, tag: &Reference) -> Result<Option<
 pub(super) fn moved(image: &Reference, expected: Digest, found: Option<Digest>) -> Fault {
     let found = found.map_or("nothing".to_owned(), |digest| digest.to_string());
     Fault::Image(Become::Moved, format!("{image} stands for {found}, not for {expected}: somebody moved it"))
+}
+
+/// Places that read each document once for all images, and know those that are not pushed yet: images can be planned that
+/// are going to stand on them.
+pub(super) fn remembering(places: &Places) -> Places {
+    match places.documents() {
+        Some(_) => places.clone(),
+        None => places.clone().with_documents(Documents::in_memory(REMEMBERED)),
+    }
+}
+
+pub(super) fn remember(places: &Places, plan: &rebase::Plan) {
+    if let Some(documents) = places.documents() {
+        plan.new_documents().for_each(|document| documents.insert(document));
+    }
 }
 
 /// Moves a tag inside its repository from one digest to another, and writes that down before and after.

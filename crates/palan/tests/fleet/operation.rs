@@ -71,7 +71,7 @@ async fn a_fleet_is_planned_applied_promoted_and_given_back() {
     let before = world.server.registry().stats();
     let applied = world.apply(&plan, all(), &hook).await;
     assert!(applied.iter().all(|outcome| outcome.result == Become::Already), "{applied:?}");
-    assert_eq!(world.server.registry().stats().since(&before).total(), 0);
+    assert_eq!(world.server.registry().stats().since(&before).requests, 0);
     assert_eq!(hook.asked.lock().unwrap().len(), 6);
 
     let canary = world.promote(&plan, Choice { waves: vec!["canary".into()], ..all() }).await;
@@ -144,7 +144,7 @@ async fn what_would_be_done_is_said_and_not_done() {
     let dry = Choice { dry_run: true, ..all() };
     let look = Journal::look(&world.journal_path(), plan.digest()).unwrap();
     let promoted = palan::fleet::promote(&world.places, &plan, &look, &dry, &|_| {}).await.unwrap();
-    assert!(promoted.iter().all(|outcome| outcome.result == Become::Failed), "{promoted:?}");
+    assert!(!promoted.iter().any(|outcome| outcome.result.is_good()), "{promoted:?}");
     let apply = palan::fleet::Apply {
         choice: dry,
         options: Default::default(),
@@ -153,7 +153,6 @@ async fn what_would_be_done_is_said_and_not_done() {
         listener: &|_| {},
     };
     let applied = palan::fleet::apply(&world.places, &plan, &look, &apply).await.unwrap();
-    // What stands on a result that is not there yet cannot be looked at again.
     let planned = applied.iter().filter(|outcome| outcome.result == Become::Planned).count();
     assert_eq!(planned, 6, "{applied:?}");
     assert!(!world.journal_path().exists());

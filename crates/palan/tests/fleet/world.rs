@@ -126,18 +126,22 @@ impl World {
         for name in names {
             let image = self.name(name);
             let stale = base::stale(&detector, &Location::Registry(image.clone()), &[], false).await.unwrap();
-            let platforms = stale.platforms.into_iter().map(|found| MemberPlatform {
-                platform: found.platform,
-                digest: found.digest,
-                base: found.name,
-                base_digest: found.old,
-                evidence: found.evidence.map(|evidence| evidence.as_str().to_owned()),
-                boundary: None,
-                status: found.status.as_str().to_owned(),
-                base_now: found.new,
-                versions_behind: found.newer.len(),
-                newest: None,
-            });
+            let opened = self.places.source(&Location::Registry(image.clone())).unwrap();
+            let root = opened.place.document(&image.selector()).await.unwrap();
+            let listed = palan::image::platforms(opened.place.as_ref(), &root).await.unwrap();
+            let platforms =
+                stale.platforms.into_iter().zip(listed).map(|(found, (entry, _))| MemberPlatform {
+                    platform: found.platform,
+                    digest: entry.digest,
+                    base: found.name,
+                    base_digest: found.old,
+                    evidence: found.evidence.map(|evidence| evidence.as_str().to_owned()),
+                    boundary: None,
+                    status: found.status.as_str().to_owned(),
+                    base_now: found.new,
+                    versions_behind: found.newer.len(),
+                    newest: None,
+                });
             let platforms = platforms.collect();
             images.push(Member {
                 image,
