@@ -1,6 +1,6 @@
 //! Fleets: all images that a team owns, moved to new bases in one operation that can be reviewed, resumed and undone.
 //!
-//! * `scan` finds what each image stands on: an [`Inventory`].
+//! * [`scan()`] finds what each image stands on: an [`Inventory`].
 //! * `plan` computes a rebase for each image and locks it by digest: a [`Plan`], a file to review. It writes
 //!   nothing.
 //! * `apply` pushes the results under *candidate* tags and asks the gates.
@@ -16,11 +16,18 @@
 mod inventory;
 mod journal;
 mod planned;
+mod scan;
 mod settings;
+mod sources;
+mod standing;
 mod template;
 
 pub use inventory::{Inventory, Member, MemberPlatform, Missed};
 pub use journal::{Effect, Event, Journal, JournalError, Record, State, Step, states};
 pub use planned::{Action, Entry, Locked, LockedPlatform, Plan, PlanError, SCHEMA, Wave};
-pub use settings::{BaseRule, Gates, Images, Newest, RegistryRules, Rules, Settings, Tags, WaveRule};
+pub use scan::scan;
+pub use settings::{
+    BaseRule, Gates, Images, Newest, RegistryRules, Rules, Settings, SettingsError, SettingsProblem, Tags,
+    WaveRule,
+};
 pub use template::{Template, TemplateError};
