@@ -318,6 +318,20 @@ impl Error {
         }
     }
 
+    /// The error with its causes, in one line.
+    pub(crate) fn in_full(&self) -> String {
+        let mut out = self.to_string();
+        let mut next = std::error::Error::source(self);
+        while let Some(cause) = next {
+            let text = cause.to_string();
+            if !out.ends_with(&text) {
+                out = format!("{out}: {text}");
+            }
+            next = cause.source();
+        }
+        out
+    }
+
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { action, path, source }

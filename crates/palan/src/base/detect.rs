@@ -56,7 +56,7 @@ impl<'a> Detector<'a> {
     }
 
     /// As [`Detector::detect`], with the images themselves, in the same order.
-    pub(super) async fn subjects_of(
+    pub(crate) async fn subjects_of(
         &self,
         image: &Location,
         asked: &[PlatformPattern],
@@ -109,7 +109,7 @@ impl<'a> Detector<'a> {
     }
 
     /// All tags of a reference's repository.
-    pub(super) async fn all_tags(&self, reference: &Reference) -> Result<Arc<Vec<String>>, Error> {
+    pub(crate) async fn all_tags(&self, reference: &Reference) -> Result<Arc<Vec<String>>, Error> {
         let read =
             || async { self.places.source(&Location::Registry(reference.clone()))?.place.tags().await };
         self.tags.get(reference.repository().clone(), read).await

@@ -117,7 +117,8 @@ enum Now {
 }
 
 impl Detector<'_> {
-    async fn age(
+    /// What became of the base of one image.
+    pub(crate) async fn age(
         &self,
         base: &PlatformBase,
         subject: &Subject,

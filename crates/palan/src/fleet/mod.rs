@@ -1,7 +1,9 @@
 //! Fleets: all images that a team owns, moved to new bases in one operation that can be reviewed, resumed and undone.
 //!
-//! * A scan finds what each image stands on: an [`Inventory`].
+//! * [`scan`](fn@scan) finds what each image stands on: an [`Inventory`].
 //! * [`plan`](fn@plan) computes a rebase for each image and locks it by digest: a [`Plan`], a file to review. It writes
+//! * [`scan()`] finds what each image stands on: an [`Inventory`].
+//! * `plan` computes a rebase for each image and locks it by digest: a [`Plan`], a file to review. It writes
 //!   nothing.
 //! * [`apply`](fn@apply) pushes the results under *candidate* tags and asks the gates.
 //! * [`promote`](fn@promote) moves the real tags, each after a backup tag, wave by wave.
@@ -23,7 +25,10 @@ mod planned;
 mod promote;
 mod rollback;
 mod run;
+mod scan;
 mod settings;
+mod sources;
+mod standing;
 mod template;
 mod waves;
 
@@ -35,7 +40,11 @@ pub use planned::{Action, Entry, Locked, LockedPlatform, Plan, PlanError, SCHEMA
 pub use promote::promote;
 pub use rollback::rollback;
 pub use run::{Become, Choice, Listener, Outcome};
-pub use settings::{BaseRule, Gates, Images, Newest, RegistryRules, Rules, Settings, Tags, WaveRule};
+pub use scan::scan;
+pub use settings::{
+    BaseRule, Gates, Images, Newest, RegistryRules, Rules, Settings, SettingsError, SettingsProblem, Tags,
+    WaveRule,
+};
 pub use template::{Template, TemplateError};
 
 /// An error with its causes, in one line.
