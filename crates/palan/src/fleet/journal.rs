@@ -181,13 +181,20 @@ impl Journal {
             file.set_len(whole as u64).and_then(|()| file.sync_data()).map_err(failed("written"))?;
             file.seek(SeekFrom::End(0)).map_err(failed("written"))?;
         }
-        let records = parse(path, &content[..whole])?;
-        if let Some(other) = records.iter().find(|record| record.plan != plan) {
-            return Err(JournalError::OtherPlan { path: path.to_owned(), found: other.plan });
-        }
+        let records = of_plan(path, parse(path, &content[..whole])?, plan)?;
         let run = format!("{:016x}", fastrand::u64(..));
         let states = Mutex::new(states(&records));
         Ok(Self { path: path.to_owned(), file: Arc::new(Mutex::new(file)), run, plan, states })
+    }
+
+    /// Where a plan's journal is unless something else is said: beside it, `plan.journal.jsonl` for `plan.json`.
+    pub fn path_beside(plan: &Path) -> PathBuf {
+        plan.with_extension("journal.jsonl")
+    }
+
+    /// Reads a plan's journal that nobody has to write.
+    pub fn read_of(path: &Path, plan: Digest) -> Result<Vec<Record>, JournalError> {
+        of_plan(path, Self::read(path)?, plan)
     }
 
     /// Reads a journal that nobody has to write: its whole lines.
@@ -228,6 +235,13 @@ impl Journal {
 
     fn locked(&self) -> std::sync::MutexGuard<'_, BTreeMap<Reference, State>> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn of_plan(path: &Path, records: Vec<Record>, plan: Digest) -> Result<Vec<Record>, JournalError> {
+    match records.iter().find(|record| record.plan != plan) {
+        Some(other) => Err(JournalError::OtherPlan { path: path.to_owned(), found: other.plan }),
+        None => Ok(records),
     }
 }
 

@@ -11,11 +11,14 @@
 //! what is done is not done again, and what is not is. A tag is only ever moved from the digest that the plan names to the
 //! other one that it names; what somebody else has put there stays.
 //!
+//! [`report`] tells where a run stands.
+//!
 //! What fails for one image is told of that image, and the others go on.
 
 mod inventory;
 mod journal;
 mod planned;
+pub mod report;
 mod settings;
 mod template;
 
