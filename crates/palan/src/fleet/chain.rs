@@ -78,6 +78,8 @@ mod tests {
                 base: base
                     .filter(|base| !base.starts_with("digest of "))
                     .map(|base| format!("localhost/{base}:1").parse().unwrap()),
+                base_index: None,
+                reason: None,
                 base_digest: base
                     .and_then(|base| base.strip_prefix("digest of "))
                     .map(|base| Digest::sha256(format!("{base} amd64").as_bytes())),

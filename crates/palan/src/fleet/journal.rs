@@ -195,8 +195,8 @@ impl Journal {
             file.set_len(whole as u64).and_then(|()| file.sync_data()).map_err(failed("written"))?;
             file.seek(SeekFrom::End(0)).map_err(failed("written"))?;
         }
-        let records = parse(path, &content[..whole])?;
-        Self::of(path, Some(file), plan, &records)
+        let records = of_plan(path, parse(path, &content[..whole])?, plan)?;
+        Ok(Self::of(path, Some(file), plan, &records))
     }
 
     /// Opens the journal of a plan that need not be at hand.
@@ -208,31 +208,38 @@ impl Journal {
 
     /// Reads a plan's journal, if there is one, and never writes it: for runs that only say what they would do.
     pub fn look(path: &Path, plan: Digest) -> Result<Self, JournalError> {
-        let records = if path.exists() { Self::read(path)? } else { Vec::new() };
-        Self::of(path, None, plan, &records)
+        let records = if path.exists() { Self::read_of(path, plan)? } else { Vec::new() };
+        Ok(Self::of(path, None, plan, &records))
     }
 
     /// As [`Journal::look`], of a plan that need not be at hand.
     pub fn peek(path: &Path) -> Result<Self, JournalError> {
         let records = Self::read(path)?;
         let plan = records.first().ok_or_else(|| JournalError::Empty(path.to_owned()))?.plan;
-        Self::of(path, None, plan, &records)
+        Ok(Self::of(path, None, plan, &of_plan(path, records, plan)?))
     }
 
-    fn of(path: &Path, file: Option<File>, plan: Digest, records: &[Record]) -> Result<Self, JournalError> {
-        if let Some(other) = records.iter().find(|record| record.plan != plan) {
-            return Err(JournalError::OtherPlan { path: path.to_owned(), found: other.plan });
-        }
+    fn of(path: &Path, file: Option<File>, plan: Digest, records: &[Record]) -> Self {
         let mut states = States::default();
         records.iter().for_each(|record| states.absorb(record));
         let (file, run) =
             (file.map(|file| Arc::new(Mutex::new(file))), format!("{:016x}", fastrand::u64(..)));
-        Ok(Self { path: path.to_owned(), file, run, plan, states: Mutex::new(states) })
+        Self { path: path.to_owned(), file, run, plan, states: Mutex::new(states) }
     }
 
     /// The plan that it is about.
     pub fn plan(&self) -> Digest {
         self.plan
+    }
+
+    /// Where a plan's journal is unless something else is said: beside it, `plan.journal.jsonl` for `plan.json`.
+    pub fn path_beside(plan: &Path) -> PathBuf {
+        plan.with_extension("journal.jsonl")
+    }
+
+    /// Reads a plan's journal that nobody has to write.
+    pub fn read_of(path: &Path, plan: Digest) -> Result<Vec<Record>, JournalError> {
+        of_plan(path, Self::read(path)?, plan)
     }
 
     /// Reads a journal that nobody has to write: its whole lines.
@@ -286,6 +293,13 @@ impl Journal {
 
     fn locked(&self) -> std::sync::MutexGuard<'_, States> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn of_plan(path: &Path, records: Vec<Record>, plan: Digest) -> Result<Vec<Record>, JournalError> {
+    match records.iter().find(|record| record.plan != plan) {
+        Some(other) => Err(JournalError::OtherPlan { path: path.to_owned(), found: other.plan }),
+        None => Ok(records),
     }
 }
 

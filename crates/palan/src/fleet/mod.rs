@@ -13,6 +13,8 @@
 //! what is done is not done again, and what is not is. A tag is only ever moved from the digest that the plan names to the
 //! other one that it names; what somebody else has put there stays.
 //!
+//! [`report`] tells where a run stands.
+//!
 //! What fails for one image is told of that image, and the others go on.
 
 mod apply;
@@ -23,6 +25,7 @@ mod newest;
 mod plan;
 mod planned;
 mod promote;
+pub mod report;
 mod rollback;
 mod run;
 mod scan;
@@ -46,9 +49,3 @@ pub use settings::{
     WaveRule,
 };
 pub use template::{Template, TemplateError};
-
-/// An error with its causes, in one line.
-fn told(error: &dyn std::error::Error) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}

@@ -13,7 +13,6 @@ use super::{
     planned::{Action, Entry, Locked, LockedPlatform, Plan, SCHEMA},
     run::{remember, remembering},
     settings::{BaseRule, Gates, Rules, Settings},
-    told,
     waves::{assign, waves},
 };
 use crate::{
@@ -97,7 +96,7 @@ impl Planner<'_> {
         };
         match self.rebase(member, new_base).await {
             Ok(action) => action,
-            Err(error) => Action::Fail { reason: told(&error) },
+            Err(error) => Action::Fail { reason: error.in_full() },
         }
     }
 
@@ -116,7 +115,7 @@ impl Planner<'_> {
         let is_meant = |rule: &BaseRule| {
             let of_digest = |digest| {
                 let platforms = &member.platforms;
-                platforms.iter().any(|p| p.base_digest == Some(digest))
+                platforms.iter().any(|p| [p.base_digest, p.base_index].contains(&Some(digest)))
             };
             rule.from.matches(name) && rule.digest.is_none_or(of_digest)
         };
@@ -132,7 +131,7 @@ impl Planner<'_> {
             Some((number, rule)) => {
                 let resolve = || async { Ok(self.resolve(rule, name).await) };
                 let found = self.rules.get((number, name.clone()), resolve).await;
-                found.map_err(|e| told(&e))?.as_ref().clone().map(Ok)
+                found.map_err(|e| e.in_full())?.as_ref().clone().map(Ok)
             }
         }
     }
@@ -147,16 +146,16 @@ impl Planner<'_> {
                 repository.at(&Selector::Tag(tag.to_owned()))
             }
             None => {
-                let place = self.places.source(&Location::Registry(name.clone())).map_err(|e| told(&e))?;
-                let tags = place.place.tags().await.map_err(|e| told(&e))?;
+                let place = self.places.source(&Location::Registry(name.clone())).map_err(|e| e.in_full())?;
+                let tags = place.place.tags().await.map_err(|e| e.in_full())?;
                 let tag = newest(&rule.newest, name.tag(), &tags)?;
                 let tag = tag.ok_or_else(|| format!("{repository} has no tag that the rule allows"))?;
                 repository.at(&Selector::Tag(tag.to_owned()))
             }
         };
-        let opened = self.places.source(&Location::Registry(wanted.clone())).map_err(|e| told(&e))?;
+        let opened = self.places.source(&Location::Registry(wanted.clone())).map_err(|e| e.in_full())?;
         let found = opened.place.resolve(&wanted.selector()).await;
-        Ok(wanted.pinned(found.map_err(|e| told(&e))?.digest))
+        Ok(wanted.pinned(found.map_err(|e| e.in_full())?.digest))
     }
 
     async fn rebase(&self, member: &Member, new_base: Reference) -> Result<Action, Error> {
@@ -231,7 +230,7 @@ impl Planner<'_> {
             match self.signed.get(locked.new_base.clone(), check).await.as_deref() {
                 Ok(Ok(())) => {}
                 Ok(Err(reason)) => reasons.push(format!("the new base {} {reason}", locked.new_base)),
-                Err(error) => reasons.push(told(error)),
+                Err(error) => reasons.push(error.in_full()),
             }
         }
         if reasons.is_empty() { Action::Rebase(locked) } else { Action::Hold { reasons, locked } }

@@ -9,7 +9,6 @@ use serde::Serialize;
 use super::{
     journal::{Effect, Event, Journal, JournalError, Step},
     planned::{Entry, Locked, Plan},
-    told,
     waves::names,
 };
 use crate::{
@@ -119,7 +118,7 @@ impl From<Error> for Fault {
             Error::Moved { .. } => Become::Moved,
             _ => Become::Failed,
         };
-        Self::Image(result, told(&error))
+        Self::Image(result, error.in_full())
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the images of a fleet stand on.
 
+use std::collections::BTreeMap;
+
 use futures_util::{StreamExt as _, stream};
 use palan_core::Reference;
 
@@ -29,10 +31,12 @@ pub async fn scan(
     let sources = sources::find(places, settings, jobs).await?;
     let (mut seen, mut missed) = (Vec::new(), sources.missed);
     let detector = Detector::new(places, known);
+    let asked = settings.waves.iter().filter_map(|wave| wave.label.as_deref());
+    let labels: Vec<&str> = asked.map(|label| label.split_once('=').map_or(label, |(key, _)| key)).collect();
     let all = stream::iter(sources.images).map(|(image, naming)| {
-        let detector = &detector;
+        let (detector, labels) = (&detector, &labels);
         async move {
-            let found = look(detector, &image).await;
+            let found = look(detector, &image, labels).await;
             (image, naming, found)
         }
     });
@@ -66,7 +70,8 @@ fn miss(image: &Reference, naming: Naming, error: &Error) -> Missed {
     Missed { image: image.to_string(), named_in: naming.places, reason: error.in_full() }
 }
 
-async fn look(detector: &Detector<'_>, image: &Reference) -> Result<Seen, Error> {
+/// `labels`: the keys of those that are wanted.
+async fn look(detector: &Detector<'_>, image: &Reference, labels: &[&str]) -> Result<Seen, Error> {
     let location = Location::Registry(image.clone());
     let (detection, subjects) = detector.subjects_of(&location, &[]).await?;
     let mut platforms = Vec::new();
@@ -84,10 +89,23 @@ async fn look(detector: &Detector<'_>, image: &Reference) -> Result<Seen, Error>
         digest: detection.digest,
         named_in: Vec::new(),
         created: created.max().map(|(_, text)| text),
+        labels: wanted(&subjects, labels),
         below: 0,
         platforms,
     };
     Ok(Seen { member, stacks })
+}
+
+/// Of several platforms, the first that has a label.
+fn wanted(subjects: &[Subject], labels: &[&str]) -> BTreeMap<String, String> {
+    let value = |key: &&str| {
+        let of = |subject: &Subject| {
+            let config = subject.image.config_view.config.as_ref()?;
+            config.labels.as_ref()?.get(*key).cloned()
+        };
+        Some(((*key).to_owned(), subjects.iter().find_map(of)?))
+    };
+    labels.iter().filter_map(value).collect()
 }
 
 async fn platform(detector: &Detector<'_>, base: &PlatformBase, subject: &Subject) -> MemberPlatform {

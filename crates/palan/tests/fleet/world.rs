@@ -8,14 +8,13 @@ use std::{
 
 use async_trait::async_trait;
 use palan::{
-    Error, Places,
-    base::{self, Detector},
+    Error, Observer, Places,
     client::Client,
     copy::{self, Options},
     files,
     fleet::{
-        self, Apply, Become, Candidate, Choice, Hook, HookOutput, Inventory, Journal, Member, MemberPlatform,
-        Outcome, Plan, Planning, Settings,
+        self, Apply, Become, Candidate, Choice, Hook, HookOutput, Inventory, Journal, Outcome, Plan,
+        Planning, Settings,
     },
     image::Image as Loaded,
     place::{Location, Memory, PutAs, Source},
@@ -121,40 +120,9 @@ impl World {
     }
 
     pub(crate) async fn inventory(&self, names: &[String]) -> Inventory {
-        let detector = Detector::new(&self.places, None);
-        let mut images = Vec::new();
-        for name in names {
-            let image = self.name(name);
-            let stale = base::stale(&detector, &Location::Registry(image.clone()), &[], false).await.unwrap();
-            let opened = self.places.source(&Location::Registry(image.clone())).unwrap();
-            let root = opened.place.document(&image.selector()).await.unwrap();
-            let listed = palan::image::platforms(opened.place.as_ref(), &root).await.unwrap();
-            let platforms =
-                stale.platforms.into_iter().zip(listed).map(|(found, (entry, _))| MemberPlatform {
-                    platform: found.platform,
-                    digest: entry.digest,
-                    base: found.name,
-                    base_digest: found.old,
-                    evidence: found.evidence.map(|evidence| evidence.as_str().to_owned()),
-                    boundary: None,
-                    status: found.status.as_str().to_owned(),
-                    base_now: found.new,
-                    versions_behind: found.newer.len(),
-                    newest: None,
-                });
-            let platforms = platforms.collect();
-            images.push(Member {
-                image,
-                digest: stale.digest,
-                named_in: Vec::new(),
-                created: None,
-                labels: BTreeMap::new(),
-                below: 0,
-                platforms,
-            });
-        }
-        images.sort_by(|a, b| a.image.cmp(&b.image));
-        Inventory { images, missed: Vec::new() }
+        let mut settings = Settings::default();
+        settings.images.references = names.iter().map(|name| self.name(name)).collect();
+        fleet::scan(&self.places, &settings, None, 8, &Observer::default()).await.unwrap()
     }
 
     pub(crate) async fn plan(&self, settings: &Settings, inventory: &Inventory) -> Result<Plan, Error> {

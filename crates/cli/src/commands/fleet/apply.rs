@@ -4,7 +4,9 @@ use palan::{
 };
 
 use super::{ChoiceArgs, PlanArgs, hook::Exec, outcomes};
-use crate::{args::ReportFormat, commands::base::KnownFile, commands::verdict, exit::Result, session::Session};
+use crate::{
+    args::ReportFormat, commands::base::KnownFile, commands::verdict, exit::Result, session::Session,
+};
 
 /// Push the results of a plan under candidate tags, and ask the gates
 ///

@@ -6,6 +6,8 @@ mod outcomes;
 mod plan;
 mod promote;
 mod rollback;
+mod show;
+mod status;
 
 use std::path::{Path, PathBuf};
 
@@ -35,6 +37,8 @@ enum Command {
     Plan(plan::Args),
     Promote(promote::Args),
     Rollback(rollback::Args),
+    Show(show::Args),
+    Status(status::Args),
 }
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
@@ -43,6 +47,8 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         Command::Plan(args) => plan::run(args, session).await,
         Command::Promote(args) => promote::run(args, session).await,
         Command::Rollback(args) => rollback::run(args, session).await,
+        Command::Show(args) => show::run(args, session),
+        Command::Status(args) => status::run(args, session),
     }
 }
 
@@ -114,7 +120,7 @@ impl PlanArgs {
 
     fn journal(&self, plan: &Plan, dry_run: bool) -> Result<palan::fleet::Journal> {
         use palan::fleet::Journal;
-        let path = self.journal.clone().unwrap_or_else(|| self.plan.with_extension("journal.jsonl"));
+        let path = self.journal.clone().unwrap_or_else(|| Journal::path_beside(&self.plan));
         let opened = if dry_run { Journal::look } else { Journal::open };
         opened(&path, plan.digest()).map_err(journal_failed)
     }

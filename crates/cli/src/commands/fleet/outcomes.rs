@@ -22,7 +22,9 @@ pub(super) fn tell(outcomes: &[Outcome], done: &str, format: ReportFormat, sessi
         ReportFormat::Json => session.ui.json(&outcomes)?,
         ReportFormat::Text => {
             for outcome in outcomes {
-                if let (true, Some(tag), Some(digest)) = (outcome.result.is_good(), &outcome.tag, outcome.digest) {
+                if let (true, Some(tag), Some(digest)) =
+                    (outcome.result.is_good(), &outcome.tag, outcome.digest)
+                {
                     session.ui.line(tag.pinned(digest).to_string())?;
                 }
             }

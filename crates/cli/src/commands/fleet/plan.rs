@@ -1,4 +1,7 @@
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use palan::{
     fleet::{self, Action, Inventory, Plan, Planning, Settings},
@@ -41,14 +44,16 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
-    let text = std::fs::read_to_string(&args.file).map_err(|e| Failure::file("read", &args.file, e))?;
-    let settings = Settings::parse(&text)?;
+    let settings = settings(&args.file)?;
     let places = session.places()?;
     let known = args.known.open(session)?.map(Arc::new);
     let progress = session.ui.progress();
     let inventory = match &args.inventory {
         Some(path) => read_inventory(path)?,
-        None => todo!(),
+        None => {
+            let (known, observer) = (known.as_deref(), progress.observer());
+            fleet::scan(&places, &settings, known, args.at_once, &observer).await?
+        }
     };
     let knowledge = Knowledge { listings: verdict::listings(&progress, session), bases: known };
     let jobs = settings.jobs.unwrap_or(args.at_once);
@@ -63,7 +68,21 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     }
 }
 
-fn read_inventory(path: &PathBuf) -> Result<Inventory> {
+fn settings(path: &Path) -> Result<Settings> {
+    let text = std::fs::read_to_string(path).map_err(|e| Failure::file("read", path, e))?;
+    let settings = Settings::parse(&text)
+        .map_err(|source| Failure::new(Code::Usage, InSettings { path: path.to_owned(), source }))?;
+    Ok(settings.in_folder(path.parent().unwrap_or(Path::new(""))))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use {}", path.display())]
+struct InSettings {
+    path: PathBuf,
+    source: fleet::SettingsError,
+}
+
+fn read_inventory(path: &Path) -> Result<Inventory> {
     let text = std::fs::read_to_string(path).map_err(|e| Failure::file("read", path, e))?;
     serde_json::from_str(&text)
         .map_err(|e| Failure::usage(format!("{} is not an inventory: {e}", path.display())))
