@@ -53,6 +53,8 @@ pub(crate) struct Registry {
     pub(crate) pinged: OnceCell<()>,
     /// The referrers API was found missing.
     pub(crate) no_referrers: AtomicBool,
+    /// It was seen not to take blobs in one request.
+    pub(crate) no_single_post: AtomicBool,
     /// As a mirror it did not answer, and is not asked again.
     pub(crate) silent: AtomicBool,
     /// Guards the read-modify-write of fallback tags.
@@ -77,6 +79,7 @@ impl Registry {
             pace: Pace::new(parallel),
             pinged: OnceCell::new(),
             no_referrers: AtomicBool::new(false),
+            no_single_post: AtomicBool::new(false),
             silent: AtomicBool::new(false),
             fallback: Mutex::new(()),
             settled: OnceLock::new(),

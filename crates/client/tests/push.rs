@@ -16,7 +16,7 @@ use common::{LONGER, PATIENCE, blob, builder, client, content, named, repo};
 use futures_util::{StreamExt, stream};
 use palan_client::{BlobOpener, BoxError, BoxFuture, ByteStream, Error, Fault};
 use palan_core::Digest;
-use palan_testkit::fault::{FaultRegistry, Reply, Request};
+use palan_testkit::fault::{FaultRegistry, Reply, Request, Store};
 use proptest::prelude::*;
 
 /// An upload session as a registry keeps it, with faults.
@@ -372,17 +372,105 @@ impl BlobOpener for Odd {
 
 #[tokio::test]
 async fn the_sources_failure_is_the_sources() {
-    let cases = [(Some("disk on fire"), "disk on fire"), (None, "ends 90 bytes too early")];
+    let cases = [(Some("disk on fire"), "disk on fire"), (None, "ends 69990 bytes too early")];
     for (error, expected) in cases {
         let registry = FaultRegistry::start(scripted(&Shared::default())).await;
         let source = Odd { bytes: content(10), wait: Duration::ZERO, error };
-        let error = repo(&client(), &registry).push_blob(&blob(&content(100)), &source).await.unwrap_err();
+        let error = repo(&client(), &registry).push_blob(&blob(&content(70_000)), &source).await.unwrap_err();
         let Error::Source { source, .. } = &error else { panic!("{error:?}") };
         assert!(source.to_string().contains(expected), "{source}");
         // Nobody will finish it.
         let last = registry.lines().pop().unwrap();
         assert!(last.starts_with("DELETE /v2/a/b/blobs/uploads/0?"), "{last}");
     }
+}
+
+/// The kinds of requests, `POST with` being one with the blob in it.
+fn kinds(registry: &FaultRegistry) -> Vec<String> {
+    let kind = |request: Request| match (request.method.as_str(), request.body.len()) {
+        ("POST", 1..) => "POST with".to_owned(),
+        (method, _) => method.to_owned(),
+    };
+    registry.requests().into_iter().map(kind).collect()
+}
+
+#[tokio::test]
+async fn a_small_blob_takes_one_request() {
+    let store = Store::new();
+    let (answers, client) = (store.clone(), client());
+    let registry = FaultRegistry::start(move |request| answers.answer(request)).await;
+    for (size, expected) in
+        [(1, &["POST with"][..]), (65_536, &["POST with"]), (65_537, &["POST", "PUT"]), (0, &["POST", "PUT"])]
+    {
+        let (bytes, before) = (content(size), registry.requests().len());
+        repo(&client, &registry).push_blob(&blob(&bytes), &bytes).await.unwrap();
+        assert_eq!(kinds(&registry)[before..], *expected, "{size}");
+        assert_eq!(store.blob("a/b", Digest::sha256(&bytes)), Some(bytes), "{size}");
+    }
+    let first = &registry.requests()[0];
+    assert_eq!(first.header("content-type"), "application/octet-stream");
+    assert_eq!((first.header("content-length"), first.header("transfer-encoding")), ("1", ""));
+    let small = builder().largest_upload(10).build().unwrap();
+    let (bytes, before) = (content(11), registry.requests().len());
+    repo(&small, &registry).push_blob(&blob(&bytes), &bytes).await.unwrap();
+    assert_eq!(kinds(&registry)[before], "POST", "it was asked for smaller requests");
+}
+
+/// What registries answer that do not take a blob in one request: the blob arrives all the same, and the next one is not
+/// sent so.
+#[tokio::test]
+async fn a_registry_that_takes_no_blob_in_one_request_is_tried_once() {
+    let opens = |range: &'static str| {
+        Reply::status(202).header("location", "/v2/a/b/blobs/uploads/0?_state=s").header("range", range)
+    };
+    let (next, again) = (&["POST with", "PUT"][..], &["POST with", "POST", "PUT"][..]);
+    let refusals = [400, 403, 404, 405, 411, 413, 415, 422, 500, 501, 503]
+        .map(|status| (Reply::error(status, "UNSUPPORTED"), again));
+    let opened =
+        [(opens("0-0"), next), (opens("0-49"), again), (Reply::abort(), again), (Reply::silence(), again)];
+    for (reply, expected) in refusals.into_iter().chain(opened) {
+        let (uploads, shown) = (Shared::default(), reply.code());
+        let inner = scripted(&uploads);
+        let registry = FaultRegistry::start(move |request| {
+            let (is_post, has_body) = (request.method == "POST", !request.body.is_empty());
+            if !(is_post && has_body) {
+                return inner(request);
+            }
+            if reply.code() == 202 {
+                inner(request);
+            }
+            reply.clone()
+        })
+        .await;
+        let client = builder().inactivity_timeout(PATIENCE).build().unwrap();
+        for size in [50, 60] {
+            let bytes = content(size);
+            repo(&client, &registry).push_blob(&blob(&bytes), &bytes).await.unwrap();
+            assert_eq!(uploads.lock().unwrap().blobs.last(), Some(&bytes), "{shown}");
+        }
+        let all: Vec<_> = expected.iter().chain(&["POST", "PUT"]).map(|kind| (*kind).to_owned()).collect();
+        assert_eq!(kinds(&registry), all, "{shown}");
+    }
+}
+
+/// Somebody who asks too much would have been told so in any case, and a source that fails is not the registry.
+#[tokio::test]
+async fn what_says_nothing_of_blobs_in_one_request_is_not_held_against_it() {
+    let store = Store::new();
+    let (answers, refused) = (store.clone(), AtomicUsize::new(0));
+    let registry = FaultRegistry::start(move |request| match refused.fetch_add(1, Relaxed) {
+        0 => Reply::error(429, "TOOMANYREQUESTS"),
+        _ => answers.answer(request),
+    })
+    .await;
+    let (client, bytes) = (client(), content(50));
+    let odd = Odd { bytes: content(10), wait: Duration::ZERO, error: None };
+    let pushed =
+        async |opener: &dyn BlobOpener| repo(&client, &registry).push_blob(&blob(&bytes), opener).await;
+    pushed(&bytes).await.unwrap();
+    assert!(matches!(pushed(&odd).await, Err(Error::Source { .. })));
+    pushed(&bytes).await.unwrap();
+    assert!(kinds(&registry).iter().all(|kind| kind == "POST with"), "{:?}", kinds(&registry));
 }
 
 /// A source that takes its time is not a registry that stopped listening.

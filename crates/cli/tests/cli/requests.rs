@@ -211,14 +211,10 @@ fn pushing_writes_everything_once_and_only_what_is_missing() {
     HEAD pushed/blobs/[LAYER-1]
     HEAD pushed/blobs/[LAYER-2]
     HEAD pushed/blobs/[LAYER-3]
-    POST pushed/blobs/uploads/
-    POST pushed/blobs/uploads/
-    POST pushed/blobs/uploads/
-    POST pushed/blobs/uploads/
-    PUT pushed/blobs/uploads/[ID] [CONFIG]
-    PUT pushed/blobs/uploads/[ID] [LAYER-1]
-    PUT pushed/blobs/uploads/[ID] [LAYER-2]
-    PUT pushed/blobs/uploads/[ID] [LAYER-3]
+    POST pushed/blobs/uploads/?digest=[CONFIG]
+    POST pushed/blobs/uploads/?digest=[LAYER-1]
+    POST pushed/blobs/uploads/?digest=[LAYER-2]
+    POST pushed/blobs/uploads/?digest=[LAYER-3]
     PUT pushed/manifests/1
     ");
     assert_snapshot!(asked(&context, &["push", "layout", "@@pushed:1"]), @"

@@ -1,5 +1,5 @@
-//! Pushing: `POST`, then the bytes in one `PUT`; in pieces where the registry or a proxy before it wants that; taken
-//! up again where the registry says how far it got.
+//! Pushing: small blobs in one `POST`; else `POST`, then the bytes in one `PUT`; in pieces where the registry or a proxy
+//! before it wants that; taken up again where the registry says how far it got.
 
 use std::sync::{
     Arc,
@@ -23,6 +23,9 @@ use crate::{
 
 /// Pieces that are refused as too large are halved down to this.
 const SMALLEST_PIECE: u64 = 64 * 1024;
+/// Blobs up to this size are sent with the first request: configs are. Where the registry ignores them there, that many
+/// bytes were sent in vain, once.
+const SMALL: u64 = 64 * 1024;
 
 impl Repo {
     /// Uploads a blob. Does not ask whether it is there already: see [`Repo::has_blob`] and [`Repo::mount_blob`].
@@ -37,6 +40,8 @@ impl Repo {
             descriptor,
             opener,
             session: None,
+            at_once: (1..=SMALL.min(settings.largest_upload)).contains(&descriptor.size)
+                && !registry.no_single_post.load(Relaxed),
             chunked: descriptor.size > settings.largest_upload,
             piece: settings.chunk_size.min(settings.largest_upload),
             cuts: 0,
@@ -53,6 +58,8 @@ struct Push<'a> {
     descriptor: &'a Descriptor,
     opener: &'a dyn BlobOpener,
     session: Option<Session>,
+    /// Whether to send the whole blob with the first request.
+    at_once: bool,
     /// Whether the blob goes in pieces.
     chunked: bool,
     /// How large these are, in bytes, unless the registry wants them larger.
@@ -154,6 +161,9 @@ impl Push<'_> {
 
     /// Sends what comes next.
     async fn step(&mut self) -> Result<Step, Error> {
+        if std::mem::take(&mut self.at_once) {
+            return self.post().await;
+        }
         let session = match &mut self.session {
             Some(session) => session,
             none => none.insert(open(self.repo).await?),
@@ -161,6 +171,47 @@ impl Push<'_> {
         let left = self.descriptor.size.saturating_sub(session.offset);
         let chunk = self.piece.max(session.smallest_chunk);
         if self.chunked && left > 0 { self.patch(left.min(chunk)).await } else { self.put(left).await }
+    }
+
+    /// Sends the whole blob with the request that else opens a session: distribution-spec end-4b. A registry that does
+    /// not know that is not asked so again; most of those open a session.
+    async fn post(&mut self) -> Result<Step, Error> {
+        let path = format!("blobs/uploads/?digest={}", self.descriptor.digest);
+        let mut call = self.repo.call(Method::POST, &path, Access::Push)?;
+        call = call.header(header::CONTENT_TYPE, "application/octet-stream");
+        let upload = Upload::new(self.opener, self.descriptor.digest, 0, self.descriptor.size);
+        call.payload = Payload::Upload(upload);
+        call.lane = Lane::Blob;
+        call.retry = false;
+        let mut answer = match self.repo.send(&call).await {
+            Ok(answer) if answer.status() == StatusCode::CREATED => {
+                answer.expect_data(&[StatusCode::CREATED]).await?;
+                return Ok(Step::Done);
+            }
+            Ok(answer) if says_nothing_of_posts(answer.status()) => {
+                self.at_once = true;
+                return Err(answer.into_error().await);
+            }
+            Err(error @ Error::Source { .. }) => return Err(error),
+            sent => {
+                tracing::debug!("the registry does not take a blob in one request");
+                self.registry.no_single_post.store(true, Relaxed);
+                sent?
+            }
+        };
+        match answer.status() {
+            StatusCode::ACCEPTED => {
+                answer = answer.expect_data(&[StatusCode::ACCEPTED]).await?;
+                // "0-0" may mean one byte or none. Where it kept some it is not known what it would do with the rest.
+                self.session = match received(&answer) {
+                    Some(2..) => None,
+                    _ => Some(Session::of(&answer)?),
+                };
+                Ok(Step::More)
+            }
+            status if status.is_client_error() || status == StatusCode::NOT_IMPLEMENTED => Ok(Step::More),
+            _ => Err(answer.into_error().await),
+        }
     }
 
     /// Sends the rest and closes the upload.
@@ -259,14 +310,25 @@ impl Push<'_> {
     }
 }
 
+/// Whether the registry would have said the same to any other request.
+fn says_nothing_of_posts(status: StatusCode) -> bool {
+    [StatusCode::UNAUTHORIZED, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status)
+}
+
 async fn open(repo: &Repo) -> Result<Session, Error> {
     let mut call = repo.call(Method::POST, "blobs/uploads/", Access::Push)?;
     call.retry = false;
     let answer = repo.send(&call).await?;
-    let answer = answer.expect_data(&[StatusCode::ACCEPTED]).await?;
-    let smallest_chunk =
-        answer.header("oci-chunk-min-length").and_then(|v| v.trim().parse().ok()).unwrap_or(0);
-    Ok(Session { location: answer.location()?, offset: 0, smallest_chunk, handed: Arc::default() })
+    Session::of(&answer.expect_data(&[StatusCode::ACCEPTED]).await?)
+}
+
+impl Session {
+    /// As the registry opened it.
+    fn of(answer: &Response) -> Result<Self, Error> {
+        let smallest_chunk =
+            answer.header("oci-chunk-min-length").and_then(|v| v.trim().parse().ok()).unwrap_or(0);
+        Ok(Self { location: answer.location()?, offset: 0, smallest_chunk, handed: Arc::default() })
+    }
 }
 
 /// How many bytes the registry has, from `Range: 0-<last byte>`.

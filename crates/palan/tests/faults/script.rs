@@ -102,7 +102,8 @@ impl Site {
             move |parts| {
                 let Fault::CutUpload(bytes) = fault else { return None };
                 let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
-                (parts.method == http::Method::PUT && cut.is_first("PUT", target)).then_some(bytes)
+                let uploads = carries_blob(parts.method.as_str(), target);
+                (uploads && cut.is_first(parts.method.as_str(), target)).then_some(bytes)
             },
             move |request| {
                 let (reply, hit) = answer(fault, &script, (&tokens, &seen), &at, request);
@@ -138,7 +139,7 @@ fn answer(
     request: &Request,
 ) -> (Reply, bool) {
     let first = seen.is_first(request.method.as_str(), &request.target);
-    let (blob, upload) = (is_blob(request), request.path().contains("/blobs/uploads/"));
+    let (blob, upload) = (is_blob(request), carries_blob(request.method.as_str(), &request.target));
     let reads = request.method == http::Method::GET;
     let good = || store.answer(request);
     let reply = match fault {
@@ -158,17 +159,13 @@ fn answer(
         Fault::StallBody if reads && blob && first => good().stall_after(1_000),
         Fault::StallHead if !blob && reads && first => Reply::silence(),
         // Patience after an upload is great, so this happens once in all.
-        Fault::StallUpload
-            if upload && request.method == http::Method::PUT && seen.is_first("", "upload") =>
-        {
-            Reply::silence()
-        }
+        Fault::StallUpload if upload && seen.is_first("", "upload") => Reply::silence(),
         Fault::WrongDigest => wrong_digest(request, good),
         Fault::WrongSize => wrong_size(request, good),
         Fault::Html(status) => Reply::status(status)
             .body("<!doctype html><title>log in</title>")
             .header("content-type", "text/html"),
-        Fault::Redirect if blob || (upload && request.method == http::Method::PUT) => {
+        Fault::Redirect if blob || upload => {
             Reply::status(307).header("location", &format!("{elsewhere}{}", request.target))
         }
         Fault::ExpiredToken => return tokens.answer(request, good),
@@ -192,6 +189,11 @@ impl Seen {
         let what = query.rsplit_once("digest=").map_or(path, |(_, digest)| digest);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(format!("{method} {what}"))
     }
+}
+
+/// Whether a request ends an upload: one with a blob in it, or with its last piece.
+fn carries_blob(method: &str, target: &str) -> bool {
+    target.contains("/blobs/uploads/") && target.contains("digest=") && matches!(method, "POST" | "PUT")
 }
 
 fn is_blob(request: &Request) -> bool {
