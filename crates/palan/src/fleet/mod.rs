@@ -13,6 +13,7 @@
 //!
 //! What fails for one image is told of that image, and the others go on.
 
+mod commented;
 mod inventory;
 mod journal;
 mod planned;
@@ -22,12 +23,13 @@ mod sources;
 mod standing;
 mod template;
 
+pub use commented::commented;
 pub use inventory::{Inventory, Member, MemberPlatform, Missed};
 pub use journal::{Effect, Event, Journal, JournalError, Record, State, Step, states};
 pub use planned::{Action, Entry, Locked, LockedPlatform, Plan, PlanError, SCHEMA, Wave};
 pub use scan::scan;
 pub use settings::{
-    BaseRule, Gates, Images, Newest, RegistryRules, Rules, Settings, SettingsError, SettingsProblem, Tags,
-    WaveRule,
+    BaseRule, Gates, Images, KEYS, Key, Newest, RegistryRules, Rules, Settings, SettingsError,
+    SettingsProblem, Tags, WaveRule,
 };
 pub use template::{Template, TemplateError};

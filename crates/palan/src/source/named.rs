@@ -84,7 +84,12 @@ mod tests {
         check("image: {{ .Values.image }}\nspec:\n  image: \"{{ .Values.other }}:1\"\n", &[]);
         check(
             "image: NOT ONE\n",
-            &[(1, Err("invalid reference \"NOT ONE\": repository (at position 0): 'N' is not allowed here"))],
+            &[(
+                1,
+                Err(
+                    "invalid reference \"NOT ONE\": repository (at position 0): 'N' is upper case, repository names are lower case",
+                ),
+            )],
         );
     }
 
