@@ -21,6 +21,7 @@ mod scan;
 mod settings;
 mod sources;
 mod standing;
+mod swaps;
 mod template;
 
 pub use commented::commented;
@@ -32,4 +33,5 @@ pub use settings::{
     BaseRule, Gates, Images, KEYS, Key, Newest, RegistryRules, Rules, Settings, SettingsError,
     SettingsProblem, Tags, WaveRule,
 };
+pub use swaps::swaps;
 pub use template::{Template, TemplateError};
