@@ -161,7 +161,7 @@ fn settings_are_written_and_read_again() {
     4 images on 2 bases
     ");
     let text = std::fs::read_to_string(context.path("fleet.toml")).unwrap();
-    assert_snapshot!(context.filter(&text), @r#"
+    assert_snapshot!(context.filter(&text), @r##"
     # What becomes of a fleet of images. `palan fleet plan` reads this file, and writes nothing but a plan.
     # Lines that begin with "#" and a key show what could be said; each key is explained where it comes first.
     # how many images are worked on at the same time; default: that of the command line, 4
@@ -253,7 +253,7 @@ fn settings_are_written_and_read_again() {
     [registry."[HOST]"]
     # how many requests at once
     # requests = 8
-    "#);
+    "##);
     assert_snapshot!(context.run(&["fleet", "init", "@@team/*"]), @"
     exit: 8
     --- stdout
