@@ -109,7 +109,7 @@ impl<'a> Detector<'a> {
     }
 
     /// All tags of a reference's repository.
-    pub(crate) async fn all_tags(&self, reference: &Reference) -> Result<Arc<Vec<String>>, Error> {
+    pub(super) async fn all_tags(&self, reference: &Reference) -> Result<Arc<Vec<String>>, Error> {
         let read =
             || async { self.places.source(&Location::Registry(reference.clone()))?.place.tags().await };
         self.tags.get(reference.repository().clone(), read).await

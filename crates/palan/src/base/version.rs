@@ -56,7 +56,7 @@ fn long(number: u64) -> u32 {
 }
 
 /// Those of `tags` that are newer than `tag`, the newest first.
-pub(crate) fn newer(tag: &str, tags: &[String]) -> Vec<String> {
+pub(super) fn newer(tag: &str, tags: &[String]) -> Vec<String> {
     let Some(current) = Version::parse(tag) else { return Vec::new() };
     let mut found: Vec<(Version<'_>, &String)> = tags
         .iter()

@@ -118,7 +118,9 @@ impl Inventory {
             for (member, chosen) in self.images.iter().zip(&mut chosen) {
                 if !*chosen && member.stands_on(&base) {
                     *chosen = true;
-                    bases.push(member.image.clone());
+                    if member.below > 0 {
+                        bases.push(member.image.clone());
+                    }
                 }
             }
         }

@@ -19,6 +19,7 @@
 
 mod apply;
 mod chain;
+mod commented;
 mod inventory;
 mod journal;
 mod newest;
@@ -32,10 +33,12 @@ mod scan;
 mod settings;
 mod sources;
 mod standing;
+mod swaps;
 mod template;
 mod waves;
 
 pub use apply::{Apply, Candidate, Hook, HookOutput, apply};
+pub use commented::commented;
 pub use inventory::{Inventory, Member, MemberPlatform, Missed};
 pub use journal::{Effect, Event, Journal, JournalError, Record, State, Step, states};
 pub use plan::{BaseSignatures, Planning, plan};
@@ -45,7 +48,8 @@ pub use rollback::rollback;
 pub use run::{Become, Choice, Listener, Outcome};
 pub use scan::scan;
 pub use settings::{
-    BaseRule, Gates, Images, Newest, RegistryRules, Rules, Settings, SettingsError, SettingsProblem, Tags,
-    WaveRule,
+    BaseRule, Gates, Images, KEYS, Key, Newest, RegistryRules, Rules, Settings, SettingsError,
+    SettingsProblem, Tags, WaveRule,
 };
+pub use swaps::swaps;
 pub use template::{Template, TemplateError};

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Error, Observer,
-    base::{Detector, KnownBases, PlatformBase, Status, Subject, version},
+    base::{Detector, KnownBases, PlatformBase, Status, Subject},
     place::{Location, Places},
 };
 
@@ -126,34 +126,30 @@ async fn platform(detector: &Detector<'_>, base: &PlatformBase, subject: &Subjec
         reason: found.and_then(|found| found.reason.clone()),
     };
     // What the base's registry refuses to tell is not known; the image is.
-    let age = match detector.age(base, subject, true).await {
-        Ok(age) => Ok(age),
-        Err(error) => {
-            out.reason = Some(error.in_full());
-            detector.age(base, subject, false).await
+    match detector.age(base, subject, false).await {
+        Ok(age) => {
+            out.status = age.status.as_str().to_owned();
+            out.base_now = age.new;
+            if age.status != Status::Unknown {
+                newer(detector, &mut out).await;
+            }
         }
-    };
-    if let Ok(age) = age {
-        out.status = age.status.as_str().to_owned();
-        out.base_now = age.new;
-        out.versions_behind = age.newer.len();
-        out.newest = age.newer.into_iter().next();
+        Err(error) => out.reason = Some(error.in_full()),
     }
     out
 }
 
-/// The tags that are newer than that of a base which is current.
+/// Which tags are newer than the base's.
 async fn newer(detector: &Detector<'_>, platform: &mut MemberPlatform) {
-    let Some((base, tag)) = platform.base.as_ref().and_then(|base| Some((base, base.tag()?))) else { return };
-    match detector.all_tags(base).await {
-        Ok(tags) => {
-            let newer = version::newer(tag, &tags);
-            if !newer.is_empty() {
+    let Some(base) = &platform.base else { return };
+    match detector.newer_tags(base).await {
+        Ok(newer) => {
+            if !newer.is_empty() && platform.status == Status::Current.as_str() {
                 platform.status = Status::NewerTag.as_str().to_owned();
             }
             platform.versions_behind = newer.len();
             platform.newest = newer.into_iter().next();
         }
-        Err(error) => platform.reason = Some(error.in_full()),
+        Err(error) => platform.reason = Some(format!("newer tags are not known: {}", error.in_full())),
     }
 }

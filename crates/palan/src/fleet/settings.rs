@@ -1,5 +1,6 @@
 //! What a team decides about its fleet: `fleet.toml`, as data.
 
+mod keys;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -9,7 +10,10 @@ use std::{collections::BTreeMap, path::Path};
 use palan_core::{Digest, Reference};
 use serde::{Deserialize, Serialize};
 
-pub use parse::{SettingsError, SettingsProblem};
+pub use self::{
+    keys::{KEYS, Key},
+    parse::{SettingsError, SettingsProblem},
+};
 
 use super::template::Template;
 use crate::{

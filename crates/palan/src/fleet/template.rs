@@ -235,6 +235,24 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn what_was_filled_in_is_recognised(
+            tag in "[a-z0-9][a-z0-9.-]{0,127}",
+            base in "[a-z0-9]{1,20}",
+            which in 0..4usize,
+        ) {
+            let template = ["{tag}-palan-{new}", "{old}{tag}", "{base}.{tag}_{new}", "x"][which];
+            let template: Template = template.parse().unwrap();
+            let image: Reference = format!("localhost/a:{tag}").parse().unwrap();
+            let base: Reference = format!("localhost/b:{base}").parse().unwrap();
+            let filled = template.fill(&image, Digest::sha256(b"old"), Digest::sha256(b"new"), &base).unwrap();
+            let filled = filled.tag().unwrap().to_owned();
+            let others = BTreeSet::from([tag.clone(), "z".to_owned(), filled.clone()]);
+            proptest::prop_assert!(filled == tag || template.matches(&filled, &others), "{} {}", tag, filled);
+        }
+    }
+
     #[test]
     fn a_template_is_written_as_it_was_read() {
         for text in ["{tag}-palan-{new}", "{old}{base}", "fixed"] {

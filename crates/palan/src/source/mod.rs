@@ -20,7 +20,7 @@ use std::{ops::Range, path::Path};
 
 use serde::Serialize;
 
-pub use named::{MAX_LISTED, Named, images, listed};
+pub use named::{MAX_LISTED, Named, images, listed, mentioned};
 pub use swap::Swap;
 pub use walk::{Found, walk};
 

@@ -2,7 +2,7 @@
 
 use palan_core::Reference;
 
-use super::yaml;
+use super::{Kind, dockerfile, yaml};
 
 /// Longer texts are not read: the lists of pods of the largest clusters are shorter.
 pub const MAX_LISTED: usize = 32 << 20;
@@ -37,6 +37,20 @@ pub fn images(text: &str) -> Vec<Named> {
         Some(Named { line: mention.line, written: written.to_owned(), image })
     });
     named.collect()
+}
+
+/// All references that a text names, bases and others, in order; not what is only known in part.
+///
+/// A text of more than [`MAX_SIZE`](super::MAX_SIZE) bytes names nothing.
+pub fn mentioned(kind: Kind, text: &str) -> Vec<Reference> {
+    if text.len() > super::MAX_SIZE {
+        return Vec::new();
+    }
+    let mentions = match kind {
+        Kind::Dockerfile => dockerfile::find(text).mentions,
+        Kind::Yaml => yaml::find(text, None),
+    };
+    mentions.iter().filter_map(|mention| mention.text()?.parse().ok()).collect()
 }
 
 /// The names in a list, with their lines, counted from 1: separated by white space, `#` begins a comment. A number before
@@ -84,7 +98,12 @@ mod tests {
         check("image: {{ .Values.image }}\nspec:\n  image: \"{{ .Values.other }}:1\"\n", &[]);
         check(
             "image: NOT ONE\n",
-            &[(1, Err("invalid reference \"NOT ONE\": repository (at position 0): 'N' is not allowed here"))],
+            &[(
+                1,
+                Err(
+                    "invalid reference \"NOT ONE\": repository (at position 0): 'N' is upper case, repository names are lower case",
+                ),
+            )],
         );
     }
 

@@ -2,10 +2,14 @@
 
 mod apply;
 mod hook;
+mod init;
+mod named;
 mod outcomes;
+mod patch_source;
 mod plan;
 mod promote;
 mod rollback;
+mod scan;
 mod show;
 mod status;
 
@@ -34,9 +38,12 @@ pub(crate) struct Args {
 #[derive(Subcommand)]
 enum Command {
     Apply(apply::Args),
+    Init(init::Args),
+    PatchSource(patch_source::Args),
     Plan(plan::Args),
     Promote(promote::Args),
     Rollback(rollback::Args),
+    Scan(scan::Args),
     Show(show::Args),
     Status(status::Args),
 }
@@ -44,9 +51,12 @@ enum Command {
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     match &args.command {
         Command::Apply(args) => apply::run(args, session).await,
+        Command::Init(args) => init::run(args, session).await,
+        Command::PatchSource(args) => patch_source::run(args, session),
         Command::Plan(args) => plan::run(args, session).await,
         Command::Promote(args) => promote::run(args, session).await,
         Command::Rollback(args) => rollback::run(args, session).await,
+        Command::Scan(args) => scan::run(args, session).await,
         Command::Show(args) => show::run(args, session),
         Command::Status(args) => status::run(args, session),
     }

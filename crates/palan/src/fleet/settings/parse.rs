@@ -3,26 +3,13 @@
 use std::{fmt, ops::Range};
 
 use palan_core::{Repository, validate_tag};
-use toml::de::{DeTable, DeValue};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
-use super::{BaseRule, Gates, Settings, WaveRule};
+use super::{BaseRule, Gates, Settings, WaveRule, keys};
 use crate::base::RepositoryPattern;
-
-/// The tables and their keys. A name in brackets stands for any.
-pub(super) const TABLES: &[(&str, &[&str])] = &[
-    ("", &["images", "base", "tags", "gates", "wave", "rebase", "registry", "jobs"]),
-    ("images", &["references", "files", "manifests", "repositories", "exclude"]),
-    ("base", &["from", "digest", "to", "newest", "semver"]),
-    ("tags", &["candidate", "backup"]),
-    ("gates", GATES),
-    ("wave", &["name", "label", "images", "count", "percent", "gates"]),
-    ("wave.gates", GATES),
-    ("rebase", &["check", "config", "on-conflict", "attestations", "attest", "created"]),
-    ("registry.<name>", &["requests"]),
-];
-
-const GATES: &[&str] =
-    &["accept", "accept-unassessed", "max-growth-percent", "hook", "hook-timeout", "signed-base"];
 
 /// Something wrong in a file of settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,29 +84,42 @@ struct Checker<'a> {
 impl Checker<'_> {
     /// Notes where the keys are, and which are not known.
     fn table(&mut self, table: &DeTable<'_>, kind: &str, path: &str) {
-        let known = TABLES.iter().find(|(name, _)| *name == kind).map_or(&[][..], |(_, keys)| keys);
+        let known = keys::of(kind);
         for (key, value) in table {
             let name = key.get_ref().as_ref();
             let full = join(path, name);
             self.keys.push((full.clone(), key.span(), value.span()));
             if kind == "registry" {
-                self.table_below(value.get_ref(), "registry.<name>", &full);
+                self.table_below(value.get_ref(), keys::REGISTRY, &full);
             } else if known.contains(&name) {
                 self.table_below(value.get_ref(), &join(kind, name), &full);
             } else {
-                self.problem(key.span().start, full, unknown(name, known));
+                self.problem(key.span().start, full, unknown(name, &known));
             }
         }
     }
 
+    /// Says what a rule lacks without which it is none.
+    fn needs(&mut self, kind: &str, table: &Spanned<DeValue<'_>>, path: &str) {
+        let needed = match kind {
+            "base" => "from",
+            "wave" => "name",
+            _ => return,
+        };
+        if table.get_ref().get(needed).is_none() {
+            self.problem(table.span().start, path.to_owned(), format!("{needed} is missing"));
+        }
+    }
+
     fn table_below(&mut self, value: &DeValue<'_>, kind: &str, path: &str) {
-        let is_table = kind == "registry" || TABLES.iter().any(|(name, _)| *name == kind);
+        let is_table = kind == "registry" || !keys::of(kind).is_empty();
         match value {
             DeValue::Table(table) if is_table => self.table(table, kind, path),
             DeValue::Array(tables) if is_table => {
                 for (n, table) in tables.iter().enumerate() {
                     let path = format!("{path}[{}]", n + 1);
                     self.keys.push((path.clone(), table.span(), table.span()));
+                    self.needs(kind, table, &path);
                     self.table_below(table.get_ref(), kind, &path);
                 }
             }
