@@ -23,11 +23,12 @@ pub(super) fn escape(text: &str) -> String {
 /// What a program said, without the escape sequences of terminals (ECMA-48 §5.4) and other control characters.
 pub(super) fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars();
+    let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
-            '\u{1b}' if chars.as_str().starts_with('[') => {
-                chars.find(|c| matches!(c, '\u{40}'..='\u{5a}' | '\u{5c}'..='\u{7e}'));
+            '\u{1b}' if chars.next_if_eq(&'[').is_some() => {
+                while chars.next_if(|c| matches!(c, ' '..='?')).is_some() {}
+                chars.next_if(|c| matches!(c, '@'..='~'));
             }
             '\n' | '\t' => out.push(c),
             c if c.is_control() => {}
