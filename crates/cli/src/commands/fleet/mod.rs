@@ -37,11 +37,11 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
 fn plan(path: &Path) -> Result<fleet::Plan> {
     let text = fs::read_to_string(path).map_err(|e| Failure::file("read", path, e))?;
     fleet::Plan::parse(&text)
-        .map_err(|source| Failure::new(Code::Failure, NoPlan { path: path.display().to_string(), source }))
+        .map_err(|source| Failure::new(Code::Damaged, NoPlan { path: path.display().to_string(), source }))
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("{path} is not usable as a plan")]
+#[error("cannot use {path}")]
 struct NoPlan {
     path: String,
     source: fleet::PlanError,

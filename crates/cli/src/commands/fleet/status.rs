@@ -101,8 +101,7 @@ fn report(args: &Args, plan: &Plan) -> Result<Report> {
 fn unreadable(error: JournalError) -> Failure {
     let code = match &error {
         JournalError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Code::NotFound,
-        JournalError::Damaged { .. } => Code::Damaged,
-        JournalError::OtherPlan { .. } => Code::Conflict,
+        JournalError::Damaged { .. } | JournalError::OtherPlan { .. } => Code::Damaged,
         _ => Code::Failure,
     };
     Failure::new(code, error)
