@@ -742,8 +742,8 @@ fn html() {
     <dt>finding</dt><dd>package database: 3 packages &lt;differ&gt;</dd>
     <dt>linux/amd64</dt><dd>2 layers of r/base/jre:17, found by manifest-annotation; db-shadowed</dd>
     <dt>linux/arm64</dt><dd>3 layers of r/base/jre:17, found by manifest-annotation; db-shadowed</dd>
-    <dt>digest</dt><dd><code title="sha256:…">c49fea7425fa</code></dd>
-    <dt>becomes</dt><dd><code title="sha256:…">8abe2a443630</code></dd>
+    <dt>digest</dt><dd><code>sha256:…</code></dd>
+    <dt>becomes</dt><dd><code>sha256:…</code></dd>
     <dt>new base</dt><dd>r/base/jre:21@sha256:…</dd>
     <dt>candidate</dt><dd>r/team/legacy:1-candidate-8abe2a443630</dd>
     <dt>backup</dt><dd>r/team/legacy:1-before-c49fea7425fa</dd>
