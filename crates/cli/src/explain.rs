@@ -50,6 +50,7 @@ fn of_palan(error: &palan::Error) -> Code {
         E::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Code::NotFound,
         E::Output(source) if source.kind() == std::io::ErrorKind::BrokenPipe => Code::BrokenPipe,
         E::Client(error) => of_client(error),
+        E::Journal(error) => of_journal(error),
         E::NoPlatform { .. } | E::WrongPlatform { .. } => Code::NotFound,
         E::Unresolved(error) => of_selection(&error.reason),
         E::Damaged { .. }
@@ -69,6 +70,17 @@ fn of_palan(error: &palan::Error) -> Code {
         E::OtherDigest { .. } => Code::Usage,
         E::Busy { .. } => Code::Conflict,
         E::Inexpressible { .. } | E::NothingLeft { .. } => Code::Refused,
+        _ => Code::Failure,
+    }
+}
+
+fn of_journal(error: &palan::fleet::JournalError) -> Code {
+    use palan::fleet::JournalError as E;
+    match error {
+        E::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Code::NotFound,
+        E::Empty(_) => Code::NotFound,
+        E::Damaged { .. } | E::OtherPlan { .. } => Code::Damaged,
+        E::Busy(_) => Code::Conflict,
         _ => Code::Failure,
     }
 }

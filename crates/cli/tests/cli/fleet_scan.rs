@@ -79,7 +79,7 @@ fn lists_and_manifests_name_images_and_what_fails_is_missed() {
     let words = ["fleet", "scan", "--from", "list", "--manifests", "pod.yaml", "--format", "json"];
     let ran = context.run(&[&words[..], &["-o", "report.json"]].concat());
     assert_snapshot!(ran, @"
-    exit: 1
+    exit: 12
     --- stdout
 
     --- stderr

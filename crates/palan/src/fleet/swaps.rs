@@ -59,7 +59,8 @@ mod tests {
 
     #[test]
     fn the_first_rule_counts_and_nothing_is_replaced_twice() {
-        let cases: &[(&[(&str, &str)], &[&str], &[&str])] = &[
+        type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], &'a [&'a str]);
+        let cases: &[Case<'_>] = &[
             (
                 &[("h.io/a:1*", "h.io/a:2")],
                 &["h.io/a:1.1", "h.io/a:3", "h.io/a:1"],

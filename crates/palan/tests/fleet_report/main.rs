@@ -481,7 +481,9 @@ fn junit() {
 
 #[test]
 fn markdown() {
-    assert_snapshot!(short(&report().to_markdown()), @r#"
+    // A space without width would not be seen here.
+    let text = report().to_markdown().replace('\u{200b}', "[nothing]");
+    assert_snapshot!(short(&text), @r#"
     ## Fleet: 2 of 15 images promoted
 
     **2 promoted, 1 being moved, 1 pushed, 1 planned, 1 given back, 2 held, 1 needs a rebuild, 1 moved by others, 1 stopped by a gate, 4 failed, 1 with nothing to do** · layers 1.71 GiB → 1.75 GiB, +42.0 MiB (+2 %)
@@ -540,7 +542,7 @@ fn markdown() {
 
     - `r/team/legacy:1`
       - its verdict is db-shadowed, clean is accepted
-      - /var/lib/dpkg/status is &lt;the old one&gt; &amp; hides "libssl3" of @​debian
+      - /var/lib/dpkg/status is &lt;the old one&gt; &amp; hides "libssl3" of @[nothing]debian
       - package database: 3 packages &lt;differ&gt;
 
     </details>
@@ -740,8 +742,8 @@ fn html() {
     <dt>finding</dt><dd>package database: 3 packages &lt;differ&gt;</dd>
     <dt>linux/amd64</dt><dd>2 layers of r/base/jre:17, found by manifest-annotation; db-shadowed</dd>
     <dt>linux/arm64</dt><dd>3 layers of r/base/jre:17, found by manifest-annotation; db-shadowed</dd>
-    <dt>digest</dt><dd><code title="sha256:…">c49fea7425fa</code></dd>
-    <dt>becomes</dt><dd><code title="sha256:…">8abe2a443630</code></dd>
+    <dt>digest</dt><dd><code>sha256:…</code></dd>
+    <dt>becomes</dt><dd><code>sha256:…</code></dd>
     <dt>new base</dt><dd>r/base/jre:21@sha256:…</dd>
     <dt>candidate</dt><dd>r/team/legacy:1-candidate-8abe2a443630</dd>
     <dt>backup</dt><dd>r/team/legacy:1-before-c49fea7425fa</dd>

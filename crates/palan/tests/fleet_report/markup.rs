@@ -43,7 +43,8 @@ pub(crate) fn read(text: &str, is_html: bool) -> Document {
         let (name, attributes) = tag.split_once([' ', '\n']).unwrap_or((tag, ""));
         assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "element {name:?}");
         found.tags.push((name.to_owned(), read_attributes(attributes)));
-        if !is_empty && !(is_html && VOID.contains(&name)) {
+        let is_void = is_html && VOID.contains(&name);
+        if !is_empty && !is_void {
             open.push(name.to_owned());
         }
         // HTML: content of these is not markup.

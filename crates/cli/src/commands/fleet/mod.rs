@@ -154,11 +154,12 @@ impl PlanArgs {
 
 fn read_plan(path: &Path) -> Result<Plan> {
     let text = std::fs::read_to_string(path).map_err(|e| Failure::file("read", path, e))?;
-    Plan::parse(&text).map_err(|source| Failure::new(Code::Usage, NotAPlan { path: path.to_owned(), source }))
+    Plan::parse(&text)
+        .map_err(|source| Failure::new(Code::Damaged, NotAPlan { path: path.to_owned(), source }))
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("cannot use {} as a plan", path.display())]
+#[error("cannot use {}", path.display())]
 struct NotAPlan {
     path: PathBuf,
     source: palan::fleet::PlanError,

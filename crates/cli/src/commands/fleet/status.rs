@@ -6,7 +6,7 @@ use std::{
 
 use palan::{
     fleet::{
-        Journal, JournalError, Plan,
+        Journal, Plan,
         report::{Base, Image, Report, Wave},
         states,
     },
@@ -92,20 +92,13 @@ pub(super) fn run(args: &Args, session: &Session) -> Result {
 fn report(args: &Args, plan: &Plan) -> Result<Report> {
     let path = args.journal.clone().unwrap_or_else(|| Journal::path_beside(&args.plan));
     let is_missing = args.journal.is_none() && !path.exists();
-    let records =
-        if is_missing { Vec::new() } else { Journal::read_of(&path, plan.digest()).map_err(unreadable)? };
+    let records = if is_missing {
+        Vec::new()
+    } else {
+        Journal::read_of(&path, plan.digest()).map_err(super::journal_failed)?
+    };
     let states = if records.is_empty() { BTreeMap::new() } else { states(&records) };
     Ok(Report::new(plan, &states))
-}
-
-fn unreadable(error: JournalError) -> Failure {
-    let code = match &error {
-        JournalError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Code::NotFound,
-        JournalError::Damaged { .. } => Code::Damaged,
-        JournalError::OtherPlan { .. } => Code::Conflict,
-        _ => Code::Failure,
-    };
-    Failure::new(code, error)
 }
 
 fn write(path: &Path, text: &str, session: &Session) -> Result {

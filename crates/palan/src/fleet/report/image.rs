@@ -217,3 +217,37 @@ pub(super) fn growth(old: u64, new: u64) -> String {
     });
     format!("{sign}{}{}", text::size(change), percent.unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growth_has_a_sign_and_a_percentage() {
+        let cases = [
+            (0, 0, "±0 B"),
+            (7, 7, "±0 B"),
+            (0, 5, "+5 B"),
+            (1000, 1001, "+1 B (<1 %)"),
+            (1024, 3072, "+2.00 KiB (+200 %)"),
+            (3072, 0, "−3.00 KiB (−100 %)"),
+            (1, u64::MAX, "+16.0 EiB (+1844674407370955161400 %)"),
+        ];
+        for (old, new, text) in cases {
+            assert_eq!(growth(old, new), text);
+        }
+    }
+
+    #[test]
+    fn a_new_base_is_named_by_what_differs() {
+        let cases = [
+            ("r/debian:12", "r/debian:13", "13"),
+            ("r/debian:12", "r/ubuntu:26.04", "r/ubuntu:26.04"),
+            ("r/debian:12", "r/debian:12", "new digest"),
+            ("the first 2 layers", "r:5000/debian:13", "r:5000/debian:13"),
+        ];
+        for (old, new, text) in cases {
+            assert_eq!(beside(old, new), text);
+        }
+    }
+}

@@ -45,3 +45,23 @@ pub(super) fn verdict(verdict: Verdict) -> &'static str {
         Verdict::Assessed(grade) => grade.as_str(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_cursors_is_left_out() {
+        let cases = [
+            ("plain\n\ttext", "plain\n\ttext"),
+            ("\u{1b}[31;1mred\u{1b}[0m", "red"),
+            ("\u{1b}[2K\rdone\u{7}", "done"),
+            ("\u{1b}[", ""),
+            ("\u{1b}[31\nnext", "\nnext"),
+            ("\u{1b}]0;title", "]0;title"),
+        ];
+        for (text, clean) in cases {
+            assert_eq!(plain(text), clean, "{text:?}");
+        }
+    }
+}

@@ -9,7 +9,7 @@ use toml::{
 };
 
 use super::{BaseRule, Gates, Settings, WaveRule, keys};
-use crate::base::RepositoryPattern;
+use crate::{base::RepositoryPattern, fleet::newest::check_range};
 
 /// Something wrong in a file of settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -213,6 +213,9 @@ impl Checker<'_> {
             && let Err(error) = validate_tag(&pattern.replace(['*', '?'], "x"))
         {
             self.refuse(&join(key, "newest"), error.to_string());
+        }
+        if let Some(Err(reason)) = newest.semver.as_deref().map(check_range) {
+            self.refuse(&join(key, "semver"), reason);
         }
         if before.iter().any(|other| (&other.from, other.digest) == (&rule.from, rule.digest)) {
             self.refuse(&join(key, "from"), format!("{} has a rule already", rule.from));

@@ -7,7 +7,7 @@ use super::{
         Image, Report, Standing,
         markup::{escape, verdict},
     },
-    DIGITS, badge, name,
+    badge, name,
 };
 use crate::text::count;
 
@@ -130,5 +130,5 @@ fn details(image: &Image) -> String {
 }
 
 fn digest(digest: Digest) -> String {
-    format!("<code title=\"{digest}\">{}</code>", &digest.hex()[..DIGITS])
+    format!("<code>{digest}</code>")
 }
