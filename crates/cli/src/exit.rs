@@ -20,12 +20,13 @@ pub(crate) enum Code {
     Unavailable = 9,
     Stale = 10,
     Refused = 11,
+    Partial = 12,
     Interrupted = 130,
     BrokenPipe = 141,
 }
 
 impl Code {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Ok,
         Self::Failure,
         Self::Usage,
@@ -38,6 +39,7 @@ impl Code {
         Self::Unavailable,
         Self::Stale,
         Self::Refused,
+        Self::Partial,
         Self::Interrupted,
         Self::BrokenPipe,
     ];
@@ -64,6 +66,7 @@ impl Code {
             Self::Refused => {
                 "rebase, layers pick: the result would be worth too little; convert, index: something would be lost; nothing was written"
             }
+            Self::Partial => "fleet: some images could not be done, as it says of each; the others were",
             Self::Stale => {
                 "base stale: an image does not stand on what its base's tag stands for now, or newer tags exist"
             }

@@ -19,6 +19,9 @@ pub enum Error {
     /// The registry client failed.
     #[error(transparent)]
     Client(#[from] palan_client::Error),
+    /// A fleet's journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] crate::fleet::JournalError),
     /// A layer could not be read.
     #[error("layer {digest} of {place} cannot be read")]
     Layer {
@@ -313,6 +316,20 @@ impl Error {
             Self::Client(e) => e.is_not_found(),
             _ => false,
         }
+    }
+
+    /// The error with its causes, in one line.
+    pub(crate) fn in_full(&self) -> String {
+        let mut out = self.to_string();
+        let mut next = std::error::Error::source(self);
+        while let Some(cause) = next {
+            let text = cause.to_string();
+            if !out.ends_with(&text) {
+                out = format!("{out}: {text}");
+            }
+            next = cause.source();
+        }
+        out
     }
 
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {

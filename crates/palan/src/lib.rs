@@ -46,6 +46,7 @@ pub mod rewrite;
 pub mod select;
 pub mod source;
 mod spool;
+pub mod text;
 pub mod tree;
 pub mod validate;
 pub mod verdict;

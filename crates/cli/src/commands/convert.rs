@@ -89,7 +89,7 @@ fn form(args: &Args) -> Result<Form> {
             To::Docker => Family::Docker,
         }),
         compression: args.compressing.kind(),
-        level: args.compressing.level()?,
+        level: args.compressing.level()?.unwrap_or_default(),
         only_uncompressed: false,
         algorithm: args.digest,
         annotations: match args.annotations {

@@ -86,7 +86,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
             (None, None, None) => Keep::Nothing,
         },
         compression: args.compressing.kind().unwrap_or(Compression::Gzip),
-        level: args.compressing.level()?,
+        level: args.compressing.level()?.unwrap_or_default(),
         created: session.env.created()?,
     };
     let known = match request.keep {

@@ -19,6 +19,7 @@ mod dry;
 mod edit;
 mod export;
 mod flatten;
+mod fleet;
 mod index;
 mod inspect;
 mod layers;
@@ -62,6 +63,7 @@ pub(crate) enum Command {
     Edit(edit::Args),
     Export(export::Args),
     Flatten(flatten::Args),
+    Fleet(fleet::Args),
     Index(index::Args),
     Inspect(inspect::Args),
     Layers(layers::Args),
@@ -99,6 +101,7 @@ pub(crate) fn run(command: Command, session: &Session) -> Result {
         Command::Edit(args) => session.block_on(edit::run(&args, session)),
         Command::Export(args) => session.block_on(export::run(&args, session)),
         Command::Flatten(args) => session.block_on(flatten::run(&args, session)),
+        Command::Fleet(args) => session.block_on(fleet::run(&args, session)),
         Command::Index(args) => session.block_on(index::run(&args, session)),
         Command::Inspect(args) => session.block_on(inspect::run(&args, session)),
         Command::Layers(args) => session.block_on(layers::run(&args, session)),

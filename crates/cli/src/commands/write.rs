@@ -46,7 +46,7 @@ pub(super) struct Compressing {
     #[arg(long, value_enum, value_name = "KIND")]
     compression: Option<Kind>,
 
-    /// How hard to compress: gzip 0 to 12, by default 6; zstd 1 to 22, by default 3
+    /// How hard to compress: gzip 0 to 12, by default 5; zstd 1 to 22, by default 3
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     level: Option<i32>,
 }
@@ -75,15 +75,15 @@ impl Compressing {
     }
 
     /// The level, which the compression (by default gzip) must have: to be asked for before anything is read.
-    pub(super) fn level(&self) -> Result<Level> {
-        let Some(level) = self.level else { return Ok(Level::DEFAULT) };
+    pub(super) fn level(&self) -> Result<Option<Level>> {
+        let Some(level) = self.level else { return Ok(None) };
         let kind = self.kind().unwrap_or(Compression::Gzip);
         if kind == Compression::None {
             return Err(Failure::usage(format!("--level {level}: what is not compressed has no level")));
         }
         let level = Level::new(level);
         Encoder::new(std::io::sink(), kind, level).map_err(|e| Failure::usage(e.to_string()))?;
-        Ok(level)
+        Ok(Some(level))
     }
 }
 

@@ -23,6 +23,7 @@ mod export;
 mod faults;
 mod fixture;
 mod flatten;
+mod fleet_scan;
 mod index;
 mod layers;
 mod layout;

@@ -38,7 +38,7 @@ fn flags_of_crane_mean_what_they_mean_there() {
     [HOST]/app@sha256:…
 
     --- stderr
-    mutated [HOST]/app:2: 3 blobs moved (1.33 KiB), 3 blobs already there
+    mutated [HOST]/app:2: 3 blobs moved (1.35 KiB), 3 blobs already there
     ");
     assert_snapshot!(serde_json::to_string_pretty(&config(&context, "@@app:2")["config"]).unwrap(), @r#"
     {

@@ -12,15 +12,40 @@ use libdeflater::{CompressionLvl, Compressor};
 /// Input per member. Part of the format: another size gives other bytes.
 const MEMBER: usize = 1024 * 1024;
 
+/// The samples by which a member is judged. Part of the format too.
+const SAMPLES: usize = 4;
+const SAMPLE: usize = 8 * 1024;
+/// Percent of their size that samples shrink to at level 1, from which on a higher level is not worth its time: of what it
+/// saves, most is saved elsewhere.
+const HARD: usize = 55;
+/// Percent from which on nothing is worth its time.
+const HOPELESS: usize = 98;
+
+/// How hard to compress.
+#[derive(Clone, Copy)]
+pub(super) struct Effort {
+    pub(super) level: i32,
+    /// Whether members that hardly shrink are compressed less.
+    pub(super) saves_time: bool,
+}
+
 /// Input to compress, or the input's buffer (to be used again) with the member made of it.
 struct Job {
     input: Vec<u8>,
+    /// Room for a member; the first `size` bytes are it.
     member: Vec<u8>,
+    size: usize,
+}
+
+impl Job {
+    fn new(input: Vec<u8>) -> Self {
+        Self { input, member: Vec::new(), size: 0 }
+    }
 }
 
 pub(super) struct Members<W: Write> {
     writer: W,
-    level: i32,
+    effort: Effort,
     threads: usize,
     input: Vec<u8>,
     started: u64,
@@ -31,10 +56,10 @@ pub(super) struct Members<W: Write> {
 }
 
 impl<W: Write> Members<W> {
-    pub(super) fn new(writer: W, level: i32, threads: NonZeroUsize) -> Self {
+    pub(super) fn new(writer: W, effort: Effort, threads: NonZeroUsize) -> Self {
         Self {
             writer,
-            level,
+            effort,
             threads: threads.get(),
             input: Vec::new(),
             started: 0,
@@ -48,9 +73,9 @@ impl<W: Write> Members<W> {
         // An empty archive is one empty member.
         if !self.input.is_empty() || self.started == 0 {
             if self.workers.is_empty() {
-                let mut job = Job { input: std::mem::take(&mut self.input), member: Vec::new() };
-                compress(&mut compressor(self.level)?, &mut job)?;
-                self.writer.write_all(&job.member)?;
+                let mut job = Job::new(std::mem::take(&mut self.input));
+                Deflate::new(self.effort)?.member(&mut job)?;
+                self.writer.write_all(&job.member[..job.size])?;
                 return Ok(self.writer);
             }
             self.start_member()?;
@@ -64,9 +89,9 @@ impl<W: Write> Members<W> {
     fn start_member(&mut self) -> io::Result<()> {
         let index = usize::try_from(self.started % self.threads as u64).unwrap_or(0);
         if self.workers.len() == index && self.started < self.threads as u64 {
-            self.workers.push(Worker::start(self.level)?);
+            self.workers.push(Worker::start(self.effort)?);
         }
-        let mut job = self.spare.pop().unwrap_or_else(|| Job { input: Vec::new(), member: Vec::new() });
+        let mut job = self.spare.pop().unwrap_or_else(|| Job::new(Vec::new()));
         std::mem::swap(&mut job.input, &mut self.input);
         self.input.clear();
         self.workers[index].give(job)?;
@@ -78,7 +103,7 @@ impl<W: Write> Members<W> {
         let index = usize::try_from(self.written % self.threads as u64).unwrap_or(0);
         let job = self.workers[index].take()?;
         self.written += 1;
-        self.writer.write_all(&job.member)?;
+        self.writer.write_all(&job.member[..job.size])?;
         self.spare.push(job);
         Ok(())
     }
@@ -110,13 +135,13 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(level: i32) -> io::Result<Self> {
-        let mut compressor = compressor(level)?;
+    fn start(effort: Effort) -> io::Result<Self> {
+        let mut deflate = Deflate::new(effort)?;
         let (jobs, todo) = sync_channel::<Job>(2);
         let (results, done) = sync_channel(2);
         let work = move || {
             for mut job in todo {
-                let result = compress(&mut compressor, &mut job).map(|()| job);
+                let result = deflate.member(&mut job).map(|()| job);
                 if results.send(result).is_err() {
                     break;
                 }
@@ -151,17 +176,56 @@ fn gone() -> io::Error {
     io::Error::other("a compression thread ended unexpectedly")
 }
 
+/// One thread's compressors.
+struct Deflate {
+    usual: Compressor,
+    /// Made when the first sample is taken.
+    quick: Option<Compressor>,
+    saves_time: bool,
+}
+
+impl Deflate {
+    fn new(effort: Effort) -> io::Result<Self> {
+        Ok(Self { usual: compressor(effort.level)?, quick: None, saves_time: effort.saves_time })
+    }
+
+    fn member(&mut self, job: &mut Job) -> io::Result<()> {
+        let bound = self.usual.gzip_compress_bound(job.input.len());
+        if job.member.len() < bound {
+            job.member.resize(bound, 0);
+        }
+        let shrinks_to = self.sample(job)?;
+        let size = match (&mut self.quick, shrinks_to) {
+            (_, HOPELESS..) => compressor(0)?.gzip_compress(&job.input, &mut job.member),
+            (Some(quick), HARD..) => quick.gzip_compress(&job.input, &mut job.member),
+            _ => self.usual.gzip_compress(&job.input, &mut job.member),
+        };
+        job.size = size.map_err(|_| too_large())?;
+        Ok(())
+    }
+
+    /// The percentage that parts of a member shrink to; 0 where nobody wants to know, or little is to be saved.
+    fn sample(&mut self, job: &mut Job) -> io::Result<usize> {
+        if !self.saves_time || job.input.len() < 4 * SAMPLES * SAMPLE {
+            return Ok(0);
+        }
+        let quick = match &mut self.quick {
+            Some(quick) => quick,
+            none => none.insert(compressor(1)?),
+        };
+        let mut size = 0;
+        for part in job.input.chunks(job.input.len().div_ceil(SAMPLES)) {
+            size += quick.deflate_compress(&part[..SAMPLE], &mut job.member).map_err(|_| too_large())?;
+        }
+        Ok(size * 100 / (SAMPLES * SAMPLE))
+    }
+}
+
 fn compressor(level: i32) -> io::Result<Compressor> {
     let level = CompressionLvl::new(level).map_err(|_| io::Error::other("no such gzip level"))?;
     Ok(Compressor::new(level))
 }
 
-fn compress(compressor: &mut Compressor, job: &mut Job) -> io::Result<()> {
-    let bound = compressor.gzip_compress_bound(job.input.len());
-    job.member.resize(bound, 0);
-    let n = compressor
-        .gzip_compress(&job.input, &mut job.member)
-        .map_err(|_| io::Error::other("gzip member larger than its bound"))?;
-    job.member.truncate(n);
-    Ok(())
+fn too_large() -> io::Error {
+    io::Error::other("gzip member larger than its bound")
 }

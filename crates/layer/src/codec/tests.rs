@@ -50,6 +50,35 @@ impl Read for Trickle<'_> {
     }
 }
 
+/// By default, time goes where it saves space: each member is as at level 5, at level 1, or stored.
+#[test]
+fn members_that_hardly_shrink_are_compressed_less() {
+    const MEMBER: usize = 1024 * 1024;
+    let mut state = 7u64;
+    let mut random = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    let mut mixed = |noise: usize| -> Vec<u8> {
+        (0..MEMBER).map(|i| if i % 100 < noise { random() } else { b'a' }).collect()
+    };
+    let (easy, hard, hopeless) = (mixed(30), mixed(70), mixed(100));
+    let short = hard[..100_000].to_vec();
+    let at = |level, input: &[u8]| {
+        let mut encoder =
+            Encoder::with_threads(Vec::new(), Compression::Gzip, Level::new(level), threads(1)).unwrap();
+        encoder.write_all(input).unwrap();
+        encoder.finish().unwrap()
+    };
+    let expected = [at(5, &easy), at(1, &hard), at(0, &hopeless), at(5, &short)].concat();
+    let all = [easy, hard, hopeless, short].concat();
+    for n in [1, 2, 3] {
+        assert!(encode(&all, Compression::Gzip, threads(n), 1 << 16) == expected, "{n}");
+    }
+    assert!(decode(&expected).unwrap() == all);
+    assert!(at(5, &all).len() < expected.len());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 

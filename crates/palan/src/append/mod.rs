@@ -24,6 +24,10 @@ use crate::{
     rewrite::{self, Attestations, Outcome, Plan, Rewritten, Subject, rewrite},
 };
 
+/// How hard layers are compressed where nobody says: who appends, in a script that used crane, waits for it, and crane
+/// compresses at the quickest level. Images that are to be small are flattened or converted.
+pub const LEVEL: Level = Level::QUICK;
+
 /// What to append, and to what.
 pub struct Request {
     /// The image to append to; `None`: an empty one.
@@ -68,7 +72,7 @@ pub struct History {
 }
 
 impl Request {
-    /// Layers on top of `base`, gzip, with all else as it is by default.
+    /// Layers on top of `base`, gzip at [`LEVEL`], with all else as it is by default.
     pub fn new(base: Option<Location>, layers: Vec<LayerSource>, target: Location) -> Self {
         Self {
             base,
@@ -77,7 +81,7 @@ impl Request {
             platforms: Vec::new(),
             empty_platform: Platform::default_choice(),
             compression: Compression::Gzip,
-            level: Level::DEFAULT,
+            level: LEVEL,
             recompress: false,
             oci: false,
             history: History::default(),

@@ -56,7 +56,7 @@ impl<'a> Detector<'a> {
     }
 
     /// As [`Detector::detect`], with the images themselves, in the same order.
-    pub(super) async fn subjects_of(
+    pub(crate) async fn subjects_of(
         &self,
         image: &Location,
         asked: &[PlatformPattern],

@@ -39,7 +39,7 @@ impl Evidence {
     }
 
     /// Whether it was written about this image, and not handed down from its base or found among several.
-    pub(super) fn is_direct(self) -> bool {
+    pub(crate) fn is_direct(self) -> bool {
         self < Self::Label
     }
 }

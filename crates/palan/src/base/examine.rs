@@ -150,7 +150,7 @@ impl<'a> Examination<'a> {
             let index = Some(root).filter(|root| *root != image.manifest.digest());
             Ok::<_, Error>(Read { image, index })
         };
-        read.await.map_err(|error| chain_of(&error))
+        read.await.map_err(|error| error.in_full())
     }
 
     /// How many layers are the base's; the error is why the image is not built on it.
@@ -249,17 +249,4 @@ fn unproven(evidence: Evidence, confidence: Confidence) -> Found {
         reason: None,
         config: None,
     }
-}
-
-fn chain_of(error: &Error) -> String {
-    let mut out = error.to_string();
-    let mut next = std::error::Error::source(error);
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        if !out.ends_with(&text) {
-            out = format!("{out}: {text}");
-        }
-        next = cause.source();
-    }
-    out
 }

@@ -31,6 +31,6 @@ mod version;
 pub use detect::{Detector, detect};
 pub use evidence::{Confidence, Conflict, Detection, Evidence, Found, PlatformBase};
 pub use known::KnownBases;
-pub use pattern::Pattern;
+pub use pattern::{Pattern, RepositoryPattern};
 pub use stale::{PlatformStale, Stale, Status, stale};
 pub use subject::Subject;

@@ -36,15 +36,87 @@ impl FromStr for Pattern {
     type Err = ReferenceError;
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
-        // A colon before the last slash is a port's.
-        let name = text.rfind('/').map_or(0, |slash| slash + 1);
-        let (repository, tags) = match text[name..].split_once(':') {
-            Some((end, tags)) => (&text[..name + end.len()], tags),
-            None => (text, "*"),
-        };
-        // Whatever may stand for a wildcard must make a tag.
-        palan_core::validate_tag(&tags.replace(['*', '?'], "x"))?;
+        let (repository, tags) = split(text)?;
         Ok(Self { repository: repository.parse()?, tags: tags.to_owned() })
+    }
+}
+
+/// The name, and the pattern of tags.
+fn split(text: &str) -> Result<(&str, &str), ReferenceError> {
+    // A colon before the last slash is a port's.
+    let name = text.rfind('/').map_or(0, |slash| slash + 1);
+    let (repository, tags) = match text[name..].split_once(':') {
+        Some((end, tags)) => (&text[..name + end.len()], tags),
+        None => (text, "*"),
+    };
+    // Whatever may stand for a wildcard must make a tag.
+    palan_core::validate_tag(&without_wildcards(tags))?;
+    Ok((repository, tags))
+}
+
+fn without_wildcards(text: &str) -> String {
+    text.replace(['*', '?'], "x")
+}
+
+/// Repositories of one registry, and tags in them: `ghcr.io/org/*:1.*`. `*` stands for any characters, slashes too, and
+/// `?` for one; without a pattern of tags, all are meant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RepositoryPattern {
+    registry: String,
+    path: String,
+    tags: String,
+}
+
+impl RepositoryPattern {
+    /// The registry: host, and port if one was given.
+    pub fn registry(&self) -> &str {
+        &self.registry
+    }
+
+    /// The pattern of one repository, when its name has no wildcards.
+    pub fn single(&self) -> Option<Pattern> {
+        let name = format!("{}/{}", self.registry, self.path);
+        let repository = name.parse().ok().filter(|_| !self.path.contains(['*', '?']))?;
+        Some(Pattern { repository, tags: self.tags.clone() })
+    }
+
+    /// Whether a repository is meant.
+    pub fn matches_repository(&self, repository: &Repository) -> bool {
+        repository.registry() == self.registry && matches(self.path.as_bytes(), repository.path().as_bytes())
+    }
+
+    /// Whether a tag is meant.
+    pub fn matches_tag(&self, tag: &str) -> bool {
+        matches(self.tags.as_bytes(), tag.as_bytes())
+    }
+
+    /// Whether a reference's repository and tag are meant.
+    pub fn matches(&self, name: &Reference) -> bool {
+        self.matches_repository(name.repository()) && name.tag().is_some_and(|tag| self.matches_tag(tag))
+    }
+}
+
+impl FromStr for RepositoryPattern {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        let (name, tags) = split(text)?;
+        let host = Repository::registry_in(name);
+        let rest = host.map_or(name, |host| &name[host.len() + 1..]);
+        // A wildcard in the host stays, and is refused there.
+        let sample =
+            format!("{}{}", host.map_or(String::new(), |h| format!("{h}/")), without_wildcards(rest));
+        let sample: Repository = sample.parse()?;
+        // Docker Hub's short names are longer than they are written.
+        let added = sample.path().strip_suffix(&without_wildcards(rest)).unwrap_or_default();
+        let path = format!("{added}{rest}");
+        Ok(Self { registry: sample.registry().to_owned(), path, tags: tags.to_owned() })
+    }
+}
+
+impl fmt::Display for RepositoryPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}/{}:{}", self.registry, self.path, self.tags))
     }
 }
 
@@ -128,6 +200,29 @@ mod tests {
         }
         for text in ["debian:", "debian:a/b", "debian:12 *", "debian@sha256:1", "Debian"] {
             assert!(text.parse::<Pattern>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn repositories_are_meant_by_wildcards_too() {
+        let cases = [
+            ("h.io/team/*:1.*", "h.io/team/a/b:1.2", true),
+            ("h.io/team/*:1.*", "h.io/team/a:2.1", false),
+            ("h.io/team/*", "h.io/teams/a:2.1", false),
+            ("h.io/*", "i.io/a:1", false),
+            ("h.io:5000/*-api", "h.io:5000/team/x-api:1", true),
+            ("debia?", "docker.io/library/debian:12", true),
+            ("docker.io/debian", "debian:12", true),
+            ("org/*", "docker.io/org/app:1", true),
+        ];
+        for (pattern, name, expected) in cases {
+            let parsed: RepositoryPattern = pattern.parse().unwrap();
+            assert_eq!(parsed.matches(&name.parse().unwrap()), expected, "{pattern} {name}");
+            assert_eq!(parsed.to_string().parse::<RepositoryPattern>().unwrap(), parsed);
+            assert_eq!(parsed.single().is_some(), pattern == "docker.io/debian", "{pattern}");
+        }
+        for text in ["*.io/a", "h.io/A*", "h.io/", "h.io/a:", "h.io/a@sha256:*", "*/a/", ""] {
+            assert!(text.parse::<RepositoryPattern>().is_err(), "{text}");
         }
     }
 

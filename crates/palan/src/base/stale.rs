@@ -117,7 +117,8 @@ enum Now {
 }
 
 impl Detector<'_> {
-    async fn age(
+    /// What became of the base of one image.
+    pub(crate) async fn age(
         &self,
         base: &PlatformBase,
         subject: &Subject,
@@ -140,8 +141,9 @@ impl Detector<'_> {
             return Ok(out);
         };
         let name = name.repository().at(&Selector::Tag(tag.to_owned()));
-        let (now, tags) = tokio::try_join!(self.now(&name, subject), self.tags(&name, newer_tags))?;
-        out.newer = newer(tag, &tags);
+        let newer = async { if newer_tags { self.newer_tags(&name).await } else { Ok(Vec::new()) } };
+        let (now, newer) = tokio::try_join!(self.now(&name, subject), newer)?;
+        out.newer = newer;
         (out.status, out.new) = match now {
             Now::Gone => (Status::Gone, None),
             Now::Image { digest, is_below } => (compare(found, digest, is_below), Some(digest)),
@@ -170,13 +172,14 @@ impl Detector<'_> {
         }
     }
 
-    async fn tags(&self, name: &Reference, wanted: bool) -> Result<Vec<String>, Error> {
+    /// The tags of the same form that are newer than a reference's tag, the newest first.
+    pub(crate) async fn newer_tags(&self, name: &Reference) -> Result<Vec<String>, Error> {
         // `latest` and the like have no newer tags: their repository is not asked.
-        if !wanted || !name.tag().is_some_and(|tag| tag.contains(|c: char| c.is_ascii_digit())) {
+        let Some(tag) = name.tag().filter(|tag| tag.contains(|c: char| c.is_ascii_digit())) else {
             return Ok(Vec::new());
-        }
+        };
         match self.all_tags(name).await {
-            Ok(tags) => Ok(tags.to_vec()),
+            Ok(tags) => Ok(newer(tag, &tags)),
             // The repository is gone: the tag is, and that is said.
             Err(e) if e.is_not_found() => Ok(Vec::new()),
             Err(e) => Err(e),

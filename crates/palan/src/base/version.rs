@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 /// with every `3.20.x`, so that `3.20.1` is not newer than it; `3.21` is. Numbers of eight digits and more are dates or
 /// build numbers: they are compared with numbers as long as themselves only.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Version<'a> {
+pub(crate) struct Version<'a> {
     before: &'a str,
     numbers: Vec<u64>,
     after: &'a str,
@@ -16,7 +16,7 @@ pub(super) struct Version<'a> {
 
 impl<'a> Version<'a> {
     /// `None`: there is no number in it, or one that is too large.
-    pub(super) fn parse(tag: &'a str) -> Option<Self> {
+    pub(crate) fn parse(tag: &'a str) -> Option<Self> {
         let start = tag.find(|c: char| c.is_ascii_digit())?;
         let (before, rest) = tag.split_at(start);
         let bytes = rest.as_bytes();
@@ -30,13 +30,22 @@ impl<'a> Version<'a> {
         Some(Self { before, numbers, after })
     }
 
-    /// How it compares with a tag of the same form; `None`: it is of another form.
-    pub(super) fn compare(&self, other: &Self) -> Option<Ordering> {
-        let same_form = self.before == other.before
+    /// Its numbers, the most significant first.
+    pub(crate) fn numbers(&self) -> &[u64] {
+        &self.numbers
+    }
+
+    /// Whether a tag is of the same form.
+    pub(crate) fn is_of_form(&self, other: &Self) -> bool {
+        self.before == other.before
             && self.after == other.after
             && self.numbers.len() == other.numbers.len()
-            && self.numbers.iter().zip(&other.numbers).all(|(a, b)| long(*a) == long(*b));
-        same_form.then(|| self.numbers.cmp(&other.numbers))
+            && self.numbers.iter().zip(&other.numbers).all(|(a, b)| long(*a) == long(*b))
+    }
+
+    /// How it compares with a tag of the same form; `None`: it is of another form.
+    pub(super) fn compare(&self, other: &Self) -> Option<Ordering> {
+        self.is_of_form(other).then(|| self.numbers.cmp(&other.numbers))
     }
 }
 
@@ -59,7 +68,7 @@ pub(super) fn newer(tag: &str, tags: &[String]) -> Vec<String> {
 }
 
 /// The order of "newest first" for tags of whatever form: by their numbers, then by name; those without numbers last.
-pub(super) fn newest_first(a: &str, b: &str) -> Ordering {
+pub(crate) fn newest_first(a: &str, b: &str) -> Ordering {
     let numbers = |tag| Version::parse(tag).map(|v| v.numbers);
     numbers(b).cmp(&numbers(a)).then_with(|| a.cmp(b))
 }

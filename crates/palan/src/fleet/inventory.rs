@@ -1,5 +1,7 @@
 //! What a fleet stands on.
 
+use std::collections::BTreeMap;
+
 use palan_core::{Digest, Reference};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +29,9 @@ pub struct Member {
     /// When it was created, RFC 3339, as its config says; the newest of its platforms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
+    /// Those labels of its config that the waves ask for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Other images of the fleet that stand on this one.
     #[serde(default)]
     pub below: usize,
@@ -47,7 +52,11 @@ pub struct MemberPlatform {
     /// Digest of the base, as far as it is known; stated ones may be an index's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_digest: Option<Digest>,
-    /// How the base was found.
+    /// Digest of the index that lists the base, where one was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_index: Option<Digest>,
+    /// How the base was found: [`Evidence`](crate::base::Evidence), or `fleet`: it is an image of the fleet itself, whose
+    /// layers are this one's first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
     /// How many of its layers are the base's.
@@ -64,6 +73,28 @@ pub struct MemberPlatform {
     /// The newest of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<String>,
+    /// Why the base's status or newer tags are not known, or why the base was not compared with the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl MemberPlatform {
+    /// Whether this is its base: the same repository and, as far as they are given, tag and digest (of the manifest or of
+    /// the index that lists it).
+    pub fn stands_on(&self, base: &Reference) -> bool {
+        let Some(found) = &self.base else { return false };
+        let is_digest = |digest| [self.base_digest, self.base_index, found.digest()].contains(&Some(digest));
+        found.repository() == base.repository()
+            && base.tag().is_none_or(|tag| found.tag() == Some(tag))
+            && base.digest().is_none_or(is_digest)
+    }
+}
+
+impl Member {
+    /// Whether the base of any platform is this one.
+    pub fn stands_on(&self, base: &Reference) -> bool {
+        self.platforms.iter().any(|platform| platform.stands_on(base))
+    }
 }
 
 /// An image that could not be looked at.
@@ -79,6 +110,23 @@ pub struct Missed {
 }
 
 impl Inventory {
+    /// The images that stand on a base, and those that stand on these.
+    pub fn standing_on(&self, base: &Reference) -> Vec<&Member> {
+        let mut chosen = vec![false; self.images.len()];
+        let mut bases = vec![base.clone()];
+        while let Some(base) = bases.pop() {
+            for (member, chosen) in self.images.iter().zip(&mut chosen) {
+                if !*chosen && member.stands_on(&base) {
+                    *chosen = true;
+                    if member.below > 0 {
+                        bases.push(member.image.clone());
+                    }
+                }
+            }
+        }
+        self.images.iter().zip(chosen).filter_map(|(member, chosen)| chosen.then_some(member)).collect()
+    }
+
     /// Groups of images by the base of their first platform that has one, the largest first; `None`: unknown.
     pub fn by_base(&self) -> Vec<(Option<&Reference>, Vec<&Member>)> {
         let mut groups: Vec<(Option<&Reference>, Vec<&Member>)> = Vec::new();

@@ -108,6 +108,9 @@ pub struct State {
     pub gate: Option<(String, String)>,
     /// The move of its tag, from when it began.
     pub promoted: Option<Effect>,
+    /// The how-manieth line of the journal that was.
+    #[serde(skip)]
+    pub promoted_at: usize,
     /// Whether that is known to have happened.
     pub is_promoted: bool,
     /// Whether the tag was given back.
@@ -133,6 +136,9 @@ pub enum JournalError {
     /// Somebody else is writing it.
     #[error("the journal {0} is being written by another run")]
     Busy(PathBuf),
+    /// There is nothing in it.
+    #[error("the journal {0} is empty: nothing was done")]
+    Empty(PathBuf),
     /// A line in the middle is not one.
     #[error("line {line} of the journal {path} is damaged")]
     Damaged {
@@ -157,10 +163,18 @@ pub enum JournalError {
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
-    file: Arc<Mutex<File>>,
+    /// `None`: nothing is written.
+    file: Option<Arc<Mutex<File>>>,
     run: String,
     plan: Digest,
-    states: Mutex<BTreeMap<Reference, State>>,
+    states: Mutex<States>,
+}
+
+/// How far each image has come, by the lines read and written so far.
+#[derive(Debug, Default)]
+struct States {
+    images: BTreeMap<Reference, State>,
+    lines: usize,
 }
 
 impl Journal {
@@ -181,13 +195,51 @@ impl Journal {
             file.set_len(whole as u64).and_then(|()| file.sync_data()).map_err(failed("written"))?;
             file.seek(SeekFrom::End(0)).map_err(failed("written"))?;
         }
-        let records = parse(path, &content[..whole])?;
-        if let Some(other) = records.iter().find(|record| record.plan != plan) {
-            return Err(JournalError::OtherPlan { path: path.to_owned(), found: other.plan });
-        }
-        let run = format!("{:016x}", fastrand::u64(..));
-        let states = Mutex::new(states(&records));
-        Ok(Self { path: path.to_owned(), file: Arc::new(Mutex::new(file)), run, plan, states })
+        let records = of_plan(path, parse(path, &content[..whole])?, plan)?;
+        Ok(Self::of(path, Some(file), plan, &records))
+    }
+
+    /// Opens the journal of a plan that need not be at hand.
+    pub fn resume(path: &Path) -> Result<Self, JournalError> {
+        let records = Self::read(path)?;
+        let plan = records.first().ok_or_else(|| JournalError::Empty(path.to_owned()))?.plan;
+        Self::open(path, plan)
+    }
+
+    /// Reads a plan's journal, if there is one, and never writes it: for runs that only say what they would do.
+    pub fn look(path: &Path, plan: Digest) -> Result<Self, JournalError> {
+        let records = if path.exists() { Self::read_of(path, plan)? } else { Vec::new() };
+        Ok(Self::of(path, None, plan, &records))
+    }
+
+    /// As [`Journal::look`], of a plan that need not be at hand.
+    pub fn peek(path: &Path) -> Result<Self, JournalError> {
+        let records = Self::read(path)?;
+        let plan = records.first().ok_or_else(|| JournalError::Empty(path.to_owned()))?.plan;
+        Ok(Self::of(path, None, plan, &of_plan(path, records, plan)?))
+    }
+
+    fn of(path: &Path, file: Option<File>, plan: Digest, records: &[Record]) -> Self {
+        let mut states = States::default();
+        records.iter().for_each(|record| states.absorb(record));
+        let (file, run) =
+            (file.map(|file| Arc::new(Mutex::new(file))), format!("{:016x}", fastrand::u64(..)));
+        Self { path: path.to_owned(), file, run, plan, states: Mutex::new(states) }
+    }
+
+    /// The plan that it is about.
+    pub fn plan(&self) -> Digest {
+        self.plan
+    }
+
+    /// Where a plan's journal is unless something else is said: beside it, `plan.journal.jsonl` for `plan.json`.
+    pub fn path_beside(plan: &Path) -> PathBuf {
+        plan.with_extension("journal.jsonl")
+    }
+
+    /// Reads a plan's journal that nobody has to write.
+    pub fn read_of(path: &Path, plan: Digest) -> Result<Vec<Record>, JournalError> {
+        of_plan(path, Self::read(path)?, plan)
     }
 
     /// Reads a journal that nobody has to write: its whole lines.
@@ -203,7 +255,20 @@ impl Journal {
 
     /// How far an image has come.
     pub fn state(&self, image: &Reference) -> State {
-        self.locked().get(image).cloned().unwrap_or_default()
+        self.locked().images.get(image).cloned().unwrap_or_default()
+    }
+
+    /// The images whose tags were moved, or may have been, and are not known to be back; the last one first.
+    pub fn promoted(&self) -> Vec<(Reference, State)> {
+        let mut all: Vec<(Reference, State)> = self
+            .locked()
+            .images
+            .iter()
+            .filter(|(_, state)| state.promoted.is_some() && !state.is_restored)
+            .map(|(image, state)| (image.clone(), state.clone()))
+            .collect();
+        all.sort_by_key(|(_, state)| std::cmp::Reverse(state.promoted_at));
+        all
     }
 
     /// Writes a line, and returns when it is on the disk.
@@ -212,7 +277,7 @@ impl Journal {
         let record = Record { at, run: self.run.clone(), plan: self.plan, event };
         let mut line = serde_json::to_vec(&record).unwrap_or_default();
         line.push(b'\n');
-        let file = Arc::clone(&self.file);
+        let Some(file) = self.file.clone() else { return Ok(()) };
         let write = move || {
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
             // One write: another line cannot come between.
@@ -222,12 +287,19 @@ impl Journal {
         let written = crate::cancel::on_thread(write).await;
         let written = written.unwrap_or_else(|e| Err(io::Error::other(e.to_string())));
         written.map_err(|source| JournalError::Io { action: "written", path: self.path.clone(), source })?;
-        absorb(&mut self.locked(), &record);
+        self.locked().absorb(&record);
         Ok(())
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, BTreeMap<Reference, State>> {
+    fn locked(&self) -> std::sync::MutexGuard<'_, States> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn of_plan(path: &Path, records: Vec<Record>, plan: Digest) -> Result<Vec<Record>, JournalError> {
+    match records.iter().find(|record| record.plan != plan) {
+        Some(other) => Err(JournalError::OtherPlan { path: path.to_owned(), found: other.plan }),
+        None => Ok(records),
     }
 }
 
@@ -245,46 +317,54 @@ fn parse(path: &Path, content: &[u8]) -> Result<Vec<Record>, JournalError> {
 
 /// How far each image has come.
 pub fn states(records: &[Record]) -> BTreeMap<Reference, State> {
-    let mut states = BTreeMap::new();
-    for record in records {
-        absorb(&mut states, record);
-    }
-    states
+    let mut states = States::default();
+    records.iter().for_each(|record| states.absorb(record));
+    states.images
 }
 
-fn absorb(states: &mut BTreeMap<Reference, State>, record: &Record) {
-    match &record.event {
-        Event::Start { .. } => {}
-        Event::Begin(effect) => {
-            let state = states.entry(effect.image.clone()).or_default();
-            // Where its tag leads must be known also when nobody could write that it was done.
-            if effect.step == Step::Promote {
-                state.promoted = Some(effect.clone());
-                state.is_promoted = false;
-                state.is_restored = false;
-            }
-        }
-        Event::Done(effect) => {
-            let state = states.entry(effect.image.clone()).or_default();
-            state.failed = None;
-            match effect.step {
-                Step::Push => state.candidate = Some(effect.clone()),
-                Step::Backup => {}
-                Step::Promote => {
+impl States {
+    fn absorb(&mut self, record: &Record) {
+        self.lines += 1;
+        match &record.event {
+            Event::Start { .. } => {}
+            Event::Begin(effect) => {
+                let state = self.images.entry(effect.image.clone()).or_default();
+                // Where its tag leads must be known also when nobody could write that it was done.
+                if effect.step == Step::Promote {
                     state.promoted = Some(effect.clone());
-                    (state.is_promoted, state.is_restored) = (true, false);
+                    state.promoted_at = self.lines;
+                    (state.is_promoted, state.is_restored) = (false, false);
                 }
-                Step::Restore => (state.is_promoted, state.is_restored) = (false, true),
             }
-        }
-        Event::Gate { image, gate, passed, output, .. } => {
-            let state = states.entry(image.clone()).or_default();
-            state.passed = Some(*passed);
-            state.gate = (!passed).then(|| (gate.clone(), output.clone()));
-        }
-        Event::Failed { image, step, reason } => {
-            let state = states.entry(image.clone()).or_default();
-            state.failed = Some((step.clone(), reason.clone()));
+            Event::Done(effect) => {
+                let state = self.images.entry(effect.image.clone()).or_default();
+                state.failed = None;
+                match effect.step {
+                    Step::Push => {
+                        // Gates are asked of each candidate anew.
+                        if state.candidate.as_ref() != Some(effect) {
+                            (state.passed, state.gate) = (None, None);
+                        }
+                        state.candidate = Some(effect.clone());
+                    }
+                    Step::Backup => {}
+                    Step::Promote => {
+                        state.promoted = Some(effect.clone());
+                        state.promoted_at = self.lines;
+                        (state.is_promoted, state.is_restored) = (true, false);
+                    }
+                    Step::Restore => (state.is_promoted, state.is_restored) = (false, true),
+                }
+            }
+            Event::Gate { image, gate, passed, output, .. } => {
+                let state = self.images.entry(image.clone()).or_default();
+                state.passed = Some(*passed);
+                state.gate = (!passed).then(|| (gate.clone(), output.clone()));
+            }
+            Event::Failed { image, step, reason } => {
+                let state = self.images.entry(image.clone()).or_default();
+                state.failed = Some((step.clone(), reason.clone()));
+            }
         }
     }
 }

@@ -1,26 +1,55 @@
 //! Fleets: all images that a team owns, moved to new bases in one operation that can be reviewed, resumed and undone.
 //!
-//! * `scan` finds what each image stands on: an [`Inventory`].
+//! * [`scan`](fn@scan) finds what each image stands on: an [`Inventory`].
+//! * [`plan`](fn@plan) computes a rebase for each image and locks it by digest: a [`Plan`], a file to review. It writes
+//! * [`scan()`] finds what each image stands on: an [`Inventory`].
 //! * `plan` computes a rebase for each image and locks it by digest: a [`Plan`], a file to review. It writes
 //!   nothing.
-//! * `apply` pushes the results under *candidate* tags and asks the gates.
-//! * `promote` moves the real tags, each after a backup tag, wave by wave.
-//! * `rollback` gives the tags back what they stood for.
+//! * [`apply`](fn@apply) pushes the results under *candidate* tags and asks the gates.
+//! * [`promote`](fn@promote) moves the real tags, each after a backup tag, wave by wave.
+//! * [`rollback`](fn@rollback) gives the tags back what they stood for.
 //!
 //! The last three write a [`Journal`] before and after each effect. All of them can be killed anywhere and started again:
 //! what is done is not done again, and what is not is. A tag is only ever moved from the digest that the plan names to the
 //! other one that it names; what somebody else has put there stays.
 //!
+//! [`report`] tells where a run stands.
+//!
 //! What fails for one image is told of that image, and the others go on.
 
+mod apply;
+mod chain;
+mod commented;
 mod inventory;
 mod journal;
+mod newest;
+mod plan;
 mod planned;
+mod promote;
+pub mod report;
+mod rollback;
+mod run;
+mod scan;
 mod settings;
+mod sources;
+mod standing;
+mod swaps;
 mod template;
+mod waves;
 
+pub use apply::{Apply, Candidate, Hook, HookOutput, apply};
+pub use commented::commented;
 pub use inventory::{Inventory, Member, MemberPlatform, Missed};
 pub use journal::{Effect, Event, Journal, JournalError, Record, State, Step, states};
+pub use plan::{BaseSignatures, Planning, plan};
 pub use planned::{Action, Entry, Locked, LockedPlatform, Plan, PlanError, SCHEMA, Wave};
-pub use settings::{BaseRule, Gates, Images, Newest, RegistryRules, Rules, Settings, Tags, WaveRule};
+pub use promote::promote;
+pub use rollback::rollback;
+pub use run::{Become, Choice, Listener, Outcome};
+pub use scan::scan;
+pub use settings::{
+    BaseRule, Gates, Images, KEYS, Key, Newest, RegistryRules, Rules, Settings, SettingsError,
+    SettingsProblem, Tags, WaveRule,
+};
+pub use swaps::swaps;
 pub use template::{Template, TemplateError};

@@ -1,9 +1,19 @@
 //! What a team decides about its fleet: `fleet.toml`, as data.
 
-use std::collections::BTreeMap;
+mod keys;
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, path::Path};
 
 use palan_core::{Digest, Reference};
 use serde::{Deserialize, Serialize};
+
+pub use self::{
+    keys::{KEYS, Key},
+    parse::{SettingsError, SettingsProblem},
+};
 
 use super::template::Template;
 use crate::{
@@ -35,6 +45,18 @@ pub struct Settings {
     pub registries: BTreeMap<String, RegistryRules>,
     /// How many images are worked on at the same time.
     pub jobs: Option<usize>,
+}
+
+impl Settings {
+    /// With the files that are named below a folder: the one of the file that the settings were read from.
+    #[must_use]
+    pub fn in_folder(mut self, folder: &Path) -> Self {
+        for path in self.images.files.iter_mut().chain(&mut self.images.manifests) {
+            let joined = folder.join(path.strip_prefix("./").unwrap_or(path));
+            *path = joined.to_string_lossy().into_owned();
+        }
+        self
+    }
 }
 
 /// Where the images of a fleet are named.

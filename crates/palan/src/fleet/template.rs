@@ -1,6 +1,6 @@
 //! Templates of tags.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, ops::Bound, str::FromStr};
 
 use palan_core::{Digest, Reference, Selector};
 use serde::{Deserialize, Serialize};
@@ -73,6 +73,42 @@ impl Template {
         let filled = if over == 0 { whole } else { with(&tag[..tag.len().saturating_sub(over)]) };
         palan_core::validate_tag(&filled).map_err(|e| format!("\"{self}\" gives no tag: {e}"))?;
         Ok(image.repository().at(&Selector::Tag(filled)))
+    }
+
+    /// Whether filling it in could have given this tag for one of the others of the same repository.
+    pub fn matches(&self, tag: &str, others: &BTreeSet<String>) -> bool {
+        let mut reached = BTreeSet::from([0]);
+        for part in &self.0 {
+            reached = reached.iter().flat_map(|at| part.ends(tag, *at, others)).collect();
+        }
+        reached.contains(&tag.len())
+    }
+}
+
+impl Part {
+    /// Where it could end in a tag, when it begins at `at`.
+    fn ends(&self, tag: &str, at: usize, others: &BTreeSet<String>) -> Vec<usize> {
+        let rest = tag.get(at..).unwrap_or_default();
+        let all = |fits: &dyn Fn(&str) -> bool| {
+            let ends = (1..=rest.len()).filter(|end| rest.get(..*end).is_some_and(fits));
+            ends.map(|end| at + end).collect()
+        };
+        let is_digit = |b: &u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        match self {
+            Self::Text(text) if rest.starts_with(text) => vec![at + text.len()],
+            Self::Text(_) => Vec::new(),
+            Self::Old | Self::New => match rest.as_bytes().get(..DIGITS) {
+                Some(digits) if digits.iter().all(is_digit) => vec![at + DIGITS],
+                _ => Vec::new(),
+            },
+            Self::Base => all(&|_| true),
+            Self::Tag => all(&|text| {
+                let mut from = others.range::<str, _>((Bound::Included(text), Bound::Unbounded));
+                let is_start = from.next().is_some_and(|other| other.starts_with(text));
+                // One that would have been too long was shortened.
+                text != tag && (others.contains(text) || (tag.len() == LONGEST && is_start))
+            }),
+        }
     }
 }
 
@@ -171,6 +207,49 @@ mod tests {
                 (Err(found), Err(expected)) => assert!(found.contains(expected), "{template}: {found}"),
                 (found, expected) => panic!("{template}: {found:?}, not {expected:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn tags_of_earlier_runs_are_recognised() {
+        let long = "x".repeat(128);
+        let shortened = format!("{}-palan-11507a0e2f5e", "x".repeat(128 - 19));
+        let others: BTreeSet<String> =
+            ["1.2", "1", "1.2-palan-11507a0e2f5e", &long].map(str::to_owned).into();
+        let cases = [
+            ("{tag}-palan-{new}", "1.2-palan-11507a0e2f5e", true),
+            ("{tag}-palan-{new}", "1.2-palan-11507a0e2f5e-palan-11507a0e2f5e", true),
+            ("{tag}-palan-{new}", "1.3-palan-11507a0e2f5e", false),
+            ("{tag}-palan-{new}", "1.2-palan-11507A0e2f5e", false),
+            ("{tag}-palan-{new}", "1.2-palan-11507a0e2f5e0", false),
+            ("{tag}-palan-{new}", "1.2", false),
+            ("{tag}-palan-{new}", shortened.as_str(), true),
+            ("{tag}", "1.2", false),
+            ("{tag}-on-{base}-{old}", "1-on-21-slim-11507a0e2f5e", true),
+            ("{tag}-on-{base}-{old}", "1-on--11507a0e2f5e", false),
+            ("candidate", "candidate", true),
+        ];
+        for (template, tag, expected) in cases {
+            let found = template.parse::<Template>().unwrap().matches(tag, &others);
+            assert_eq!(found, expected, "{template} {tag}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_was_filled_in_is_recognised(
+            tag in "[a-z0-9][a-z0-9.-]{0,127}",
+            base in "[a-z0-9]{1,20}",
+            which in 0..4usize,
+        ) {
+            let template = ["{tag}-palan-{new}", "{old}{tag}", "{base}.{tag}_{new}", "x"][which];
+            let template: Template = template.parse().unwrap();
+            let image: Reference = format!("localhost/a:{tag}").parse().unwrap();
+            let base: Reference = format!("localhost/b:{base}").parse().unwrap();
+            let filled = template.fill(&image, Digest::sha256(b"old"), Digest::sha256(b"new"), &base).unwrap();
+            let filled = filled.tag().unwrap().to_owned();
+            let others = BTreeSet::from([tag.clone(), "z".to_owned(), filled.clone()]);
+            proptest::prop_assert!(filled == tag || template.matches(&filled, &others), "{} {}", tag, filled);
         }
     }
 

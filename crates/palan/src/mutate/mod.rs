@@ -64,7 +64,7 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
     check_index(&subject, &edits, &root)?;
     let how = append::How {
         compression,
-        level: palan_layer::Level::DEFAULT,
+        level: append::LEVEL,
         recompress: false,
         limits: palan_layer::Limits::default(),
     };

@@ -20,7 +20,7 @@ impl Layout {
     pub(crate) fn in_temporary_folder(scratch: &Scratch) -> Result<Self, Error> {
         let folder = tempfile::tempdir_in(scratch.path()).map_err(Error::io("create", scratch.path()))?;
         let layout = Self::create(folder.path())?;
-        Ok(Self { _folder: Some(Arc::new(folder)), ..layout })
+        Ok(Self { folder: Some(Arc::new(folder)), ..layout })
     }
 
     /// Puts what `write` writes in, as the blob whose digest it gives beside what else came of it. May take a while.

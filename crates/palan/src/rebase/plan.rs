@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
-use palan_core::{Bytes, Digest, Document, MediaType, PlatformPattern, Selector};
+use palan_core::{Bytes, Digest, Document, MediaType, PlatformPattern, Repository, Selector};
 
 use super::{
     bases::Bases,
@@ -147,6 +147,19 @@ impl Plan {
     /// Where the result goes.
     pub fn target(&self) -> &Location {
         &self.target
+    }
+
+    /// The same, with the result going to a tag, whatever that stands for.
+    #[must_use]
+    pub fn to_tag(self, repository: &Repository, tag: String) -> Self {
+        let target = Location::Registry(repository.at(&Selector::Tag(tag.clone())));
+        let report = Report { target: target.to_string(), ..self.report };
+        Self { target, role: PutAs::Tag(tag), report, ..self }
+    }
+
+    /// What is new and not a layer: indexes, manifests and configs.
+    pub fn new_documents(&self) -> impl Iterator<Item = &Document> {
+        self.documents.iter().chain(&self.configs)
     }
 }
 

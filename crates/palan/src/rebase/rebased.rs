@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::future::try_join_all;
-use palan_core::{Digest, Document, Reference, chain_ids};
+use palan_core::{Descriptor, Digest, Document, Reference, chain_ids};
 
 use super::{
     Difference,
@@ -171,6 +171,8 @@ async fn part(tree: &Tree, node: &Node, bases: &Bases<'_>, request: &Request) ->
         boundary: rebased.splice.end,
         below: rebased.splice.start,
         own_layers: node.image.manifest_view.layers.len() - rebased.splice.end,
+        size: size(&node.image.manifest_view.layers),
+        new_size: size(&rebased.splice.of(&node.image.manifest_view.layers, &new.manifest_view.layers)),
         old_base: old.report(),
         new_base: new_base_report(&new_base, &new),
         new_base_layers: new.manifest_view.layers[rebased.splice.from..].iter().map(|l| l.digest).collect(),
@@ -180,6 +182,10 @@ async fn part(tree: &Tree, node: &Node, bases: &Bases<'_>, request: &Request) ->
     };
     let notes = unnamed.filter(|_| stands).into_iter().chain(found_base(node, &old, &new_base)).collect();
     Ok(Part { rebased, report, hints: stands.then_some(hints), new: new_base, notes })
+}
+
+fn size(layers: &[Descriptor]) -> u64 {
+    layers.iter().map(|layer| layer.size).sum()
 }
 
 /// Layers in common prove more than what is written on them; without any, that is the likelier mistake.

@@ -181,6 +181,10 @@ pub struct PlatformReport {
     pub below: usize,
     /// How many layers are the image's own: all of them are kept.
     pub own_layers: usize,
+    /// Bytes of the image's layers, as stored (compressed).
+    pub size: u64,
+    /// The same of the result's layers.
+    pub new_size: u64,
     /// What was replaced.
     pub old_base: BaseReport,
     /// What it was replaced by.

@@ -2,10 +2,12 @@
 //!
 //! [`patch`] finds where a text names the old base and says which bytes make it name the new one. It changes the bytes
 //! of the names and nothing else: comments, formatting and line ends stay. What it cannot be certain about it leaves
-//! alone, with a reason ([`Outcome::Left`]). Pure text, except [`walk()`], which finds the files.
+//! alone, with a reason ([`Outcome::Left`]). [`images`] only lists what YAML names. Pure text, except [`walk()`], which
+//! finds the files.
 
 pub mod diff;
 mod dockerfile;
+mod named;
 mod settle;
 mod swap;
 #[cfg(test)]
@@ -18,6 +20,7 @@ use std::{ops::Range, path::Path};
 
 use serde::Serialize;
 
+pub use named::{MAX_LISTED, Named, images, listed, mentioned};
 pub use swap::Swap;
 pub use walk::{Found, walk};
 
@@ -210,7 +213,7 @@ fn find(kind: Kind, text: &str, swap: &Swap) -> (Vec<settle::Mention>, Notes) {
             let found = dockerfile::find(text);
             (found.mentions, Notes { passed_on: found.passed_on, defaults: found.defaults })
         }
-        Kind::Yaml => (yaml::find(text, swap), Notes::default()),
+        Kind::Yaml => (yaml::find(text, Some(swap)), Notes::default()),
     }
 }
 

@@ -65,6 +65,20 @@ impl Mention {
         self
     }
 
+    /// The image of a container, as it is written: what it stands for, or why that is not known. Nothing for templates,
+    /// and for bases.
+    pub(super) fn container_image(&self) -> Option<(&str, Result<&str, &str>)> {
+        if self.what != "image" {
+            return None;
+        }
+        match &self.value {
+            Value::Image(value) => Some((&self.written, Ok(value.text()))),
+            Value::Unknown(unknown) => Some((&self.written, Err(&unknown.reason))),
+            Value::Left(_, reason) => Some((&self.written, Err(reason))),
+            Value::Template => None,
+        }
+    }
+
     fn trace(&self) -> Option<&Trace> {
         match &self.value {
             Value::Image(value) | Value::Left(value, _) => Some(value),

@@ -24,6 +24,9 @@ use crate::{
          Where it is given, layers are compressed anew, too, whose compression a Docker image cannot have (zstd).",
     )
 }))]
+#[command(mut_arg("level", |arg| {
+    arg.help("How hard to compress: gzip 0 to 12, by default 1, as crane does; zstd 1 to 22, by default 3")
+}))]
 pub(crate) struct Args {
     /// The image to append to; default: an empty one
     #[arg(short, long, value_name = "IMAGE")]
@@ -91,7 +94,7 @@ pub(crate) struct Args {
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let target = target(args)?;
-    let level = args.compressing.level()?;
+    let level = args.compressing.level()?.unwrap_or(append::LEVEL);
     let layers = layers::sources(&args.new_layer, &args.packing, session)?;
     let single = match &args.base {
         Some(base) => super::write::single(base, Some(&target), session).await?,

@@ -2,7 +2,7 @@
 
 mod detect;
 mod index;
-mod patch_source;
+pub(super) mod patch_source;
 mod stale;
 
 use std::path::PathBuf;
@@ -42,7 +42,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
 
 /// Which file is the index of known bases.
 #[derive(clap::Args)]
-pub(super) struct KnownFile {
+pub(in crate::commands) struct KnownFile {
     /// The index of known bases; default: palan/bases.jsonl among the user's data
     #[arg(long, value_name = "FILE")]
     known: Option<PathBuf>,
@@ -57,7 +57,7 @@ impl KnownFile {
     }
 
     /// The file that was given must be there; the default one may be missing.
-    pub(super) fn open(&self, session: &Session) -> Result<Option<KnownBases>> {
+    pub(in crate::commands) fn open(&self, session: &Session) -> Result<Option<KnownBases>> {
         let path = match (&self.known, session.env.known_bases_file()) {
             (Some(path), _) => path.clone(),
             (None, Some(path)) if path.exists() => path,

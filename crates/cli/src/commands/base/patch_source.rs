@@ -7,7 +7,7 @@ use std::{
 
 use palan::{
     place::Location,
-    source::{self, Concern, Image, Kind, Outcome, Patch, Swap},
+    source::{self, Concern, Image, Kind, Outcome, Swap},
 };
 use palan_core::Reference;
 use serde::Serialize;
@@ -75,19 +75,31 @@ struct Report {
 
 /// A file that concerns the old base, or could not be read.
 #[derive(Serialize)]
-struct File {
-    path: String,
+pub(in crate::commands) struct File {
+    pub(in crate::commands) path: String,
     kind: Kind,
-    changed: bool,
+    pub(in crate::commands) changed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped: Option<String>,
-    images: Vec<Image>,
+    pub(in crate::commands) images: Vec<Image>,
     #[serde(skip)]
-    place: PathBuf,
+    pub(in crate::commands) place: PathBuf,
     #[serde(skip)]
     before: String,
     #[serde(skip)]
     after: String,
+}
+
+impl File {
+    /// Whether there is something to say about it.
+    pub(in crate::commands) fn concerns(&self) -> bool {
+        self.skipped.is_some() || !self.images.is_empty()
+    }
+
+    /// What changes, in a patch in which it has this name.
+    pub(in crate::commands) fn diff(&self, name: &str) -> String {
+        source::diff::unified(name, &self.before, &self.after)
+    }
 }
 
 pub(in crate::commands) async fn run(args: &Args, session: &Session) -> Result {
@@ -95,8 +107,8 @@ pub(in crate::commands) async fn run(args: &Args, session: &Session) -> Result {
     let swap = Swap::new(args.old_base.clone(), new_base(args, session).await?).unpin(args.unpin);
     let mut files = Vec::new();
     for (place, kind) in found {
-        let file = read(place, kind, &swap)?;
-        if file.skipped.is_some() || !file.images.is_empty() {
+        let file = read(place, kind, |_| Ok(vec![swap.clone()]))?;
+        if file.concerns() {
             files.push(file);
         }
     }
@@ -130,7 +142,7 @@ async fn new_base(args: &Args, session: &Session) -> Result<Reference> {
 }
 
 /// The sources by path, each once.
-fn walk(paths: &[PathBuf]) -> Result<BTreeMap<PathBuf, Kind>> {
+pub(in crate::commands) fn walk(paths: &[PathBuf]) -> Result<BTreeMap<PathBuf, Kind>> {
     let mut out = BTreeMap::new();
     for path in paths {
         let found = source::walk(path).map_err(|(path, error)| Failure::file("read", &path, error))?;
@@ -140,21 +152,35 @@ fn walk(paths: &[PathBuf]) -> Result<BTreeMap<PathBuf, Kind>> {
 }
 
 /// Without the `./` that people type.
-fn plain(path: &Path) -> PathBuf {
+pub(in crate::commands) fn plain(path: &Path) -> PathBuf {
     path.components().filter(|part| *part != Component::CurDir).collect()
 }
 
-fn read(place: PathBuf, kind: Kind, swap: &Swap) -> Result<File> {
-    let path = place.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/");
+/// Reads a file, and makes the replacements that are wanted for its text, one after the other.
+pub(in crate::commands) fn read(
+    place: PathBuf,
+    kind: Kind,
+    swaps: impl FnOnce(&str) -> Result<Vec<Swap>>,
+) -> Result<File> {
+    let path = slashes(&place);
     let content = content(&place).map_err(|error| Failure::file("read", &place, error))?;
     let (before, skipped) = match content {
         Ok(text) => (text, None),
         Err(reason) => (String::new(), Some(reason)),
     };
-    let patch = source::patch(kind, &before, swap);
-    let after = patch.apply(&before);
-    let Patch { images, .. } = patch;
+    let (mut after, mut images) = (before.clone(), Vec::new());
+    for swap in swaps(&before)? {
+        let patch = source::patch(kind, &after, &swap);
+        after = patch.apply(&after);
+        images.extend(patch.images);
+    }
+    images.sort_by_key(|image| image.line);
     Ok(File { path, kind, changed: before != after, skipped, images, place, before, after })
+}
+
+/// A path as patches have it.
+pub(in crate::commands) fn slashes(path: &Path) -> String {
+    path.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/")
 }
 
 /// The text of a file, or why it is none.
@@ -192,15 +218,11 @@ fn print(args: &Args, report: &Report, session: &Session) -> Result {
     for file in changed.clone() {
         match args.write {
             true => session.ui.line(&file.path)?,
-            false => {
-                let diff = source::diff::unified(&file.path, &file.before, &file.after);
-                session.ui.data(diff.as_bytes())?;
-            }
+            false => session.ui.data(file.diff(&file.path).as_bytes())?,
         }
     }
-    notes(report, session);
-    let images = report.files.iter().flat_map(|file| &file.images);
-    let images = images.filter(|image| matches!(image.outcome, Outcome::Changed { .. })).count();
+    notes(&report.files, session);
+    let images = report.files.iter().map(|file| changed_images(&file.images)).sum::<usize>();
     let what = format!("{} in {}", text::count(images, "image"), text::count(changed.count(), "file"));
     session.ui.say(match (images, args.write) {
         (0, _) => format!("nothing to change: {} was not found where it can be replaced", args.old_base),
@@ -210,9 +232,15 @@ fn print(args: &Args, report: &Report, session: &Session) -> Result {
     Ok(())
 }
 
-fn notes(report: &Report, session: &Session) {
+/// How many images change.
+pub(in crate::commands) fn changed_images(images: &[Image]) -> usize {
+    images.iter().filter(|image| matches!(image.outcome, Outcome::Changed { .. })).count()
+}
+
+/// What was left alone, and why.
+pub(in crate::commands) fn notes<'a>(files: impl IntoIterator<Item = &'a File>, session: &Session) {
     let mut templates = 0;
-    for file in &report.files {
+    for file in files {
         if let Some(reason) = &file.skipped {
             session.ui.note(format!("{} {reason}, left alone", file.path));
         }

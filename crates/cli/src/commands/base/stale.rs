@@ -4,6 +4,7 @@ use futures_util::{StreamExt as _, stream};
 use palan::{
     base::{self, Detector, PlatformStale, Stale},
     place::Location,
+    source,
 };
 
 use super::KnownFile;
@@ -28,7 +29,7 @@ pub(super) struct Args {
     #[arg(value_name = "IMAGE", required_unless_present = "from")]
     images: Vec<Location>,
 
-    /// Read more images from a file, one per line; "#" begins a comment, "-" is stdin
+    /// Read more images from a file, separated by white space; "#" begins a comment, "-" is stdin
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
 
@@ -80,17 +81,10 @@ fn listed(args: &Args) -> Result<Vec<Location>> {
     parse(&text, &path.display().to_string())
 }
 
-/// A name of an image has no `#` in it.
 fn parse(text: &str, file: &str) -> Result<Vec<Location>> {
-    let mut out = Vec::new();
-    for (n, line) in text.lines().enumerate() {
-        let line = line.split('#').next().unwrap_or_default().trim();
-        if !line.is_empty() {
-            let location = line.parse::<Location>();
-            out.push(location.map_err(|e| Failure::usage(format!("{file}, line {}: {e}", n + 1)))?);
-        }
-    }
-    Ok(out)
+    let names = source::listed(text)
+        .map(|(line, name)| name.parse().map_err(|e| Failure::usage(format!("{file}, line {line}: {e}"))));
+    names.collect()
 }
 
 fn table(found: &[Stale]) -> String {

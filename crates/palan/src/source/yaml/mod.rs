@@ -13,8 +13,8 @@ use scan::{Scanned, Scanner, Value};
 
 use super::{Swap, dockerfile, settle::Mention, trace::Trace};
 
-/// Every image that the text names.
-pub(super) fn find(text: &str, swap: &Swap) -> Vec<Mention> {
+/// Every image that the text names; with old and new base, as a rewriting needs it.
+pub(super) fn find(text: &str, swap: Option<&Swap>) -> Vec<Mention> {
     let scanned = Scanner::scan(text);
     let mut finder = Finder {
         text,
@@ -50,7 +50,7 @@ fn maps(scanned: &Scanned) -> Maps<'_> {
 
 struct Finder<'a> {
     text: &'a str,
-    swap: &'a Swap,
+    swap: Option<&'a Swap>,
     lines: Vec<usize>,
     maps: Maps<'a>,
     scanned: &'a Scanned,
@@ -62,6 +62,9 @@ impl<'a> Finder<'a> {
         let parent = |c: usize| self.scanned.containers[c].parent;
         let named = |c: usize, name: &str| self.scanned.containers[c].key == name;
         let in_image = named(container, "image");
+        if self.swap.is_none() && key != "-" && self.is_status(container) {
+            return;
+        }
         match key {
             "image" => self.image(number, container),
             "reference" if in_image => self.image(number, container),
@@ -78,6 +81,21 @@ impl<'a> Finder<'a> {
 
     fn has(&self, container: usize, keys: &[&str]) -> bool {
         keys.iter().any(|key| self.maps[container].contains_key(key))
+    }
+
+    /// Whether this is what a cluster says about containers that run: it spells their images its own way.
+    fn is_status(&self, container: usize) -> bool {
+        let above = |c: &usize| self.scanned.containers[*c].parent;
+        let mut all = std::iter::successors(Some(container), above);
+        all.any(|c| self.scanned.containers[c].key.ends_with("Statuses"))
+    }
+
+    /// Whether a name without a tag is of interest.
+    fn is_wanted_repository(&self, name: &str) -> bool {
+        match self.swap {
+            Some(swap) => swap.is_old_repository(name),
+            None => name.parse::<palan_core::Repository>().is_ok(),
+        }
     }
 
     fn line(&self, at: usize) -> usize {
@@ -103,7 +121,7 @@ impl<'a> Finder<'a> {
         match value {
             Value::Scalar { text, .. } => {
                 let (trace, line) = (self.trace(text), self.line(text.start));
-                let untagged = self.swap.is_old_repository(trace.text());
+                let untagged = self.is_wanted_repository(trace.text());
                 let elsewhere = untagged && self.has(container, &["tag", "imageTag", "digest", "version"]);
                 self.out.push(match elsewhere {
                     true => Mention::left(line, "image", trace, "its tag may be written in a key beside it"),
@@ -245,11 +263,14 @@ impl Finder<'_> {
         let line = scalars[2].as_ref().map_or(name.start, |(tag, _)| tag.start);
         let line = self.line(line);
         let written = trace.text().to_owned();
-        let repository = self.swap.is_old_repository(&written);
+        let repository = self.is_wanted_repository(&written);
         let pinned = written.contains('@');
         self.out.push(if repository && !self.has_selector(scalars) {
             Mention::left(line, "image", trace, "its tag is not written here")
-        } else if self.swap.new_base().digest().is_some() && !pinned && self.swap.concerns(&written) {
+        } else if self
+            .swap
+            .is_some_and(|s| s.new_base().digest().is_some() && !pinned && s.concerns(&written))
+        {
             Mention::left(line, "image", trace, "has no digest in which the new base's could be written")
         } else {
             let plain =

@@ -1,0 +1,53 @@
+use palan::{
+    fleet::{self, Apply},
+    rebase::Knowledge,
+};
+
+use super::{ChoiceArgs, PlanArgs, hook::Exec, outcomes};
+use crate::{
+    args::ReportFormat, commands::base::KnownFile, commands::verdict, exit::Result, session::Session,
+};
+
+/// Push the results of a plan under candidate tags, and ask the gates
+///
+/// For each image: its tag must stand for what the plan says, and the rebase must give the digest that the plan says;
+/// otherwise nothing is pushed for it. Layers of the new base are mounted. Then the hook of its wave is run, with
+/// PALAN_IMAGE, PALAN_DIGEST, PALAN_CANDIDATE (with digest) and PALAN_WAVE in its environment: exit code 0 passes. Where
+/// results of a wave do not pass, later waves are not begun, unless --keep-going is given.
+///
+/// Prints the candidates by digest. What was done before is not done again: run it until it ends with exit code 0.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    plan: PlanArgs,
+
+    #[command(flatten)]
+    choice: ChoiceArgs,
+
+    #[command(flatten)]
+    known: KnownFile,
+
+    /// The form of the report
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    format: ReportFormat,
+}
+
+pub(super) async fn run(args: &Args, session: &Session) -> Result {
+    let plan = args.plan.read()?;
+    let choice = args.choice.choice();
+    let journal = args.plan.journal(&plan, choice.dry_run)?;
+    let progress = session.ui.progress();
+    let apply = Apply {
+        choice,
+        options: session.copy_options(&progress),
+        knowledge: Knowledge {
+            listings: verdict::listings(&progress, session),
+            bases: args.known.open(session)?.map(std::sync::Arc::new),
+        },
+        hook: Some(&Exec),
+        listener: &|_| {},
+    };
+    let outcomes = fleet::apply(&session.places()?, &plan, &journal, &apply).await?;
+    drop(progress);
+    outcomes::tell(&outcomes, "pushed", args.format, session)
+}

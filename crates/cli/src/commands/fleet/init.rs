@@ -1,0 +1,74 @@
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use palan::fleet::{self, Settings};
+
+use super::{
+    named::{FILE, Named},
+    scan,
+};
+use crate::{
+    exit::{Code, Failure, Result},
+    session::Session,
+};
+
+/// Write a commented fleet.toml from what is found
+///
+/// Scans the images that are named, and writes the settings of a fleet: where its images are, one rule for each base that
+/// they stand on, names of tags, gates and a first wave. Every key is explained. A file that exists is not replaced.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    named: Named,
+
+    /// The file to write
+    #[arg(short, long, value_name = "FILE", default_value = FILE)]
+    output: PathBuf,
+}
+
+pub(super) async fn run(args: &Args, session: &Session) -> Result {
+    if args.named.is_empty() {
+        let failure = Failure::usage("no images are named");
+        return Err(failure.with_hint("palan fleet init 'ghcr.io/org/*:1.*', or --manifests FOLDER"));
+    }
+    if args.output.symlink_metadata().is_ok() {
+        return Err(exists(&args.output));
+    }
+    let folder = args.output.parent().filter(|folder| !folder.as_os_str().is_empty());
+    // What the file names is below its own folder.
+    let path = |path: &Path| match folder {
+        Some(_) => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+        None => path.to_owned(),
+    };
+    let settings = Settings { images: args.named.images(path)?, ..Settings::default() };
+    let (places, known) = (session.places()?, args.named.known.open(session)?);
+    let progress = session.ui.progress();
+    let observer = progress.observer();
+    let inventory = fleet::scan(&places, &settings, known.as_ref(), session.global.jobs, &observer).await?;
+    drop(progress);
+    let text = fleet::commented(&settings.images, &inventory);
+    create(&args.output, folder.unwrap_or(Path::new(".")), &text)?;
+    session.ui.line(args.output.display().to_string())?;
+    scan::told(&inventory, session)
+}
+
+fn exists(path: &Path) -> Failure {
+    Failure::new(Code::Conflict, format!("{} exists", path.display()))
+}
+
+/// Writes a file that nobody has written meanwhile.
+fn create(path: &Path, folder: &Path, text: &str) -> Result {
+    let failed = |error| Failure::file("write", path, error);
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder).map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    match file.persist_noclobber(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Err(exists(path)),
+        Err(error) => Err(failed(error.error)),
+    }
+}

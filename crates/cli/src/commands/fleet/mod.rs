@@ -1,0 +1,153 @@
+//! `palan fleet`: all images of a team, moved to new bases in one operation.
+
+mod apply;
+mod hook;
+mod init;
+mod named;
+mod outcomes;
+mod patch_source;
+mod plan;
+mod promote;
+mod rollback;
+mod scan;
+mod show;
+mod status;
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use palan::fleet::{Choice, Plan};
+
+use crate::{
+    exit::{Code, Failure, Result},
+    session::Session,
+};
+
+/// Move all images of a team to new bases: plan, review, apply, promote, and back
+///
+/// `plan` computes a rebase for each image and writes them, locked by digest, into a file to review; nothing is pushed.
+/// `apply` pushes the results under candidate tags and asks the gates. `promote` moves the images' own tags, each after a
+/// backup; `rollback` gives them back. What is done is written into a journal beside the plan: any of them can be killed
+/// and started again. What fails for one image is told of that image, the others go on, and the exit code is 12.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Apply(apply::Args),
+    Init(init::Args),
+    PatchSource(patch_source::Args),
+    Plan(plan::Args),
+    Promote(promote::Args),
+    Rollback(rollback::Args),
+    Scan(scan::Args),
+    Show(show::Args),
+    Status(status::Args),
+}
+
+pub(super) async fn run(args: &Args, session: &Session) -> Result {
+    match &args.command {
+        Command::Apply(args) => apply::run(args, session).await,
+        Command::Init(args) => init::run(args, session).await,
+        Command::PatchSource(args) => patch_source::run(args, session),
+        Command::Plan(args) => plan::run(args, session).await,
+        Command::Promote(args) => promote::run(args, session).await,
+        Command::Rollback(args) => rollback::run(args, session).await,
+        Command::Scan(args) => scan::run(args, session).await,
+        Command::Show(args) => show::run(args, session),
+        Command::Status(args) => status::run(args, session),
+    }
+}
+
+/// Which images of a plan.
+#[derive(clap::Args)]
+struct ChoiceArgs {
+    /// Only the images of this wave; may be given again
+    #[arg(long, value_name = "NAME")]
+    wave: Vec<String>,
+
+    #[command(flatten)]
+    some: SomeArgs,
+
+    /// Begin no image once more than so many have failed
+    #[arg(long, value_name = "N")]
+    max_failures: Option<usize>,
+
+    /// Go on with the next wave where results of one did not pass their gates
+    #[arg(long)]
+    keep_going: bool,
+}
+
+/// Which images, where there are no waves.
+#[derive(clap::Args)]
+struct SomeArgs {
+    /// Only images with such a name, with the tag or without it ("*" and "?"); may be given again
+    #[arg(long, value_name = "PATTERN")]
+    only: Vec<String>,
+
+    /// How many images at the same time
+    #[arg(long, value_name = "N", default_value = "16")]
+    at_once: usize,
+
+    /// Say what would be done, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl SomeArgs {
+    fn choice(&self) -> Choice {
+        let (only, jobs, dry_run) = (self.only.clone(), self.at_once, self.dry_run);
+        Choice { only, jobs, dry_run, ..Choice::default() }
+    }
+}
+
+impl ChoiceArgs {
+    fn choice(&self) -> Choice {
+        let (waves, max_failures, keep_going) = (self.wave.clone(), self.max_failures, self.keep_going);
+        Choice { waves, max_failures, keep_going, ..self.some.choice() }
+    }
+}
+
+/// A plan, and its journal.
+#[derive(clap::Args)]
+struct PlanArgs {
+    /// The plan, a file that `fleet plan` wrote
+    #[arg(value_name = "PLAN")]
+    plan: PathBuf,
+
+    /// The journal; default: the plan's name, ending in .journal.jsonl
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+}
+
+impl PlanArgs {
+    fn read(&self) -> Result<Plan> {
+        read_plan(&self.plan)
+    }
+
+    fn journal(&self, plan: &Plan, dry_run: bool) -> Result<palan::fleet::Journal> {
+        use palan::fleet::Journal;
+        let path = self.journal.clone().unwrap_or_else(|| Journal::path_beside(&self.plan));
+        let opened = if dry_run { Journal::look } else { Journal::open };
+        opened(&path, plan.digest()).map_err(journal_failed)
+    }
+}
+
+fn read_plan(path: &Path) -> Result<Plan> {
+    let text = std::fs::read_to_string(path).map_err(|e| Failure::file("read", path, e))?;
+    Plan::parse(&text).map_err(|source| Failure::new(Code::Usage, NotAPlan { path: path.to_owned(), source }))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use {} as a plan", path.display())]
+struct NotAPlan {
+    path: PathBuf,
+    source: palan::fleet::PlanError,
+}
+
+fn journal_failed(error: palan::fleet::JournalError) -> Failure {
+    Failure::from(palan::Error::from(error))
+}

@@ -1,0 +1,61 @@
+//! What is said of a run over a fleet.
+
+use std::collections::BTreeMap;
+
+use palan::fleet::{Become, Outcome};
+
+use crate::{
+    args::ReportFormat,
+    exit::{Code, Failure, Result},
+    session::Session,
+    ui::text,
+};
+
+/// The tags that stand as they were to, on stdout; what did not come about, and the sum, on stderr. `done`: what was done to
+/// them: "promoted".
+pub(super) fn tell(outcomes: &[Outcome], done: &str, format: ReportFormat, session: &Session) -> Result {
+    for outcome in outcomes.iter().filter(|outcome| !outcome.result.is_good()) {
+        let reason = outcome.reason.as_deref().unwrap_or_default();
+        session.ui.warning(format!("{}: {}: {reason}", outcome.image, outcome.result));
+    }
+    match format {
+        ReportFormat::Json => session.ui.json(&outcomes)?,
+        ReportFormat::Text => {
+            for outcome in outcomes {
+                if let (true, Some(tag), Some(digest)) =
+                    (outcome.result.is_good(), &outcome.tag, outcome.digest)
+                {
+                    session.ui.line(tag.pinned(digest).to_string())?;
+                }
+            }
+        }
+    }
+    session.ui.say(sum(outcomes, done));
+    match outcomes.iter().all(|outcome| outcome.result.is_good()) {
+        true => Ok(()),
+        false => Err(Failure::reported(Code::Partial)),
+    }
+}
+
+fn sum(outcomes: &[Outcome], done: &str) -> String {
+    let mut counts: BTreeMap<Become, usize> = BTreeMap::new();
+    for outcome in outcomes {
+        *counts.entry(outcome.result).or_default() += 1;
+    }
+    let count = |result| counts.get(&result).copied().unwrap_or_default();
+    let all = text::count(outcomes.len(), "image");
+    let mut parts = match count(Become::Planned) {
+        0 => vec![format!("{done} {} of {all}", count(Become::Done))],
+        planned => vec![format!("{planned} of {all} would be {done}")],
+    };
+    let words = [
+        (Become::Already, "already so"),
+        (Become::NotPassed, "not passed by a gate"),
+        (Become::Moved, "moved by somebody else"),
+        (Become::Failed, "failed"),
+        (Become::NotBegun, "not begun"),
+    ];
+    let others = words.iter().filter(|(result, _)| count(*result) > 0);
+    parts.extend(others.map(|(result, word)| format!("{} {word}", count(*result))));
+    parts.join(", ")
+}

@@ -1,0 +1,116 @@
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use palan::{
+    fleet::{self, Action, Inventory, Plan, Planning, Settings},
+    place::NewFile,
+    rebase::Knowledge,
+};
+
+use crate::{
+    commands::{base::KnownFile, verdict},
+    exit::{Code, Failure, Result},
+    session::Session,
+    ui::text,
+};
+
+/// Compute a rebase for each image of a fleet, and write them into a plan to review; push nothing
+///
+/// Every image, base and result is named by digest. The plan is ordered: waves, in them bases before what stands on them,
+/// then names; the same fleet gives the same file. What would not pass the gates is held, with reasons; what cannot be
+/// rebased is listed, with reasons, and ends the command with exit code 12.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The settings of the fleet
+    #[arg(short, long, value_name = "FILE", default_value = "fleet.toml")]
+    file: PathBuf,
+
+    /// The inventory, as `fleet scan --format json` wrote it; default: look at the fleet now
+    #[arg(long, value_name = "FILE")]
+    inventory: Option<PathBuf>,
+
+    /// Where to write the plan; default: stdout
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// How many images at the same time
+    #[arg(long, value_name = "N", default_value = "16")]
+    at_once: usize,
+
+    #[command(flatten)]
+    known: KnownFile,
+}
+
+pub(super) async fn run(args: &Args, session: &Session) -> Result {
+    let settings = settings(&args.file)?;
+    let places = session.places()?;
+    let known = args.known.open(session)?.map(Arc::new);
+    let progress = session.ui.progress();
+    let inventory = match &args.inventory {
+        Some(path) => read_inventory(path)?,
+        None => {
+            let (known, observer) = (known.as_deref(), progress.observer());
+            fleet::scan(&places, &settings, known, args.at_once, &observer).await?
+        }
+    };
+    let knowledge = Knowledge { listings: verdict::listings(&progress, session), bases: known };
+    let jobs = settings.jobs.unwrap_or(args.at_once);
+    let planning = Planning { settings: &settings, inventory: &inventory, knowledge, jobs, signatures: None };
+    let plan = fleet::plan(&places, &planning).await?;
+    drop(progress);
+    write(&plan, args, session)?;
+    session.ui.say(sum(&plan));
+    match plan.images.iter().any(|entry| matches!(entry.action, Action::Fail { .. })) {
+        true => Err(Failure::reported(Code::Partial)),
+        false => Ok(()),
+    }
+}
+
+fn settings(path: &Path) -> Result<Settings> {
+    let text = std::fs::read_to_string(path).map_err(|e| Failure::file("read", path, e))?;
+    let settings = Settings::parse(&text)
+        .map_err(|source| Failure::new(Code::Usage, InSettings { path: path.to_owned(), source }))?;
+    Ok(settings.in_folder(path.parent().unwrap_or(Path::new(""))))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use {}", path.display())]
+struct InSettings {
+    path: PathBuf,
+    source: fleet::SettingsError,
+}
+
+fn read_inventory(path: &Path) -> Result<Inventory> {
+    let text = std::fs::read_to_string(path).map_err(|e| Failure::file("read", path, e))?;
+    serde_json::from_str(&text)
+        .map_err(|e| Failure::usage(format!("{} is not an inventory: {e}", path.display())))
+}
+
+fn write(plan: &Plan, args: &Args, session: &Session) -> Result {
+    let text = plan.to_text();
+    match &args.output {
+        None => session.ui.data(text.as_bytes()),
+        Some(path) => {
+            use std::io::Write as _;
+            let new = NewFile::create(path, &session.env.scratch())?;
+            new.file().write_all(text.as_bytes()).map_err(|e| Failure::file("write", path, e))?;
+            Ok(new.publish()?)
+        }
+    }
+}
+
+/// What the plan is about, and what a person must look at.
+fn sum(plan: &Plan) -> String {
+    let count = |is: fn(&Action) -> bool| plan.images.iter().filter(|entry| is(&entry.action)).count();
+    let rebases = count(|action| matches!(action, Action::Rebase(_)));
+    let mut parts = vec![format!("{rebases} of {} to rebase", text::count(plan.images.len(), "image"))];
+    let others = [
+        (count(|action| matches!(action, Action::Hold { .. })), "held"),
+        (count(|action| matches!(action, Action::Nothing { .. })), "left alone"),
+        (count(|action| matches!(action, Action::Fail { .. })), "failed"),
+    ];
+    parts.extend(others.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")));
+    parts.join(", ")
+}

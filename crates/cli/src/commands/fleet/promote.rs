@@ -1,0 +1,32 @@
+use palan::fleet;
+
+use super::{ChoiceArgs, PlanArgs, outcomes};
+use crate::{args::ReportFormat, exit::Result, session::Session};
+
+/// Move the images' own tags to their candidates, each after a backup
+///
+/// Only images that were applied and passed their gates. A tag is read right before it is moved: one that stands for
+/// something else than the plan says is left alone. The move is conditional where the registry knows conditional requests;
+/// where it does not, somebody else may come between reading and writing, and that is best effort.
+///
+/// Prints the images by their new digests.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    plan: PlanArgs,
+
+    #[command(flatten)]
+    choice: ChoiceArgs,
+
+    /// The form of the report
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    format: ReportFormat,
+}
+
+pub(super) async fn run(args: &Args, session: &Session) -> Result {
+    let plan = args.plan.read()?;
+    let choice = args.choice.choice();
+    let journal = args.plan.journal(&plan, choice.dry_run)?;
+    let outcomes = fleet::promote(&session.places()?, &plan, &journal, &choice, &|_| {}).await?;
+    outcomes::tell(&outcomes, "promoted", args.format, session)
+}

@@ -1,0 +1,183 @@
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use palan::{
+    fleet::{self, Inventory, Member, MemberPlatform, Settings},
+    place::NewFile,
+};
+use palan_core::Reference;
+
+use super::named::{self, FILE, Named};
+use crate::{
+    args::ReportFormat,
+    exit::{Code, Failure, Result},
+    session::Session,
+    ui::{self, text},
+};
+
+/// Find the images that a team owns, and what each stands on
+///
+/// Images are taken from fleet.toml, unless others are named. For every image and platform: its base, how that was found
+/// (see `base detect`; "fleet": it is an image of the fleet itself), what became of it and by how many tags it is behind
+/// (see `base stale`), and how many others stand on the image itself. Reads manifests and configs, and no layers.
+/// Candidate and backup tags of earlier runs are left out.
+///
+/// Ends with exit code 1 when an image could not be looked at; the others are reported all the same.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    named: Named,
+
+    /// The settings of the fleet; default: fleet.toml, unless images are named
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// Only images that stand on this base, directly or by way of other images of the fleet
+    #[arg(long, value_name = "BASE")]
+    on: Option<Reference>,
+
+    /// Write the report to a file
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// The form of the report
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    format: ReportFormat,
+}
+
+pub(super) async fn run(args: &Args, session: &Session) -> Result {
+    let settings = settings(args, session)?;
+    let (places, known) = (session.places()?, args.named.known.open(session)?);
+    let jobs = settings.jobs.unwrap_or(session.global.jobs);
+    let progress = session.ui.progress();
+    let inventory = fleet::scan(&places, &settings, known.as_ref(), jobs, &progress.observer()).await?;
+    drop(progress);
+    let inventory = match &args.on {
+        Some(base) => on(base, inventory, session),
+        None => inventory,
+    };
+    let report = match args.format {
+        ReportFormat::Json => serde_json::to_string_pretty(&inventory)? + "\n",
+        ReportFormat::Text => table(&inventory),
+    };
+    write(args.output.as_deref(), &report, session)?;
+    told(&inventory, session)
+}
+
+fn settings(args: &Args, session: &Session) -> Result<Settings> {
+    let mut settings = match &args.file {
+        Some(file) => named::settings(file, session)?,
+        None if args.named.is_empty() => named::settings(Path::new(FILE), session)?,
+        None => Settings::default(),
+    };
+    let more = args.named.images(Path::to_owned)?;
+    let images = &mut settings.images;
+    images.references.extend(more.references);
+    images.files.extend(more.files);
+    images.manifests.extend(more.manifests);
+    images.repositories.extend(more.repositories);
+    Ok(settings)
+}
+
+fn on(base: &Reference, inventory: Inventory, session: &Session) -> Inventory {
+    let images: Vec<Member> = inventory.standing_on(base).into_iter().cloned().collect();
+    if images.is_empty() {
+        session.ui.note(format!("none of {} stands on {base}", text::count(inventory.images.len(), "image")));
+    }
+    Inventory { images, ..inventory }
+}
+
+/// What was missed, and how many there are.
+pub(super) fn told(inventory: &Inventory, session: &Session) -> Result {
+    for missed in &inventory.missed {
+        let named = missed.named_in.join(", ");
+        let reason = text::one_line(&missed.reason, 1000);
+        session.ui.warning(format!("{} ({named}): {reason}", missed.image));
+    }
+    let bases = inventory.by_base().iter().filter(|(base, _)| base.is_some()).count();
+    let (images, bases) = (text::count(inventory.images.len(), "image"), text::count(bases, "base"));
+    let missed = match inventory.missed.len() {
+        0 => String::new(),
+        n => format!(", {n} missed"),
+    };
+    session.ui.say(format!("{images} on {bases}{missed}"));
+    match inventory.missed.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::reported(Code::Failure)),
+    }
+}
+
+fn write(file: Option<&Path>, report: &str, session: &Session) -> Result {
+    let Some(path) = file else { return session.ui.data(report.as_bytes()) };
+    let new = NewFile::create(path, &session.env.scratch())?;
+    new.file().write_all(report.as_bytes()).map_err(|error| Failure::file("write", path, error))?;
+    Ok(new.publish()?)
+}
+
+/// One group for each base, with an empty line between them.
+fn table(inventory: &Inventory) -> String {
+    if inventory.images.is_empty() {
+        return String::new();
+    }
+    let head = ["BASE", "IMAGE", "PLATFORMS", "EVIDENCE", "STATUS", "BEHIND", "CREATED", "BELOW"];
+    let groups = inventory.by_base();
+    let groups: Vec<Vec<[String; 8]>> =
+        groups.iter().map(|(_, members)| members.iter().flat_map(|member| rows(member)).collect()).collect();
+    let table = ui::table(&head, groups.iter().flatten().cloned());
+    let mut lines = table.lines();
+    let mut out = lines.next().unwrap_or_default().to_owned() + "\n";
+    for (n, group) in groups.iter().enumerate() {
+        if n > 0 {
+            out.push('\n');
+        }
+        for line in lines.by_ref().take(group.len()) {
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+    out
+}
+
+/// One row for all platforms of which the same is known.
+fn rows(member: &Member) -> Vec<[String; 8]> {
+    let mut rows: Vec<[String; 8]> = Vec::new();
+    for platform in &member.platforms {
+        let row = row(member, platform);
+        let same = |other: &&mut [String; 8]| {
+            other.iter().zip(&row).enumerate().all(|(n, (a, b))| n == PLATFORMS || a == b)
+        };
+        match rows.iter_mut().find(same) {
+            Some(found) => found[PLATFORMS] = format!("{},{}", found[PLATFORMS], platform.platform),
+            None => rows.push(row),
+        }
+    }
+    rows
+}
+
+const PLATFORMS: usize = 2;
+
+fn row(member: &Member, platform: &MemberPlatform) -> [String; 8] {
+    let base = match &platform.base {
+        Some(base) => base.to_string(),
+        None if platform.base_digest.is_some() => "(no name)".to_owned(),
+        None if platform.status == "current" => "scratch".to_owned(),
+        None => "unknown".to_owned(),
+    };
+    let behind = match (platform.versions_behind, &platform.newest) {
+        (0, _) | (_, None) => String::new(),
+        (n, Some(newest)) => format!("{n} ({newest})"),
+    };
+    let created = member.created.as_deref().unwrap_or_default();
+    [
+        base,
+        member.image.to_string(),
+        platform.platform.clone(),
+        platform.evidence.clone().unwrap_or_default(),
+        platform.status.clone(),
+        behind,
+        text::one_line(created.split('T').next().unwrap_or_default(), 20),
+        if member.below > 0 { member.below.to_string() } else { String::new() },
+    ]
+}

@@ -1,0 +1,179 @@
+//! Applying a plan: results are pushed under candidate tags and pass their gates, or do not. No image's own tag moves.
+
+use async_trait::async_trait;
+use palan_core::{Digest, Reference};
+
+use super::{
+    journal::{Effect, Event, Journal, Step},
+    plan::request,
+    planned::{Entry, Locked, Plan},
+    run::{
+        Become, Choice, Fault, Listener, Outcome, Run, Written, effect, failed, moved, remember, remembering,
+        standing,
+    },
+    settings::Gates,
+};
+use crate::{
+    Error,
+    copy::Options,
+    place::Places,
+    rebase::{self, Check, Knowledge},
+};
+
+/// A program, or whatever else, that looks at a candidate.
+#[async_trait]
+pub trait Hook: Send + Sync {
+    /// Runs `command` (program and arguments, as the plan has them) for a candidate.
+    async fn run(
+        &self,
+        command: &[String],
+        timeout: std::time::Duration,
+        candidate: &Candidate<'_>,
+    ) -> HookOutput;
+}
+
+/// What a hook is run for.
+#[derive(Clone, Debug)]
+pub struct Candidate<'a> {
+    /// The image that is to be replaced.
+    pub image: &'a Reference,
+    /// What it stands for.
+    pub digest: Digest,
+    /// The result: its tag, with its digest.
+    pub candidate: Reference,
+    /// The wave.
+    pub wave: &'a str,
+}
+
+/// What came of a hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookOutput {
+    /// Whether the candidate passed.
+    pub passed: bool,
+    /// What it said.
+    pub output: String,
+}
+
+/// How a plan is applied.
+pub struct Apply<'a> {
+    /// Which images.
+    pub choice: Choice,
+    /// How content is copied.
+    pub options: Options,
+    /// What is known of layers and bases.
+    pub knowledge: Knowledge,
+    /// Who runs the hooks of gates; without one, a plan that has hooks is refused.
+    pub hook: Option<&'a dyn Hook>,
+    /// Is told each outcome at once.
+    pub listener: &'a Listener,
+}
+
+/// Pushes the results of a plan under their candidate tags, and asks the gates of their waves.
+///
+/// Each image's tag must stand for what the plan says, and its rebase must give what the plan says; otherwise nothing is
+/// pushed for it. What the journal has done is not done again.
+///
+/// Fails where nothing can go on: the journal cannot be written, the plan asks for hooks and there is nobody to run them.
+pub async fn apply(
+    places: &Places,
+    plan: &Plan,
+    journal: &Journal,
+    apply: &Apply<'_>,
+) -> Result<Vec<Outcome>, Error> {
+    if apply.hook.is_none() && plan.waves.iter().any(|wave| !wave.gates.hook.is_empty()) {
+        return Err(Error::Unsupported("hooks: there is nobody to run them".into()));
+    }
+    let run = Run { step: "apply", plan, journal, choice: &apply.choice, listener: apply.listener };
+    let one = One { places: &remembering(places), plan, journal, apply };
+    run.each(|entry, locked| one.image(entry, locked)).await
+}
+
+struct One<'a> {
+    places: &'a Places,
+    plan: &'a Plan,
+    journal: &'a Journal,
+    apply: &'a Apply<'a>,
+}
+
+impl One<'_> {
+    async fn image(&self, entry: &Entry, locked: &Locked) -> Result<Written, Fault> {
+        let Some(digest) = entry.digest else { return Err(failed("the plan has no digest of it")) };
+        let Some(gates) = self.plan.gates(&entry.wave) else { return Err(failed("its wave has no gates")) };
+        let state = self.journal.state(&entry.image);
+        let candidate = effect(&entry.image, Step::Push, &locked.candidate, None, locked.new_digest);
+        let written = |result| Written { result, tag: candidate.tag.clone(), digest: candidate.new };
+        if state.candidate.as_ref() == Some(&candidate) && !self.apply.choice.dry_run {
+            return match state.passed {
+                Some(true) => Ok(written(Become::Already)),
+                // It did not pass, or nobody knows: the hook is asked again.
+                _ => self.pass(entry, locked, gates, digest).await.map(|()| written(Become::Done)),
+            };
+        }
+        let found = standing(self.places, &entry.image).await?;
+        if found != Some(digest) {
+            return Err(moved(&entry.image, digest, found));
+        }
+        let plan = self.rebase(entry, locked, digest).await?;
+        if self.apply.choice.dry_run {
+            return Ok(written(Become::Planned));
+        }
+        self.push(plan, candidate.clone()).await?;
+        self.pass(entry, locked, gates, digest).await?;
+        Ok(written(Become::Done))
+    }
+
+    /// The rebase, computed again: it must give what was reviewed.
+    async fn rebase(&self, entry: &Entry, locked: &Locked, digest: Digest) -> Result<rebase::Plan, Fault> {
+        let image = entry.image.pinned(digest);
+        let mut request = request(&self.plan.rebase, &self.apply.knowledge, image, &locked.new_base);
+        // The verdict was given when the plan was made, about these very digests.
+        request.policy.check = Check::None;
+        let plan = rebase::plan(self.places, &request).await?;
+        if plan.digest() != locked.new_digest {
+            return Err(failed(format!(
+                "the rebase gives {}, and the plan says {}: it was edited, or made by another version",
+                plan.digest(),
+                locked.new_digest
+            )));
+        }
+        remember(self.places, &plan);
+        Ok(plan)
+    }
+
+    async fn push(&self, plan: rebase::Plan, candidate: Effect) -> Result<(), Fault> {
+        let tag = candidate.tag.tag().unwrap_or_default().to_owned();
+        let plan = plan.to_tag(candidate.tag.repository(), tag);
+        self.journal.write(Event::Begin(candidate.clone())).await?;
+        rebase::apply(self.places, &plan, &self.apply.options).await?;
+        self.journal.write(Event::Done(candidate)).await?;
+        Ok(())
+    }
+
+    /// Asks the gates that need the candidate, and writes down what they said.
+    async fn pass(&self, entry: &Entry, locked: &Locked, gates: &Gates, digest: Digest) -> Result<(), Fault> {
+        let hook = self.apply.hook.filter(|_| !gates.hook.is_empty());
+        let said = match hook {
+            None => HookOutput { passed: true, output: String::new() },
+            Some(hook) => {
+                let candidate = Candidate {
+                    image: &entry.image,
+                    digest,
+                    candidate: locked.candidate.pinned(locked.new_digest),
+                    wave: &entry.wave,
+                };
+                let timeout = std::time::Duration::from_secs(gates.hook_timeout);
+                hook.run(&gates.hook, timeout, &candidate).await
+            }
+        };
+        let HookOutput { passed, output } = said;
+        let gate = if hook.is_some() { "hook" } else { "plan" }.to_owned();
+        let (image, digest) = (entry.image.clone(), locked.new_digest);
+        let reason = format!("the hook refused it: {}", last_line(&output));
+        self.journal.write(Event::Gate { image, digest, gate, passed, output }).await?;
+        if passed { Ok(()) } else { Err(Fault::Image(Become::NotPassed, reason)) }
+    }
+}
+
+fn last_line(text: &str) -> &str {
+    text.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it said nothing")
+}

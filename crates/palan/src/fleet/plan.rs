@@ -1,0 +1,364 @@
+//! Planning: for each image of a fleet, the rebase, computed and locked. Writes nothing.
+
+use std::{collections::HashMap, sync::Arc};
+
+use async_trait::async_trait;
+use futures_util::{StreamExt as _, stream};
+use palan_core::{Reference, Selector};
+
+use super::{
+    chain::Chains,
+    inventory::{Inventory, Member},
+    newest::newest,
+    planned::{Action, Entry, Locked, LockedPlatform, Plan, SCHEMA},
+    run::{remember, remembering},
+    settings::{BaseRule, Gates, Rules, Settings},
+    waves::{assign, waves},
+};
+use crate::{
+    Error,
+    once::Once,
+    place::{Location, Places},
+    rebase::{self, Knowledge, OldBase, Policy, Refuse, Report, Request, Verdict},
+    verdict::Grade,
+};
+
+/// How many findings of one platform stand in a plan; `rebase --dry-run` lists all.
+const MOST_FINDINGS: usize = 10;
+
+/// Tells whether a base is signed by somebody whom the team trusts.
+#[async_trait]
+pub trait BaseSignatures: Send + Sync {
+    /// `Err`: why it does not count as signed, in words that read on from the base's name.
+    async fn check(&self, base: &Reference) -> Result<(), String>;
+}
+
+/// What a plan is made from.
+pub struct Planning<'a> {
+    /// What the team decided.
+    pub settings: &'a Settings,
+    /// The fleet.
+    pub inventory: &'a Inventory,
+    /// What is known of layers and bases.
+    pub knowledge: Knowledge,
+    /// How many images are worked on at the same time.
+    pub jobs: usize,
+    /// Who checks signatures, where gates ask for signed bases.
+    pub signatures: Option<Arc<dyn BaseSignatures>>,
+}
+
+/// Computes what is to become of each image. What cannot be done for one image is said in its entry.
+///
+/// Fails only where no plan can be made at all: where a gate asks for what this program cannot do.
+pub async fn plan(places: &Places, planning: &Planning<'_>) -> Result<Plan, Error> {
+    let settings = planning.settings;
+    let gates = settings.waves.iter().filter_map(|wave| wave.gates.as_ref()).chain([&settings.gates]);
+    if planning.signatures.is_none() && gates.into_iter().any(|gates| gates.signed_base) {
+        return Err(Error::Unsupported("the gate signed-base: signatures are not checked yet".into()));
+    }
+    let remembering = remembering(places);
+    let planner = Planner { places: &remembering, planning, rules: Once::default(), signed: Once::default() };
+    let members = &planning.inventory.images;
+    let chains = Chains::of(planning.inventory);
+    let mut actions: Vec<Option<Action>> = vec![None; members.len()];
+    for level in &chains.levels {
+        let level = stream::iter(level).map(|n| {
+            let below = chains.on[*n].and_then(|below| Some((&members[below], actions[below].as_ref()?)));
+            let action = planner.action(&members[*n], below);
+            async move { (*n, action.await) }
+        });
+        let done: Vec<_> = level.buffer_unordered(planning.jobs.max(1)).collect().await;
+        done.into_iter().for_each(|(n, action)| actions[n] = Some(action));
+    }
+    for number in chains.endless() {
+        let reason = "it stands on itself: its base, or a base of its base, is built on it".to_owned();
+        actions[number] = Some(Action::Fail { reason });
+    }
+    let actions = actions.into_iter().flatten().collect();
+    Ok(planner.order(actions, &chains).await)
+}
+
+struct Planner<'a> {
+    places: &'a Places,
+    planning: &'a Planning<'a>,
+    /// What takes the place of a base, by rule and name.
+    rules: Once<(usize, Reference), Result<Reference, String>>,
+    signed: Once<Reference, Result<(), String>>,
+}
+
+impl Planner<'_> {
+    /// `below`: the image of the fleet that it stands on, and what becomes of that.
+    async fn action(&self, member: &Member, below: Option<(&Member, &Action)>) -> Action {
+        let new_base = match self.new_base(member, below).await {
+            Ok(Ok(new_base)) => new_base,
+            Ok(Err(nothing)) => return Action::Nothing { reason: nothing },
+            Err(reason) => return Action::Fail { reason },
+        };
+        match self.rebase(member, new_base).await {
+            Ok(action) => action,
+            Err(error) => Action::Fail { reason: error.in_full() },
+        }
+    }
+
+    /// What an image is to stand on, with its digest; or why it is left alone.
+    async fn new_base(
+        &self,
+        member: &Member,
+        below: Option<(&Member, &Action)>,
+    ) -> Result<Result<Reference, String>, String> {
+        let Some(on) = member.platforms.iter().find(|platform| platform.base.is_some()) else {
+            let is_known = member.platforms.iter().any(|platform| platform.status != "unknown");
+            let reason = if is_known { "it is built from scratch" } else { "its base is not known" };
+            return Ok(Err(reason.to_owned()));
+        };
+        let Some(name) = &on.base else { return Ok(Err(String::new())) };
+        let is_meant = |rule: &BaseRule| {
+            let of_digest = |digest| {
+                let platforms = &member.platforms;
+                platforms.iter().any(|p| [p.base_digest, p.base_index].contains(&Some(digest)))
+            };
+            rule.from.matches(name) && rule.digest.is_none_or(of_digest)
+        };
+        let rule = self.planning.settings.bases.iter().position(is_meant);
+        let rule = rule.map(|number| (number, &self.planning.settings.bases[number]));
+        let is_explicit =
+            rule.is_some_and(|(_, rule)| rule.to.is_some() || rule.newest != Default::default());
+        if let Some((base, action)) = below.filter(|_| !is_explicit) {
+            return Ok(follow(base, action));
+        }
+        match rule {
+            None => Ok(Err(format!("no rule is about its base {name}"))),
+            Some((number, rule)) => {
+                let resolve = || async { Ok(self.resolve(rule, name).await) };
+                let found = self.rules.get((number, name.clone()), resolve).await;
+                found.map_err(|e| e.in_full())?.as_ref().clone().map(Ok)
+            }
+        }
+    }
+
+    async fn resolve(&self, rule: &BaseRule, name: &Reference) -> Result<Reference, String> {
+        let repository = name.repository();
+        let wanted = match &rule.to {
+            Some(to) if to.digest().is_some() => return Ok(to.clone()),
+            Some(to) => to.clone(),
+            None if rule.newest == Default::default() => {
+                let tag = name.tag().ok_or_else(|| format!("its base {name} has no tag that could move"))?;
+                repository.at(&Selector::Tag(tag.to_owned()))
+            }
+            None => {
+                let place = self.places.source(&Location::Registry(name.clone())).map_err(|e| e.in_full())?;
+                let tags = place.place.tags().await.map_err(|e| e.in_full())?;
+                let tag = newest(&rule.newest, name.tag(), &tags)?;
+                let tag = tag.ok_or_else(|| format!("{repository} has no tag that the rule allows"))?;
+                repository.at(&Selector::Tag(tag.to_owned()))
+            }
+        };
+        let opened = self.places.source(&Location::Registry(wanted.clone())).map_err(|e| e.in_full())?;
+        let found = opened.place.resolve(&wanted.selector()).await;
+        Ok(wanted.pinned(found.map_err(|e| e.in_full())?.digest))
+    }
+
+    async fn rebase(&self, member: &Member, new_base: Reference) -> Result<Action, Error> {
+        let image = member.image.pinned(member.digest);
+        let request = request(&self.planning.settings.rebase, &self.planning.knowledge, image, &new_base);
+        let plan = rebase::plan(self.places, &request).await?;
+        let report = plan.report();
+        if report.new_digest == report.digest {
+            let reason = format!("it stands on {new_base} already");
+            return Ok(Action::Nothing { reason });
+        }
+        // Images that will stand on this one are planned before it is pushed.
+        remember(self.places, &plan);
+        let tags = &self.planning.settings.tags;
+        let fill = |template: &super::Template| {
+            template.fill(&member.image, report.digest, report.new_digest, &new_base)
+        };
+        Ok(match (fill(&tags.candidate), fill(&tags.backup)) {
+            (Ok(candidate), Ok(backup)) => {
+                Action::Rebase(Box::new(lock(report, new_base.clone(), candidate, backup)))
+            }
+            (Err(reason), _) | (_, Err(reason)) => Action::Fail { reason },
+        })
+    }
+
+    /// Waves and gates, now that it is known what there is to do.
+    async fn order(&self, actions: Vec<Action>, chains: &Chains) -> Plan {
+        let (settings, members) = (self.planning.settings, &self.planning.inventory.images);
+        let waves = waves(settings);
+        let is_rebased = actions.iter().map(|action| matches!(action, Action::Rebase(_)));
+        let mut wave_of = assign(&settings.waves, &members.iter().zip(is_rebased).collect::<Vec<_>>());
+        let mut depth = vec![0; members.len()];
+        for number in chains.levels.iter().flatten() {
+            if let Some(below) = chains.on[*number] {
+                depth[*number] = depth[below] + 1;
+                // Nothing goes before what it stands on.
+                wave_of[*number] = wave_of[*number].max(wave_of[below]);
+            }
+        }
+        let mut images = Vec::new();
+        for (number, (member, action)) in members.iter().zip(actions).enumerate() {
+            let wave = &waves[wave_of[number]];
+            let mut below = chains.on[number].map(|below| &members[below]).into_iter().collect::<Vec<_>>();
+            below.retain(|below| stands_on_result(&action, below));
+            let entry = Entry {
+                image: member.image.clone(),
+                digest: Some(member.digest),
+                wave: wave.name.clone(),
+                after: below.into_iter().map(|below| below.image.clone()).collect(),
+                action: self.gated(action, &wave.gates).await,
+            };
+            images.push((wave_of[number], depth[number], entry));
+        }
+        let missed = self.planning.inventory.missed.iter().filter_map(|missed| {
+            let (image, reason) = (missed.image.parse().ok()?, missed.reason.clone());
+            let wave = waves.last()?.name.clone();
+            let action = Action::Fail { reason };
+            Some((waves.len(), 0, Entry { image, digest: None, wave, after: Vec::new(), action }))
+        });
+        images.extend(missed);
+        images.sort_by(|a, b| (a.0, a.1, &a.2.image).cmp(&(b.0, b.1, &b.2.image)));
+        let mut images: Vec<Entry> = images.into_iter().map(|(.., entry)| entry).collect();
+        hold_above(&mut images);
+        Plan { schema: SCHEMA.to_owned(), rebase: settings.rebase.clone(), waves, images }
+    }
+
+    async fn gated(&self, action: Action, gates: &Gates) -> Action {
+        let Action::Rebase(locked) = action else { return action };
+        let mut reasons = refused(&locked, gates);
+        if let Some(signatures) = self.planning.signatures.as_ref().filter(|_| gates.signed_base) {
+            let check = || async { Ok(signatures.check(&locked.new_base).await) };
+            match self.signed.get(locked.new_base.clone(), check).await.as_deref() {
+                Ok(Ok(())) => {}
+                Ok(Err(reason)) => reasons.push(format!("the new base {} {reason}", locked.new_base)),
+                Err(error) => reasons.push(error.in_full()),
+            }
+        }
+        if reasons.is_empty() { Action::Rebase(locked) } else { Action::Hold { reasons, locked } }
+    }
+}
+
+/// The rebase of one image, all of whose names are locked by digest.
+pub(super) fn request(
+    rules: &Rules,
+    knowledge: &Knowledge,
+    image: Reference,
+    new_base: &Reference,
+) -> Request {
+    Request {
+        old_base: OldBase::Find,
+        new_base: Some(Location::Registry(new_base.clone())),
+        policy: Policy {
+            config: rules.config,
+            on_conflict: rules.on_conflict,
+            attestations: rules.attestations.clone(),
+            check: rules.check,
+            // Gates decide.
+            refuse: Refuse(None),
+            created: rules.created.clone(),
+        },
+        attest: rules.attest,
+        knowledge: knowledge.clone(),
+        ..Request::new(Location::Registry(image))
+    }
+}
+
+/// An image that stands on another one of the fleet goes where that goes.
+fn follow(base: &Member, action: &Action) -> Result<Reference, String> {
+    match action {
+        Action::Rebase(locked) | Action::Hold { locked, .. } => Ok(base.image.pinned(locked.new_digest)),
+        // It may have moved since the image was built on it.
+        Action::Nothing { .. } => Ok(base.image.pinned(base.digest)),
+        Action::Fail { .. } => Err(format!("its base {} cannot be rebased", base.image)),
+    }
+}
+
+fn stands_on_result(action: &Action, below: &Member) -> bool {
+    let Action::Rebase(locked) = action else { return false };
+    locked.new_base.repository() == below.image.repository() && locked.new_base.digest() != Some(below.digest)
+}
+
+/// What stands on an image that is held cannot go either.
+fn hold_above(images: &mut [Entry]) {
+    let mut held: HashMap<Reference, ()> = HashMap::new();
+    for entry in images {
+        if let Action::Rebase(locked) = &entry.action
+            && let Some(base) = entry.after.iter().find(|base| held.contains_key(base))
+        {
+            let reasons = vec![format!("its base {base} is held")];
+            entry.action = Action::Hold { reasons, locked: locked.clone() };
+        }
+        if matches!(entry.action, Action::Hold { .. }) {
+            held.insert(entry.image.clone(), ());
+        }
+    }
+}
+
+/// Why a result would not pass.
+fn refused(locked: &Locked, gates: &Gates) -> Vec<String> {
+    let mut reasons = Vec::new();
+    match locked.verdict {
+        Verdict::Assessed(grade) if grade > gates.accept => {
+            reasons
+                .push(format!("its verdict is {grade}, and {} is the worst that is accepted", gates.accept));
+        }
+        Verdict::NotAssessed if !gates.accept_unassessed => {
+            reasons.push("its files were not compared".to_owned());
+        }
+        _ => {}
+    }
+    let grown = locked.new_size.saturating_sub(locked.size);
+    if let Some(most) = gates.max_growth_percent
+        && u128::from(grown) * 100 > u128::from(locked.size) * u128::from(most)
+    {
+        reasons.push(format!(
+            "it would grow from {} to {} bytes, by more than {most} %",
+            locked.size, locked.new_size
+        ));
+    }
+    reasons
+}
+
+fn lock(report: &Report, new_base: Reference, candidate: Reference, backup: Reference) -> Locked {
+    let platforms = report.platforms.iter().map(|platform| LockedPlatform {
+        platform: platform.platform.clone(),
+        digest: platform.digest,
+        new_digest: platform.new_digest,
+        boundary: platform.boundary,
+        old_base: platform.old_base.name.clone(),
+        evidence: platform.old_base.evidence.clone(),
+        new_base: platform.new_base.digest,
+        verdict: platform.verdict,
+    });
+    Locked {
+        old_base: None,
+        new_base,
+        new_digest: report.new_digest,
+        candidate,
+        backup,
+        verdict: report.verdict,
+        size: report.platforms.iter().map(|platform| platform.size).sum(),
+        new_size: report.platforms.iter().map(|platform| platform.new_size).sum(),
+        platforms: platforms.collect(),
+        findings: findings(report),
+    }
+}
+
+/// What a reviewer should know: the worst first, and not all of it where it is much.
+fn findings(report: &Report) -> Vec<String> {
+    let mut findings = Vec::new();
+    for platform in &report.platforms {
+        let assessed = platform.assessment.iter().flat_map(|assessment| &assessment.findings);
+        let bad: Vec<_> =
+            assessed.filter(|finding| finding.grade.is_some_and(|g| g > Grade::Clean)).collect();
+        let shown =
+            bad.iter().take(MOST_FINDINGS).map(|finding| format!("{}: {}", platform.platform, finding.text));
+        findings.extend(shown);
+        if bad.len() > MOST_FINDINGS {
+            findings.push(format!("{}: and {} more findings", platform.platform, bad.len() - MOST_FINDINGS));
+        }
+        let conflicts = platform.config.conflicts.iter();
+        findings.extend(conflicts.map(|conflict| format!("{}: {conflict}", platform.platform)));
+    }
+    findings.extend(report.findings.iter().map(|finding| finding.text.clone()));
+    findings
+}

@@ -1,0 +1,75 @@
+//! Promoting: the images' own tags move to the results, each after its backup.
+
+use super::{
+    journal::{Event, Journal, Step},
+    planned::{Entry, Locked, Plan},
+    run::{Become, Choice, Fault, Listener, Outcome, Run, Written, effect, failed, moved, put_tag, standing},
+};
+use crate::{
+    Error,
+    place::{Places, PutAs},
+};
+
+/// Moves the tags of a plan's images to their candidates, where those passed all gates.
+///
+/// A tag is read right before it is moved, and the move is conditional where the registry can do that. One that stands for
+/// neither of the plan's two digests is left alone. What it stood for is kept under the backup tag first.
+pub async fn promote(
+    places: &Places,
+    plan: &Plan,
+    journal: &Journal,
+    choice: &Choice,
+    listener: &Listener,
+) -> Result<Vec<Outcome>, Error> {
+    let run = Run { step: "promote", plan, journal, choice, listener };
+    run.each(|entry, locked| image(places, journal, choice, entry, locked)).await
+}
+
+async fn image(
+    places: &Places,
+    journal: &Journal,
+    choice: &Choice,
+    entry: &Entry,
+    locked: &Locked,
+) -> Result<Written, Fault> {
+    let Some(digest) = entry.digest else { return Err(failed("the plan has no digest of it")) };
+    let state = journal.state(&entry.image);
+    match &state.candidate {
+        Some(candidate) if candidate.new == locked.new_digest => {}
+        _ => return Err(failed("it has not been applied")),
+    }
+    if state.passed != Some(true) {
+        let gate = state.gate.map_or("its gates were not asked".to_owned(), |(gate, _)| {
+            format!("its candidate did not pass the gate \"{gate}\"")
+        });
+        return Err(Fault::Image(Become::NotPassed, gate));
+    }
+    let promotion = effect(&entry.image, Step::Promote, &entry.image, Some(digest), locked.new_digest);
+    let written = |result| Written { result, tag: entry.image.clone(), digest: locked.new_digest };
+    let found = standing(places, &entry.image).await?;
+    if found == Some(locked.new_digest) {
+        // Done, and perhaps not written down; or somebody else did it.
+        if !state.is_promoted {
+            journal.write(Event::Done(promotion)).await?;
+        }
+        return Ok(written(Become::Already));
+    }
+    if found != Some(digest) {
+        return Err(moved(&entry.image, digest, found));
+    }
+    let backup = standing(places, &locked.backup).await?;
+    if backup.is_some_and(|found| found != digest) {
+        return Err(failed(format!("its backup {} exists, and is another image", locked.backup)));
+    }
+    if choice.dry_run {
+        return Ok(written(Become::Planned));
+    }
+    if backup.is_none() {
+        let keep = effect(&entry.image, Step::Backup, &locked.backup, None, digest);
+        let tag = locked.backup.tag().unwrap_or_default().to_owned();
+        put_tag(places, journal, keep, PutAs::Absent(tag)).await?;
+    }
+    let tag = entry.image.tag().unwrap_or_default().to_owned();
+    put_tag(places, journal, promotion, PutAs::Replace { tag, expected: digest }).await?;
+    Ok(written(Become::Done))
+}

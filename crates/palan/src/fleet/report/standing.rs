@@ -1,0 +1,212 @@
+//! Where an image of a plan stands, in one word.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::markup::plain;
+use crate::{
+    fleet::{
+        journal::State,
+        planned::{Action, Entry, Locked, Plan},
+        settings::Gates,
+    },
+    rebase::Verdict,
+    verdict::Grade,
+};
+
+/// How far an image has come. One vocabulary for all forms of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Standing {
+    /// Its tag stands for the result.
+    Promoted,
+    /// The move of its tag has begun; whether it happened is not known before the next run.
+    Promoting,
+    /// The candidate is pushed; the tag has not moved.
+    Pushed,
+    /// It is to be rebased, and nothing was done yet.
+    Planned,
+    /// Its tag was moved, and given back.
+    Restored,
+    /// It would not pass the gates, and a person has to decide.
+    Held,
+    /// It would not pass the gates, and by its verdict (`db-shadowed`, `broken`) only a rebuild helps.
+    NeedsRebuild,
+    /// Somebody else has moved the tag since the plan was made; it was left alone.
+    Moved,
+    /// The candidate was pushed and did not pass a gate.
+    GateFailed,
+    /// Something failed: the plan of it, or the last step.
+    Failed,
+    /// There was nothing to do.
+    Nothing,
+}
+
+impl Standing {
+    /// All, from done to failed; what had nothing to do comes last. Reports have this order.
+    pub const ALL: [Self; 11] = [
+        Self::Promoted,
+        Self::Promoting,
+        Self::Pushed,
+        Self::Planned,
+        Self::Restored,
+        Self::Held,
+        Self::NeedsRebuild,
+        Self::Moved,
+        Self::GateFailed,
+        Self::Failed,
+        Self::Nothing,
+    ];
+
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Promoted => "promoted",
+            Self::Promoting => "promoting",
+            Self::Pushed => "pushed",
+            Self::Planned => "planned",
+            Self::Restored => "restored",
+            Self::Held => "held",
+            Self::NeedsRebuild => "needs-rebuild",
+            Self::Moved => "moved",
+            Self::GateFailed => "gate-failed",
+            Self::Failed => "failed",
+            Self::Nothing => "nothing",
+        }
+    }
+
+    /// The words for people, after a number: `3 need a rebuild`.
+    pub fn counted(self, count: usize) -> String {
+        let words = match (self, count) {
+            (Self::Promoting, _) => "being moved",
+            (Self::Nothing, _) => "with nothing to do",
+            (Self::NeedsRebuild, 1) => "needs a rebuild",
+            (Self::NeedsRebuild, _) => "need a rebuild",
+            (Self::Moved, _) => "moved by others",
+            (Self::GateFailed, _) => "stopped by a gate",
+            (Self::Restored, _) => "given back",
+            (standing, _) => standing.as_str(),
+        };
+        format!("{count} {words}")
+    }
+
+    /// Whether somebody has to look at it because something went wrong. What is held did not go wrong: it was decided so.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Self::Moved | Self::GateFailed | Self::Failed)
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Why an image is held: by which gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum HeldBy {
+    /// The verdict is worse than what is accepted.
+    Verdict,
+    /// Nobody looked, and that is not accepted.
+    NotAssessed,
+    /// The layers grow by more than what is accepted.
+    Growth,
+    /// Another reason, which the text says.
+    Other,
+}
+
+impl HeldBy {
+    /// All.
+    pub const ALL: [Self; 4] = [Self::Verdict, Self::NotAssessed, Self::Growth, Self::Other];
+
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Verdict => "verdict",
+            Self::NotAssessed => "not-assessed",
+            Self::Growth => "growth",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// By which gates a result is held; never empty. Computed from the numbers, not from the sentences.
+pub(super) fn held_by(plan: &Plan, wave: &str, locked: &Locked) -> Vec<HeldBy> {
+    let mut by = plan.gates(wave).map(|gates| offended(gates, locked)).unwrap_or_default();
+    if by.is_empty() {
+        by.push(HeldBy::Other);
+    }
+    by
+}
+
+fn offended(gates: &Gates, locked: &Locked) -> Vec<HeldBy> {
+    let verdict = match locked.verdict {
+        Verdict::Assessed(grade) => (grade > gates.accept).then_some(HeldBy::Verdict),
+        Verdict::NotAssessed => (!gates.accept_unassessed).then_some(HeldBy::NotAssessed),
+    };
+    let grew = u128::from(locked.new_size.saturating_sub(locked.size)) * 100;
+    let most = gates.max_growth_percent.map(|percent| u128::from(percent) * u128::from(locked.size));
+    let growth = most.is_some_and(|most| grew > most).then_some(HeldBy::Growth);
+    verdict.into_iter().chain(growth).collect()
+}
+
+/// Where an image stands, and why: the plan's word where nothing was done yet, else the journal's. `fault` is what is
+/// wrong with its entry in the plan.
+pub(super) fn standing(entry: &Entry, state: &State, fault: Option<&str>) -> (Standing, Vec<String>) {
+    if let Some((standing, reason)) = went_wrong(state) {
+        return (standing, reason);
+    }
+    if let Some(done) = done(state) {
+        return (done, Vec::new());
+    }
+    match (&entry.action, fault) {
+        (Action::Rebase(_), Some(fault)) => (Standing::Failed, vec![fault.to_owned()]),
+        (Action::Rebase(_), None) => (Standing::Planned, Vec::new()),
+        (Action::Hold { reasons, locked }, _) => (held(locked), reasons.clone()),
+        (Action::Nothing { reason }, _) => (Standing::Nothing, vec![reason.clone()]),
+        (Action::Fail { reason }, _) => (Standing::Failed, vec![reason.clone()]),
+    }
+}
+
+fn held(locked: &Locked) -> Standing {
+    match locked.verdict {
+        Verdict::Assessed(Grade::DbShadowed | Grade::Broken) => Standing::NeedsRebuild,
+        _ => Standing::Held,
+    }
+}
+
+/// What stopped an image. The gate comes first: that a later step was refused is its consequence.
+fn went_wrong(state: &State) -> Option<(Standing, Vec<String>)> {
+    let failed = state.failed.as_ref().map(|(step, reason)| format!("{step}: {reason}"));
+    if let (Some((gate, output)), false) = (&state.gate, state.is_promoted || state.is_restored) {
+        // Programs say at the end why they gave up.
+        let output = plain(output);
+        let said = output.lines().rfind(|line| !line.trim().is_empty());
+        let gate =
+            said.map_or_else(|| format!("gate {gate}"), |said| format!("gate {gate}: {}", said.trim()));
+        return Some((Standing::GateFailed, std::iter::once(gate).chain(failed).collect()));
+    }
+    let (_, reason) = state.failed.as_ref()?;
+    let standing = if is_moved(reason) { Standing::Moved } else { Standing::Failed };
+    Some((standing, failed.into_iter().collect()))
+}
+
+fn done(state: &State) -> Option<Standing> {
+    match state {
+        State { is_restored: true, .. } => Some(Standing::Restored),
+        State { is_promoted: true, .. } => Some(Standing::Promoted),
+        State { promoted: Some(_), .. } => Some(Standing::Promoting),
+        State { candidate: Some(_), .. } => Some(Standing::Pushed),
+        _ => None,
+    }
+}
+
+/// Whether a failure is that of a tag which is not where it was: journals have sentences, this one is
+/// [`Error::Moved`](crate::Error::Moved)'s.
+fn is_moved(reason: &str) -> bool {
+    reason.contains("moved by somebody else")
+}

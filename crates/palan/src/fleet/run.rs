@@ -1,0 +1,333 @@
+//! What apply, promote and rollback have in common: which images, in which order, and what is told of each.
+
+use std::{collections::BTreeMap, fmt, future::Future, sync::Arc};
+
+use futures_util::{StreamExt as _, stream};
+use palan_core::{Digest, Reference, Selector};
+use serde::Serialize;
+
+use super::{
+    journal::{Effect, Event, Journal, JournalError, Step},
+    planned::{Entry, Locked, Plan},
+    waves::names,
+};
+use crate::{
+    Error,
+    documents::Documents,
+    place::{Location, Places, PutAs, Target},
+    rebase,
+};
+
+/// Bytes of documents that are kept where the caller keeps none.
+const REMEMBERED: usize = 32 << 20;
+
+/// Which images, and how.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    /// Only those of these waves; empty: of all.
+    pub waves: Vec<String>,
+    /// Only those that such a pattern names (`*` and `?`, with the tag or without it); empty: all.
+    pub only: Vec<String>,
+    /// No image is begun once so many have failed; `None`: however many.
+    pub max_failures: Option<usize>,
+    /// Go on with the next wave where results of one did not pass their gates.
+    pub keep_going: bool,
+    /// How many images at the same time.
+    pub jobs: usize,
+    /// Say what would be done.
+    pub dry_run: bool,
+}
+
+/// What became of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Outcome {
+    /// The image.
+    pub image: Reference,
+    /// Its wave; `None`: not known (a journal alone does not say).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wave: Option<String>,
+    /// In one word.
+    pub result: Become,
+    /// The tag that was written, or would be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<Reference>,
+    /// What it stands for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// Why nothing was done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What can become of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Become {
+    /// Its tag was written.
+    Done,
+    /// It was so already.
+    Already,
+    /// It would be done.
+    Planned,
+    /// The result did not pass a gate.
+    NotPassed,
+    /// Its tag stands for something else than the plan says: somebody moved it.
+    Moved,
+    /// It failed.
+    Failed,
+    /// It was not begun: too many others had failed, or what it stands on.
+    NotBegun,
+}
+
+impl Become {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Already => "already",
+            Self::Planned => "planned",
+            Self::NotPassed => "not-passed",
+            Self::Moved => "moved",
+            Self::Failed => "failed",
+            Self::NotBegun => "not-begun",
+        }
+    }
+
+    /// Whether it is as it was to be.
+    pub fn is_good(self) -> bool {
+        matches!(self, Self::Done | Self::Already | Self::Planned)
+    }
+}
+
+impl fmt::Display for Become {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Why one image was not done: what is told of it. Errors of the journal end the run.
+pub(super) enum Fault {
+    Image(Become, String),
+    Journal(JournalError),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        let result = match &error {
+            Error::Moved { .. } => Become::Moved,
+            _ => Become::Failed,
+        };
+        Self::Image(result, error.in_full())
+    }
+}
+
+impl From<JournalError> for Fault {
+    fn from(error: JournalError) -> Self {
+        Self::Journal(error)
+    }
+}
+
+pub(super) fn failed(reason: impl Into<String>) -> Fault {
+    Fault::Image(Become::Failed, reason.into())
+}
+
+/// What an image's tag was written to.
+pub(super) struct Written {
+    pub(super) result: Become,
+    pub(super) tag: Reference,
+    pub(super) digest: Digest,
+}
+
+/// Called with each outcome as soon as it is there.
+pub type Listener = dyn Fn(&Outcome) + Send + Sync;
+
+/// A run over the images of a plan.
+pub(super) struct Run<'a> {
+    pub(super) step: &'static str,
+    pub(super) plan: &'a Plan,
+    pub(super) journal: &'a Journal,
+    pub(super) choice: &'a Choice,
+    pub(super) listener: &'a Listener,
+}
+
+impl Run<'_> {
+    /// Does `work` for each image that was chosen: wave by wave, and bases before what stands on them.
+    pub(super) async fn each<'e, F>(
+        &self,
+        work: impl Fn(&'e Entry, &'e Locked) -> F,
+    ) -> Result<Vec<Outcome>, Error>
+    where
+        F: Future<Output = Result<Written, Fault>>,
+        Self: 'e,
+    {
+        self.check_waves()?;
+        self.journal.write(Event::Start { command: self.step.to_owned() }).await?;
+        let faults = self.plan.faults();
+        let mut outcomes: BTreeMap<&Reference, Outcome> = BTreeMap::new();
+        let mut closed: Option<String> = None;
+        for wave in &self.plan.waves {
+            let mut left: Vec<(&Entry, &Locked)> = self
+                .plan
+                .rebases()
+                .filter(|(entry, _)| entry.wave == wave.name && self.is_chosen(entry))
+                .collect();
+            while !left.is_empty() {
+                let waiting: Vec<&Reference> = left.iter().map(|(entry, _)| &entry.image).collect();
+                let is_ready = |entry: &Entry| !entry.after.iter().any(|base| waiting.contains(&base));
+                let (mut ready, rest): (Vec<_>, Vec<_>) = left.iter().partition(|(entry, _)| is_ready(entry));
+                if ready.is_empty() {
+                    // A circle, which only an edited plan can have: each is told by what it waits for.
+                    (ready, left) = (rest, Vec::new());
+                } else {
+                    left = rest;
+                }
+                let level = stream::iter(ready).map(|(entry, locked)| {
+                    let ahead = faults.get(&entry.image).cloned().map(failed).or_else(|| {
+                        let begun = self.may_begin(entry, &outcomes, closed.as_deref());
+                        begun.err().map(|reason| Fault::Image(Become::NotBegun, reason))
+                    });
+                    let work = if ahead.is_none() { Some(work(entry, locked)) } else { None };
+                    async move {
+                        let done = match (ahead, work) {
+                            (None, Some(work)) => work.await,
+                            (Some(fault), _) => Err(fault),
+                            (None, None) => Err(failed("it was not begun")),
+                        };
+                        (entry, self.outcome(entry, done).await)
+                    }
+                });
+                let mut level = level.buffer_unordered(self.choice.jobs.max(1));
+                let mut done = Vec::new();
+                while let Some((entry, outcome)) = level.next().await {
+                    let outcome = outcome?;
+                    (self.listener)(&outcome);
+                    done.push((&entry.image, outcome));
+                }
+                drop(level);
+                outcomes.extend(done);
+            }
+            let not_passed = outcomes.values().filter(|o| o.result == Become::NotPassed).count();
+            if not_passed > 0 && !self.choice.keep_going && closed.is_none() {
+                closed = Some(format!("{not_passed} of the wave {} did not pass their gates", wave.name));
+            }
+        }
+        Ok(self.plan.images.iter().filter_map(|entry| outcomes.remove(&entry.image)).collect())
+    }
+
+    fn check_waves(&self) -> Result<(), Error> {
+        match self.choice.waves.iter().find(|wave| self.plan.gates(wave).is_none()) {
+            Some(wave) => Err(Error::NotFound { name: format!("the wave {wave}"), place: "the plan".into() }),
+            None => Ok(()),
+        }
+    }
+
+    fn is_chosen(&self, entry: &Entry) -> bool {
+        is_chosen(self.choice, &entry.image)
+            && (self.choice.waves.is_empty() || self.choice.waves.contains(&entry.wave))
+    }
+
+    fn may_begin(
+        &self,
+        entry: &Entry,
+        outcomes: &BTreeMap<&Reference, Outcome>,
+        closed: Option<&str>,
+    ) -> Result<(), String> {
+        if let Some(reason) = closed {
+            return Err(reason.to_owned());
+        }
+        let bad = outcomes.values().filter(|outcome| !outcome.result.is_good()).count();
+        if self.choice.max_failures.is_some_and(|most| bad > most) {
+            return Err(format!("{bad} others had failed"));
+        }
+        match entry.after.iter().find(|base| outcomes.get(base).is_some_and(|o| !o.result.is_good())) {
+            Some(base) => Err(format!("its base {base} was not done")),
+            None => Ok(()),
+        }
+    }
+
+    async fn outcome(&self, entry: &Entry, done: Result<Written, Fault>) -> Result<Outcome, Error> {
+        let outcome = |result| Outcome {
+            image: entry.image.clone(),
+            wave: Some(entry.wave.clone()),
+            result,
+            tag: None,
+            digest: None,
+            reason: None,
+        };
+        match done {
+            Ok(Written { result, tag, digest }) => {
+                Ok(Outcome { tag: Some(tag), digest: Some(digest), ..outcome(result) })
+            }
+            Err(Fault::Journal(error)) => Err(error.into()),
+            Err(Fault::Image(result, reason)) => {
+                // Gates have a line of their own.
+                if result != Become::NotPassed {
+                    let (image, step, reason) = (entry.image.clone(), self.step.to_owned(), reason.clone());
+                    self.journal.write(Event::Failed { image, step, reason }).await?;
+                }
+                Ok(Outcome { reason: Some(reason), ..outcome(result) })
+            }
+        }
+    }
+}
+
+pub(super) fn is_chosen(choice: &Choice, image: &Reference) -> bool {
+    choice.only.is_empty() || choice.only.iter().any(|pattern| names(pattern, image))
+}
+
+/// What a tag stands for now, asked where it is written; `None`: nothing.
+pub(super) async fn standing(places: &Places, tag: &Reference) -> Result<Option<Digest>, Error> {
+    let opened = places.standing(&Location::Registry(tag.clone()))?;
+    match opened.place.resolve(&tag.selector()).await {
+        Ok(found) => Ok(Some(found.digest)),
+        Err(e) if e.is_not_found() => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Why an image's tag cannot be moved.
+pub(super) fn moved(image: &Reference, expected: Digest, found: Option<Digest>) -> Fault {
+    let found = found.map_or("nothing".to_owned(), |digest| digest.to_string());
+    Fault::Image(Become::Moved, format!("{image} stands for {found}, not for {expected}: somebody moved it"))
+}
+
+/// Places that read each document once for all images, and know those that are not pushed yet: images can be planned that
+/// are going to stand on them.
+pub(super) fn remembering(places: &Places) -> Places {
+    match places.documents() {
+        Some(_) => places.clone(),
+        None => places.clone().with_documents(Documents::in_memory(REMEMBERED)),
+    }
+}
+
+pub(super) fn remember(places: &Places, plan: &rebase::Plan) {
+    if let Some(documents) = places.documents() {
+        plan.new_documents().for_each(|document| documents.insert(document));
+    }
+}
+
+/// Moves a tag inside its repository from one digest to another, and writes that down before and after.
+pub(super) async fn put_tag(
+    places: &Places,
+    journal: &Journal,
+    effect: Effect,
+    role: PutAs,
+) -> Result<(), Fault> {
+    let target: Arc<dyn Target> = places.target(&Location::Registry(effect.tag.clone()))?.place;
+    let document = target.document(&Selector::Digest(effect.new)).await?;
+    journal.write(Event::Begin(effect.clone())).await?;
+    target.put_document(&document, &role).await?;
+    journal.write(Event::Done(effect)).await?;
+    Ok(())
+}
+
+pub(super) fn effect(
+    image: &Reference,
+    step: Step,
+    tag: &Reference,
+    old: Option<Digest>,
+    new: Digest,
+) -> Effect {
+    Effect { image: image.clone(), step, tag: tag.clone(), old, new }
+}

@@ -1,0 +1,230 @@
+//! Where the images of a fleet are named: references, lists, manifests, repositories.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use futures_util::{StreamExt as _, stream};
+use palan_core::{Digest, Reference, Repository, Selector};
+
+use super::{
+    inventory::Missed,
+    settings::{Settings, Tags},
+};
+use crate::{
+    Error,
+    base::RepositoryPattern,
+    cancel,
+    place::{Location, Places},
+    source::{self, Kind, MAX_LISTED},
+};
+
+/// The images of a fleet by name, and where each is named.
+#[derive(Default)]
+pub(super) struct Sources {
+    pub(super) images: BTreeMap<Reference, Naming>,
+    pub(super) missed: Vec<Missed>,
+    /// All tags that are known of a repository.
+    tags: BTreeMap<Repository, BTreeSet<String>>,
+}
+
+/// Where an image is named.
+#[derive(Default)]
+pub(super) struct Naming {
+    /// Files and lines, patterns.
+    pub(super) places: Vec<String>,
+    /// Whether somebody wrote its name; otherwise a registry listed it.
+    pub(super) is_written: bool,
+}
+
+/// Reads the files and asks the registries. A file that cannot be read is an error, a repository that cannot be listed is
+/// missed.
+pub(super) async fn find(places: &Places, settings: &Settings, jobs: usize) -> Result<Sources, Error> {
+    let mut out = Sources::default();
+    for reference in &settings.images.references {
+        out.written(&reference.to_string(), reference.clone(), "references".to_owned());
+    }
+    let (files, manifests) = (settings.images.files.clone(), settings.images.manifests.clone());
+    let read = cancel::on_thread(move || named_in_files(&files, &manifests)).await;
+    for (place, written, image) in read.map_err(|_| Error::Cancelled)?? {
+        match image {
+            Ok(reference) => out.written(&written, reference, place),
+            Err(reason) => out.missed.push(Missed { image: written, named_in: vec![place], reason }),
+        }
+    }
+    for text in &settings.images.repositories {
+        match text.parse() {
+            Ok(pattern) => out.listed(places, text, &pattern, jobs).await,
+            Err(error) => out.miss(text, &error.to_string()),
+        }
+    }
+    let exclude = settings.images.exclude.iter().filter_map(|text| text.parse().ok());
+    let exclude: Vec<RepositoryPattern> = exclude.collect();
+    out.images.retain(|image, _| !exclude.iter().any(|pattern| pattern.matches(image)));
+    out.leave_own_tags(&settings.tags);
+    Ok(out)
+}
+
+impl Sources {
+    /// A name that somebody wrote. An image that is known by its digest alone has no tag that could be moved.
+    fn written(&mut self, written: &str, reference: Reference, place: String) {
+        let Some(tag) = reference.tag() else {
+            let reason = "it is named by its digest alone, so that there is no tag to move".to_owned();
+            return self.missed.push(Missed { image: written.to_owned(), named_in: vec![place], reason });
+        };
+        let place = if reference.digest().is_some() { format!("{place} (by digest)") } else { place };
+        let naming = self.add(reference.repository(), tag, place);
+        naming.is_written = true;
+    }
+
+    fn add(&mut self, repository: &Repository, tag: &str, place: String) -> &mut Naming {
+        self.tags.entry(repository.clone()).or_default().insert(tag.to_owned());
+        let image = repository.at(&Selector::Tag(tag.to_owned()));
+        let naming = self.images.entry(image).or_default();
+        if !naming.places.contains(&place) {
+            naming.places.push(place);
+        }
+        naming
+    }
+
+    fn miss(&mut self, image: &str, reason: &str) {
+        let named_in = vec!["repositories".to_owned()];
+        self.missed.push(Missed { image: image.to_owned(), named_in, reason: reason.to_owned() });
+    }
+
+    /// The tags of repositories that fit a pattern.
+    async fn listed(&mut self, places: &Places, text: &str, pattern: &RepositoryPattern, jobs: usize) {
+        let repositories = match pattern.single() {
+            Some(one) => match one.single() {
+                Some(tag) => {
+                    self.add(&one.repository, tag, text.to_owned()).is_written = true;
+                    return;
+                }
+                None => vec![one.repository],
+            },
+            None => match catalog(places, pattern).await {
+                Ok(found) => found,
+                Err(error) => {
+                    return self.miss(text, &format!("the catalog cannot be read: {}", error.in_full()));
+                }
+            },
+        };
+        let tags = stream::iter(repositories).map(|repository| async move {
+            let any = Location::Registry(repository.at(&Selector::Tag("latest".to_owned())));
+            let read = async { places.source(&any)?.place.tags().await };
+            (read.await, repository)
+        });
+        let tags: Vec<_> = tags.buffered(jobs.max(1)).collect().await;
+        for (tags, repository) in tags {
+            match tags {
+                Ok(tags) => self.tagged(&repository, tags, text, pattern),
+                Err(error) => self.miss(&repository.to_string(), &error.in_full()),
+            }
+        }
+    }
+
+    fn tagged(
+        &mut self,
+        repository: &Repository,
+        tags: Vec<String>,
+        text: &str,
+        pattern: &RepositoryPattern,
+    ) {
+        for tag in &tags {
+            if pattern.matches_tag(tag) && Digest::tag_stem(tag).is_none() {
+                self.add(repository, tag, text.to_owned());
+            }
+        }
+        self.tags.entry(repository.clone()).or_default().extend(tags);
+    }
+
+    /// Leaves out what an earlier run has pushed: candidates and backups.
+    fn leave_own_tags(&mut self, templates: &Tags) {
+        let (tags, missed) = (&self.tags, &mut self.missed);
+        let of_none = BTreeSet::new();
+        self.images.retain(|image, naming| {
+            let others = tags.get(image.repository()).unwrap_or(&of_none);
+            let tag = image.tag().unwrap_or_default();
+            let template =
+                [&templates.candidate, &templates.backup].into_iter().find(|t| t.matches(tag, others));
+            let Some(template) = template else { return true };
+            if naming.is_written {
+                let reason = format!("its tag is one that the template \"{template}\" gives");
+                let named_in = std::mem::take(&mut naming.places);
+                missed.push(Missed { image: image.to_string(), named_in, reason });
+            }
+            false
+        });
+    }
+}
+
+async fn catalog(places: &Places, pattern: &RepositoryPattern) -> Result<Vec<Repository>, Error> {
+    let registry = pattern.registry();
+    let found = places.client().catalog(registry, None).await?;
+    let found = found.iter().filter_map(|name| format!("{registry}/{name}").parse().ok());
+    let mut found: Vec<Repository> = found.filter(|name| pattern.matches_repository(name)).collect();
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+/// Where, as it is written, and which image that is.
+type Read = (String, String, Result<Reference, String>);
+
+fn named_in_files(files: &[String], manifests: &[String]) -> Result<Vec<Read>, Error> {
+    let mut out = Vec::new();
+    for file in files {
+        let path = Path::new(file);
+        read(path, &mut out, |text| {
+            if text.trim_start().starts_with(['{', '[']) { in_manifest(text) } else { in_list(text) }
+        })?;
+    }
+    let mut seen = BTreeSet::new();
+    for path in manifests {
+        for path in yaml_files(Path::new(path))? {
+            if seen.insert(path.clone()) {
+                read(&path, &mut out, in_manifest)?;
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// A file that was named is read whatever its name is.
+fn yaml_files(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let found = source::walk(path).map_err(|(path, error)| Error::io("read", path)(error))?;
+    let is_named = |found: &source::Found| found.path == path;
+    Ok(found.into_iter().filter(|f| f.kind == Kind::Yaml || is_named(f)).map(|f| f.path).collect())
+}
+
+type InText = Vec<(usize, String, Result<Reference, String>)>;
+
+fn in_manifest(text: &str) -> InText {
+    source::images(text).into_iter().map(|named| (named.line, named.written, named.image)).collect()
+}
+
+fn in_list(text: &str) -> InText {
+    let names = source::listed(text).map(|(line, name)| {
+        let image = name.parse().map_err(|e: palan_core::ReferenceError| e.to_string());
+        (line, name.to_owned(), image)
+    });
+    names.collect()
+}
+
+fn read(path: &Path, out: &mut Vec<Read>, names: impl Fn(&str) -> InText) -> Result<(), Error> {
+    let shown = path.display().to_string();
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(Error::io("read", path))?;
+    file.take(MAX_LISTED as u64 + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    let refused = |reason: &str| Err(Error::Malformed { place: shown.clone(), reason: reason.to_owned() });
+    if bytes.len() > MAX_LISTED {
+        return refused("it is too large for a text that names images");
+    }
+    let Ok(text) = String::from_utf8(bytes) else { return refused("it is not UTF-8") };
+    let named = names(&text).into_iter();
+    out.extend(named.map(|(line, written, image)| (format!("{shown}:{line}"), written, image)));
+    Ok(())
+}

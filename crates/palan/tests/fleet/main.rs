@@ -1,0 +1,8 @@
+//! Fleets on the embedded registry: planned, applied, promoted, rolled back; and what may go wrong on the way.
+
+#![allow(clippy::unwrap_used)]
+
+mod world;
+
+mod operation;
+mod trouble;

@@ -1,0 +1,299 @@
+//! What the images of a fleet stand on, and where they are named.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::places;
+use palan::{
+    Observer, Places,
+    base::{
+        KnownBases,
+        known::{self, Change, Order, Watch},
+    },
+    copy,
+    fleet::{self, Images, Inventory, Member, Settings},
+    place::{Location, Memory, PutAs, Source},
+};
+use palan_core::Reference;
+use palan_server::{Registry, Server};
+use palan_testkit::image::{Graph, Image, ImageSpec, IndexSpec, layer};
+
+const NAME: &str = "org.opencontainers.image.base.name";
+const DIGEST: &str = "org.opencontainers.image.base.digest";
+
+struct World {
+    server: Server,
+    places: Places,
+}
+
+impl World {
+    async fn new() -> Self {
+        Self {
+            server: Registry::memory().with_request_log().serve("127.0.0.1:0").await.unwrap(),
+            places: places(),
+        }
+    }
+
+    fn text(&self, name: &str) -> String {
+        format!("{}/{name}", self.server.host())
+    }
+
+    fn reference(&self, name: &str) -> Reference {
+        self.text(name).parse().unwrap()
+    }
+
+    async fn put(&self, name: &str, graph: &Graph) {
+        let (memory, root) = (Memory::new(), graph.root().clone());
+        for (blob, content) in &graph.blobs {
+            memory.add_blob(blob.media_type.clone(), content.clone());
+        }
+        for document in &graph.documents {
+            memory.add_document(document);
+        }
+        let location: Location = self.text(name).parse().unwrap();
+        let target = self.places.target(&location).unwrap();
+        let role = PutAs::from_selector(target.selector.as_ref().unwrap());
+        let source: Arc<dyn Source> = Arc::new(memory);
+        copy::copy(&source, &target.place, vec![(root, role)], &copy::Options::default()).await.unwrap();
+    }
+
+    async fn scan(&self, images: Images, known: Option<&KnownBases>) -> Inventory {
+        let settings = Settings { images, ..Settings::default() };
+        fleet::scan(&self.places, &settings, known, 4, &Observer::default()).await.unwrap()
+    }
+
+    async fn scan_all(&self, names: &[&str]) -> Inventory {
+        let references = names.iter().map(|name| self.reference(name)).collect();
+        self.scan(Images { references, ..Images::default() }, None).await
+    }
+
+    /// Names without the registry, and reasons.
+    fn missed(&self, inventory: &Inventory) -> Vec<(String, String)> {
+        let short = |text: &str| text.replace(&format!("{}/", self.server.host()), "");
+        inventory.missed.iter().map(|missed| (short(&missed.image), short(&missed.reason))).collect()
+    }
+
+    fn names(&self, inventory: &Inventory) -> Vec<String> {
+        let short = |m: &Member| m.image.to_string().replace(&format!("{}/", self.server.host()), "");
+        inventory.images.iter().map(short).collect()
+    }
+}
+
+fn base(platform: &str, id: &str) -> Image {
+    ImageSpec::new(platform).layer(layer(&[("etc/os-release", id.as_bytes())])).build()
+}
+
+fn on(base: &Image, file: &str) -> ImageSpec {
+    ImageSpec::for_platform(base.platform.clone()).on(base).layer(layer(&[(file, b"1")]))
+}
+
+fn member<'a>(inventory: &'a Inventory, name: &str) -> &'a Member {
+    inventory.images.iter().find(|m| m.image.to_string().ends_with(name)).unwrap()
+}
+
+/// `base:1`; `mid:1` on it by annotation; `app:1` on `mid:1`, with what it was handed down; `other:1` on the base.
+async fn chain() -> (World, Image, Image) {
+    let (world, os) = (World::new().await, base("linux/amd64", "one"));
+    world.put("base:1", &os.graph()).await;
+    let name = world.text("base:1");
+    let mid = on(&os, "usr/lib/runtime").annotation(NAME, &name).label(NAME, &name).build();
+    world.put("mid:1", &mid.graph()).await;
+    let app = on(&mid, "app/run").label(NAME, &name).created("2026-01-02T03:04:05Z");
+    world.put("app:1", &app.build().graph()).await;
+    let other = on(&os, "app/run").annotation(NAME, &name).annotation(DIGEST, os.digest().to_string());
+    world.put("other:1", &other.build().graph()).await;
+    (world, os, mid)
+}
+
+#[tokio::test]
+async fn a_base_of_the_fleet_is_seen_as_such() {
+    let (world, os, mid) = chain().await;
+    let inventory = world.scan_all(&["other:1", "app:1", "mid:1"]).await;
+    assert_eq!(world.names(&inventory), ["app:1", "mid:1", "other:1"]);
+    assert!(inventory.missed.is_empty());
+    let below: Vec<usize> = inventory.images.iter().map(|member| member.below).collect();
+    assert_eq!(below, [0, 1, 0]);
+    let app = member(&inventory, "app:1");
+    assert_eq!(app.created.as_deref(), Some("2026-01-02T03:04:05Z"));
+    let platform = &app.platforms[0];
+    assert_eq!(platform.base, Some(world.reference("mid:1")));
+    assert_eq!((platform.base_digest, platform.base_now), (Some(mid.digest()), Some(mid.digest())));
+    assert_eq!((platform.evidence.as_deref(), platform.boundary), (Some("fleet"), Some(2)));
+    assert_eq!(platform.status, "current");
+    let platform = &member(&inventory, "mid:1").platforms[0];
+    assert_eq!(platform.base, Some(world.reference("base:1")));
+    assert_eq!(platform.evidence.as_deref(), Some("manifest-annotation"));
+
+    // Without the one between, what was handed down is all that is known.
+    let inventory = world.scan_all(&["app:1"]).await;
+    let platform = &inventory.images[0].platforms[0];
+    assert_eq!((platform.base.clone(), platform.boundary), (Some(world.reference("base:1")), Some(1)));
+    assert_eq!((platform.evidence.as_deref(), platform.base_digest), (Some("label"), Some(os.digest())));
+}
+
+#[tokio::test]
+async fn who_is_on_a_base_includes_what_stands_on_that() {
+    let (world, os, _) = chain().await;
+    let inventory = world.scan_all(&["other:1", "app:1", "mid:1"]).await;
+    let standing = |base: &str| -> Vec<String> {
+        let found = inventory.standing_on(&world.reference(base));
+        found.into_iter().map(|m| m.image.repository().path().to_owned()).collect()
+    };
+    assert_eq!(standing("base:1"), ["app", "mid", "other"]);
+    assert_eq!(standing(&format!("base:1@{}", os.digest())), ["app", "mid", "other"]);
+    assert_eq!(standing(&format!("base@{}", os.digest())), ["app", "mid", "other"]);
+    assert_eq!(standing("mid:1"), ["app"]);
+    assert!(standing("base:2").is_empty());
+    assert!(standing(&format!("base:1@sha256:{}", "0".repeat(64))).is_empty());
+    let groups = inventory.by_base();
+    let groups: Vec<_> = groups.iter().map(|(base, members)| (base.unwrap().tag(), members.len())).collect();
+    assert_eq!(groups, [(Some("1"), 2), (Some("1"), 1)]);
+}
+
+#[tokio::test]
+async fn status_and_newer_tags_are_told_of_every_platform() {
+    let world = World::new().await;
+    let bases = ["linux/amd64", "linux/arm64"].map(|platform| base(platform, "one"));
+    let index = |images: &[Image]| IndexSpec::new().images(images.to_vec()).build();
+    let os = index(&bases);
+    world.put("base:12", &os.graph()).await;
+    world.put("base:13", &base("linux/amd64", "13").graph()).await;
+    let hinted = |base: &Image| {
+        let app = on(base, "app/run").annotation(NAME, world.text("base:12"));
+        app.annotation(DIGEST, os.digest().to_string()).build()
+    };
+    world.put("app:1", &index(&bases.each_ref().map(hinted)).graph()).await;
+    let moved = index(&[bases[0].clone(), base("linux/arm64", "two")]);
+    world.put("base:12", &moved.graph()).await;
+    let inventory = world.scan_all(&["app:1"]).await;
+    let told: Vec<_> = inventory.images[0]
+        .platforms
+        .iter()
+        .map(|p| (p.platform.as_str(), p.status.as_str(), p.versions_behind, p.newest.as_deref()))
+        .collect();
+    let expected = [("linux/amd64", "newer-tag", 1, Some("13")), ("linux/arm64", "moved", 1, Some("13"))];
+    assert_eq!(told, expected);
+    // The index that the image was built from is known by its digest.
+    let by_index = world.reference(&format!("base@{}", os.digest()));
+    assert_eq!(inventory.standing_on(&by_index).len(), 1);
+}
+
+#[tokio::test]
+async fn known_bases_are_recognised_and_read_once() {
+    let (world, os) = (World::new().await, base("linux/amd64", "one"));
+    world.put("base:1", &os.graph()).await;
+    for n in 0..8 {
+        world.put(&format!("app{n}:1"), &on(&os, &format!("app/{n}")).build().graph()).await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bases.jsonl");
+    let watch = Watch {
+        tags: world.text("base").parse().unwrap(),
+        newest: 9,
+        order: Order::Version,
+        platforms: vec![],
+    };
+    let gathered = known::gather(&world.places, &watch, 2, std::time::SystemTime::UNIX_EPOCH).await.unwrap();
+    known::change(&file, Change { add: gathered.entries, watch: vec![watch], ..Change::default() }).unwrap();
+    let known = KnownBases::open(&file).unwrap();
+    let before = world.server.registry().logged().len();
+    let images = Images { repositories: vec![world.text("app?:*")], ..Images::default() };
+    let inventory = world.scan(images, Some(&known)).await;
+    let evidence = |m: &Member| m.platforms[0].evidence.clone();
+    assert_eq!(inventory.images.len(), 8);
+    assert!(inventory.images.iter().all(|m| evidence(m).as_deref() == Some("known-base")));
+    let logged = world.server.registry().logged();
+    let about_base = logged[before..].iter().filter(|r| r.target.contains("/base/")).count();
+    assert!(about_base <= 4, "{about_base} requests");
+}
+
+#[tokio::test]
+async fn a_base_that_cannot_be_asked_for_is_no_failure() {
+    let (world, os) = (World::new().await, base("linux/amd64", "one"));
+    let app = on(&os, "app/run").annotation(NAME, "127.0.0.1:1/base:1").build();
+    world.put("app:1", &app.graph()).await;
+    let inventory = world.scan_all(&["app:1"]).await;
+    let platform = &inventory.images[0].platforms[0];
+    assert_eq!((platform.status.as_str(), platform.boundary), ("unknown", None));
+    assert!(platform.reason.as_deref().unwrap().contains("127.0.0.1:1"), "{platform:?}");
+    assert_eq!(platform.base.as_ref().unwrap().to_string(), "127.0.0.1:1/base:1");
+}
+
+#[tokio::test]
+async fn images_are_taken_from_everywhere_each_once() {
+    let (world, os) = (World::new().await, base("linux/amd64", "one"));
+    let digest = os.digest();
+    for name in ["team/a:1", "team/b:1", "team/b:2", "team/c:1", "team/c/d:1", "other/e:1"] {
+        world.put(name, &os.graph()).await;
+    }
+    // Of an earlier run, and of one of its results; the second only looks like it.
+    for name in ["team/a:1-palan-0123456789ab", "team/a:1-before-0123456789ab", "team/a:9-palan-0123456789ab"]
+    {
+        world.put(name, &os.graph()).await;
+    }
+    let artifact = ImageSpec::new("linux/amd64").manifest_field("/config/mediaType", "application/x.chart");
+    world.put("team/chart:1", &artifact.build().graph()).await;
+
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("deploy")).unwrap();
+    let host = world.server.host();
+    let list = format!("# ours\n{host}/team/a:1 {host}/team/b@{digest}\nNOT:ONE\n{host}/team/gone:1\n");
+    std::fs::write(folder.path().join("list"), list).unwrap();
+    let pod =
+        format!("spec:\n  containers:\n  - image: {host}/team/a:1@{digest}\n  - image: {host}/other/e:1\n");
+    std::fs::write(folder.path().join("deploy/pod.yaml"), pod).unwrap();
+    std::fs::write(folder.path().join("deploy/Dockerfile"), "FROM debian:12\n").unwrap();
+    let json = format!(r#"{{"items":[{{"spec":{{"containers":[{{"image":"{host}/team/b:2"}}]}}}}]}}"#);
+    std::fs::write(folder.path().join("pods"), json).unwrap();
+
+    let settings = format!(
+        "[images]\nfiles = [\"./list\", \"pods\"]\nmanifests = [\"deploy\"]\n\
+         repositories = [\"{host}/team/*:*\"]\nexclude = [\"{host}/team/c\"]\n\
+         references = [\"{host}/team/a:1-palan-0123456789ab\", \"{host}/team/chart:1\"]\n"
+    );
+    let settings = Settings::parse(&settings).unwrap().in_folder(folder.path());
+    let found = fleet::scan(&world.places, &settings, None, 2, &Observer::default()).await.unwrap();
+    assert_eq!(
+        world.names(&found),
+        ["other/e:1", "team/a:1", "team/a:9-palan-0123456789ab", "team/b:1", "team/b:2", "team/c/d:1"]
+    );
+    let shown = folder.path().display().to_string();
+    let named: Vec<String> = member(&found, "team/a:1")
+        .named_in
+        .iter()
+        .map(|p| p.replace(&shown, "").replace(&host, ""))
+        .collect();
+    assert_eq!(named, ["/list:2", "/deploy/pod.yaml:3 (by digest)", "/team/*:*"]);
+    let missed = world.missed(&found);
+    let expected = [
+        ("NOT:ONE", "invalid reference"),
+        ("team/a:1-palan-0123456789ab", "its tag is one that the template \"{tag}-palan-{new}\" gives"),
+        (&format!("team/b@{digest}"), "named by its digest alone"),
+        ("team/chart:1", "an artifact"),
+        ("team/gone:1", "1 was not found in team/gone"),
+    ];
+    assert_eq!(missed.len(), expected.len(), "{missed:#?}");
+    for (name, reason) in expected {
+        assert!(missed.iter().any(|(n, r)| n == name && r.contains(reason)), "{name}: {missed:#?}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_listed_is_missed_and_what_cannot_be_read_fails() {
+    let world = World::new().await;
+    let repositories = vec!["127.0.0.1:1/a/*".to_owned(), world.text("gone:*"), world.text("none/*")];
+    let found = world.scan(Images { repositories, ..Images::default() }, None).await;
+    let missed = world.missed(&found);
+    assert_eq!(missed.len(), 2, "{missed:?}");
+    assert!(missed[0].1.starts_with("the catalog cannot be read: "), "{missed:?}");
+    assert_eq!(missed[1].0, "gone");
+    let settings = Settings {
+        images: Images { files: vec!["/no/list".to_owned()], ..Images::default() },
+        ..Settings::default()
+    };
+    let error = fleet::scan(&world.places, &settings, None, 1, &Observer::default()).await.unwrap_err();
+    assert_eq!(error.to_string(), "cannot read /no/list");
+}
