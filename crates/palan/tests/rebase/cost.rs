@@ -188,7 +188,7 @@ async fn what_was_computed_can_be_stood_on_before_it_is_pushed() {
     let places = world.places.clone().with_documents(documents.clone());
     let request = world.rebase("middle:v1").bases("base:old", "base:new").target("middle:v2").request;
     let first = rebase::plan(&places, &request).await.unwrap();
-    first.insert_into(&documents);
+    first.new_documents().for_each(|document| documents.insert(document));
     let moved = format!("middle@{}", first.digest());
     let request = world.rebase("app:v1").bases("middle:v1", &moved).target("app:v2").request;
     assert!(rebase::plan(&world.places, &request).await.unwrap_err().is_not_found());

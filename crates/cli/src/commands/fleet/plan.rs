@@ -45,9 +45,9 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let settings = settings(&args.file)?;
-    let places = session.places()?;
     let known = args.known.open(session)?.map(Arc::new);
     let progress = session.ui.progress();
+    let places = session.knowing_places(&progress)?;
     let inventory = match &args.inventory {
         Some(path) => read_inventory(path)?,
         None => {
