@@ -26,7 +26,7 @@ mod provenance;
 mod purl;
 mod stale;
 mod subject;
-mod version;
+pub(crate) mod version;
 
 pub use detect::{Detector, detect};
 pub use evidence::{Confidence, Conflict, Detection, Evidence, Found, PlatformBase};

@@ -175,7 +175,7 @@ impl Planner<'_> {
         };
         Ok(match (fill(&tags.candidate), fill(&tags.backup)) {
             (Ok(candidate), Ok(backup)) => {
-                Action::Rebase(Box::new(lock(report, new_base.clone(), candidate, backup)))
+                Action::Rebase(Box::new(lock(report, member, new_base.clone(), candidate, backup)))
             }
             (Err(reason), _) | (_, Err(reason)) => Action::Fail { reason },
         })
@@ -319,7 +319,13 @@ fn refused(locked: &Locked, gates: &Gates) -> Vec<String> {
     reasons
 }
 
-fn lock(report: &Report, new_base: Reference, candidate: Reference, backup: Reference) -> Locked {
+fn lock(
+    report: &Report,
+    member: &Member,
+    new_base: Reference,
+    candidate: Reference,
+    backup: Reference,
+) -> Locked {
     let platforms = report.platforms.iter().map(|platform| LockedPlatform {
         platform: platform.platform.clone(),
         digest: platform.digest,
@@ -331,7 +337,7 @@ fn lock(report: &Report, new_base: Reference, candidate: Reference, backup: Refe
         verdict: platform.verdict,
     });
     Locked {
-        old_base: None,
+        old_base: member.platforms.iter().find_map(|platform| platform.base.clone()),
         new_base,
         new_digest: report.new_digest,
         candidate,

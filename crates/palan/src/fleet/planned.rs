@@ -81,7 +81,7 @@ pub enum Action {
 /// A rebase, locked: computed again it must give the same digest.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Locked {
-    /// The old base, where it was named; otherwise it is found, as it was found for the plan.
+    /// Name of the base it stands on, where that has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_base: Option<Reference>,
     /// The new base: tag and digest.

@@ -45,13 +45,13 @@ pub(super) struct Naming {
 pub(super) async fn find(places: &Places, settings: &Settings, jobs: usize) -> Result<Sources, Error> {
     let mut out = Sources::default();
     for reference in &settings.images.references {
-        out.written(&reference.to_string(), reference.clone(), "references".to_owned());
+        out.written(&reference.to_string(), reference, "references".to_owned());
     }
     let (files, manifests) = (settings.images.files.clone(), settings.images.manifests.clone());
     let read = cancel::on_thread(move || named_in_files(&files, &manifests)).await;
     for (place, written, image) in read.map_err(|_| Error::Cancelled)?? {
         match image {
-            Ok(reference) => out.written(&written, reference, place),
+            Ok(reference) => out.written(&written, &reference, place),
             Err(reason) => out.missed.push(Missed { image: written, named_in: vec![place], reason }),
         }
     }
@@ -70,7 +70,7 @@ pub(super) async fn find(places: &Places, settings: &Settings, jobs: usize) -> R
 
 impl Sources {
     /// A name that somebody wrote. An image that is known by its digest alone has no tag that could be moved.
-    fn written(&mut self, written: &str, reference: Reference, place: String) {
+    fn written(&mut self, written: &str, reference: &Reference, place: String) {
         let Some(tag) = reference.tag() else {
             let reason = "it is named by its digest alone, so that there is no tag to move".to_owned();
             return self.missed.push(Missed { image: written.to_owned(), named_in: vec![place], reason });

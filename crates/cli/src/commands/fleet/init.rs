@@ -46,7 +46,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let progress = session.ui.progress();
     let (places, known) = (session.knowing_places(&progress)?, args.named.known.open(session)?);
     let observer = progress.observer();
-    let inventory = fleet::scan(&places, &settings, known.as_ref(), session.global.jobs, &observer).await?;
+    let inventory = fleet::scan(&places, &settings, known.as_ref(), super::AT_ONCE, &observer).await?;
     drop(progress);
     let text = fleet::commented(&settings.images, &inventory);
     create(&args.output, folder.unwrap_or(Path::new(".")), &text)?;

@@ -16,7 +16,7 @@ mod status;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use palan::fleet::{Choice, Plan};
+use palan::fleet::{Choice, Plan, Settings};
 
 use crate::{
     exit::{Code, Failure, Result},
@@ -62,6 +62,22 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     }
 }
 
+/// How many images are worked on at the same time. Work on an image is mostly waiting for its registry.
+const AT_ONCE: usize = 16;
+
+#[derive(clap::Args)]
+struct AtOnce {
+    /// How many images at the same time; default: 16, or what fleet.toml says
+    #[arg(long, value_name = "N")]
+    at_once: Option<usize>,
+}
+
+impl AtOnce {
+    fn or(&self, settings: &Settings) -> usize {
+        self.at_once.or(settings.jobs).unwrap_or(AT_ONCE)
+    }
+}
+
 /// Which images of a plan.
 #[derive(clap::Args)]
 struct ChoiceArgs {
@@ -88,9 +104,8 @@ struct SomeArgs {
     #[arg(long, value_name = "PATTERN")]
     only: Vec<String>,
 
-    /// How many images at the same time
-    #[arg(long, value_name = "N", default_value = "16")]
-    at_once: usize,
+    #[command(flatten)]
+    at_once: AtOnce,
 
     /// Say what would be done, and write nothing
     #[arg(long)]
@@ -99,7 +114,8 @@ struct SomeArgs {
 
 impl SomeArgs {
     fn choice(&self) -> Choice {
-        let (only, jobs, dry_run) = (self.only.clone(), self.at_once, self.dry_run);
+        let (only, jobs, dry_run) =
+            (self.only.clone(), self.at_once.at_once.unwrap_or(AT_ONCE), self.dry_run);
         Choice { only, jobs, dry_run, ..Choice::default() }
     }
 }

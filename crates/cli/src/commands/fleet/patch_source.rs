@@ -69,7 +69,7 @@ struct Checkout {
 
 /// Which bases are replaced.
 enum Wanted {
-    One(Swap),
+    One(Box<Swap>),
     Rules(Vec<BaseRule>),
 }
 
@@ -101,7 +101,7 @@ pub(super) fn run(args: &Args, session: &Session) -> Result {
 
 fn wanted(args: &Args, session: &Session) -> Result<Wanted> {
     if let (Some(old), Some(new)) = (&args.old_base, &args.new_base) {
-        return Ok(Wanted::One(Swap::new(old.clone(), new.clone())));
+        return Ok(Wanted::One(Box::new(Swap::new(old.clone(), new.clone()))));
     }
     let file = args.file.as_deref().unwrap_or(Path::new(FILE));
     let rules = named::settings(file, session)?.bases;
@@ -138,7 +138,7 @@ fn look(folder: &Path, wanted: &Wanted, unpin: bool) -> Result<(Checkout, String
     for (place, kind) in one::walk(std::slice::from_ref(&folder.to_owned()))? {
         let file = one::read(place, kind, |text| {
             let swaps = match wanted {
-                Wanted::One(swap) => vec![swap.clone()],
+                Wanted::One(swap) => vec![Swap::clone(swap)],
                 Wanted::Rules(rules) => {
                     fleet::swaps(rules, &source::mentioned(kind, text)).map_err(Failure::usage)?
                 }

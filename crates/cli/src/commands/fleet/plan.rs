@@ -4,11 +4,15 @@ use std::{
 };
 
 use palan::{
-    fleet::{self, Action, Inventory, Plan, Planning, Settings},
+    fleet::{self, Action, Inventory, Plan, Planning},
     place::NewFile,
     rebase::Knowledge,
 };
 
+use super::{
+    AtOnce,
+    named::{self, FILE},
+};
 use crate::{
     commands::{base::KnownFile, verdict},
     exit::{Code, Failure, Result},
@@ -24,7 +28,7 @@ use crate::{
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The settings of the fleet
-    #[arg(short, long, value_name = "FILE", default_value = "fleet.toml")]
+    #[arg(short, long, value_name = "FILE", default_value = FILE)]
     file: PathBuf,
 
     /// The inventory, as `fleet scan --format json` wrote it; default: look at the fleet now
@@ -35,16 +39,16 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// How many images at the same time
-    #[arg(long, value_name = "N", default_value = "16")]
-    at_once: usize,
+    #[command(flatten)]
+    at_once: AtOnce,
 
     #[command(flatten)]
     known: KnownFile,
 }
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
-    let settings = settings(&args.file)?;
+    let settings = named::settings(&args.file, session)?;
+    let jobs = args.at_once.or(&settings);
     let known = args.known.open(session)?.map(Arc::new);
     let progress = session.ui.progress();
     let places = session.knowing_places(&progress)?;
@@ -52,11 +56,10 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         Some(path) => read_inventory(path)?,
         None => {
             let (known, observer) = (known.as_deref(), progress.observer());
-            fleet::scan(&places, &settings, known, args.at_once, &observer).await?
+            fleet::scan(&places, &settings, known, jobs, &observer).await?
         }
     };
     let knowledge = Knowledge { listings: verdict::listings(&progress, session), bases: known };
-    let jobs = settings.jobs.unwrap_or(args.at_once);
     let planning = Planning { settings: &settings, inventory: &inventory, knowledge, jobs, signatures: None };
     let plan = fleet::plan(&places, &planning).await?;
     drop(progress);
@@ -66,20 +69,6 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         true => Err(Failure::reported(Code::Partial)),
         false => Ok(()),
     }
-}
-
-fn settings(path: &Path) -> Result<Settings> {
-    let text = std::fs::read_to_string(path).map_err(|e| Failure::file("read", path, e))?;
-    let settings = Settings::parse(&text)
-        .map_err(|source| Failure::new(Code::Usage, InSettings { path: path.to_owned(), source }))?;
-    Ok(settings.in_folder(path.parent().unwrap_or(Path::new(""))))
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("cannot use {}", path.display())]
-struct InSettings {
-    path: PathBuf,
-    source: fleet::SettingsError,
 }
 
 fn read_inventory(path: &Path) -> Result<Inventory> {

@@ -9,7 +9,10 @@ use palan::{
 };
 use palan_core::Reference;
 
-use super::named::{self, FILE, Named};
+use super::{
+    AtOnce,
+    named::{self, FILE, Named},
+};
 use crate::{
     args::ReportFormat,
     exit::{Code, Failure, Result},
@@ -24,11 +27,14 @@ use crate::{
 /// (see `base stale`), and how many others stand on the image itself. Reads manifests and configs, and no layers.
 /// Candidate and backup tags of earlier runs are left out.
 ///
-/// Ends with exit code 1 when an image could not be looked at; the others are reported all the same.
+/// Ends with exit code 12 when an image could not be looked at; the others are reported all the same.
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     named: Named,
+
+    #[command(flatten)]
+    at_once: AtOnce,
 
     /// The settings of the fleet; default: fleet.toml, unless images are named
     #[arg(short, long, value_name = "FILE")]
@@ -51,7 +57,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let settings = settings(args, session)?;
     let progress = session.ui.progress();
     let (places, known) = (session.knowing_places(&progress)?, args.named.known.open(session)?);
-    let jobs = settings.jobs.unwrap_or(session.global.jobs);
+    let jobs = args.at_once.or(&settings);
     let inventory = fleet::scan(&places, &settings, known.as_ref(), jobs, &progress.observer()).await?;
     drop(progress);
     let inventory = match &args.on {
@@ -105,7 +111,7 @@ pub(super) fn told(inventory: &Inventory, session: &Session) -> Result {
     session.ui.say(format!("{images} on {bases}{missed}"));
     match inventory.missed.is_empty() {
         true => Ok(()),
-        false => Err(Failure::reported(Code::Failure)),
+        false => Err(Failure::reported(Code::Partial)),
     }
 }
 
