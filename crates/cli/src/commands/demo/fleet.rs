@@ -95,7 +95,7 @@ async fn service(places: &Places, host: &str, n: usize, name: &str, base: &Base)
     let settings = layer(&[("srv/app/config.toml".to_owned(), format!("service = {n}\n"))])?;
     for (arch, digest, below) in base {
         let mut layers = below.clone();
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             let program = format!("server {n} for {arch}\n");
             layers.push(layer(&[("srv/app/server".to_owned(), program)])?);
         }
