@@ -125,7 +125,8 @@ impl One<'_> {
     /// The rebase, computed again: it must give what was reviewed.
     async fn rebase(&self, entry: &Entry, locked: &Locked, digest: Digest) -> Result<rebase::Plan, Fault> {
         let image = entry.image.pinned(digest);
-        let mut request = request(&self.plan.rebase, &self.apply.knowledge, image, &locked.new_base);
+        let bases = (locked.old_base.as_ref(), &locked.new_base);
+        let mut request = request(&self.plan.rebase, &self.apply.knowledge, image, bases);
         // The verdict was given when the plan was made, about these very digests.
         request.policy.check = Check::None;
         let plan = rebase::plan(self.places, &request).await?;

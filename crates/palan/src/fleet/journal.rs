@@ -16,7 +16,7 @@ use jiff::{Timestamp, ToSpan as _};
 use palan_core::{Digest, Reference};
 use serde::{Deserialize, Serialize};
 
-use super::lines::time;
+use super::{lines::time, run::Become};
 
 /// One line of a journal. Field names are part of palan's interface.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
@@ -65,7 +65,9 @@ pub enum Event {
         image: Reference,
         /// What was to be done: `apply`, `promote`, `rollback`.
         step: String,
-        /// Why not.
+        /// What became of it instead.
+        result: Become,
+        /// Why.
         reason: String,
     },
 }
@@ -118,8 +120,19 @@ pub struct State {
     pub is_promoted: bool,
     /// Whether the tag was given back.
     pub is_restored: bool,
-    /// Why the last step was not done: the step and the reason.
-    pub failed: Option<(String, String)>,
+    /// Why the last step was not done.
+    pub failed: Option<Failed>,
+}
+
+/// A step that was not done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failed {
+    /// `apply`, `promote`, `rollback`.
+    pub step: String,
+    /// What became of it instead.
+    pub result: Become,
+    /// Why.
+    pub reason: String,
 }
 
 /// Why a journal cannot be used.
@@ -419,9 +432,9 @@ impl States {
                 state.passed = Some(*passed);
                 state.gate = (!passed).then(|| (gate.clone(), output.clone()));
             }
-            Event::Failed { image, step, reason } => {
+            Event::Failed { image, step, result, reason } => {
                 let state = self.images.entry(image.clone()).or_default();
-                state.failed = Some((step.clone(), reason.clone()));
+                state.failed = Some(Failed { step: step.clone(), result: *result, reason: reason.clone() });
             }
         }
     }

@@ -43,7 +43,7 @@ mod waves;
 pub use apply::{Apply, Candidate, Hook, HookOutput, apply};
 pub use commented::commented;
 pub use inventory::{Inventory, Member, MemberPlatform, Missed};
-pub use journal::{Effect, Event, Journal, JournalError, Record, State, Step, states};
+pub use journal::{Effect, Event, Failed, Journal, JournalError, Record, State, Step, states};
 pub use lines::Lines;
 pub use plan::{BaseSignatures, Planning, plan};
 pub use planned::{Action, Entry, Locked, LockedPlatform, Plan, PlanError, SCHEMA, Wave};

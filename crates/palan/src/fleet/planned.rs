@@ -42,6 +42,9 @@ pub struct Entry {
     /// What the tag stood for when the plan was made; `None`: nothing that could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
+    /// Name of the base that it stood on, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Reference>,
     /// In which wave it goes.
     pub wave: String,
     /// Images of this plan that go before it: it is going to stand on what becomes of them.
@@ -81,7 +84,7 @@ pub enum Action {
 /// A rebase, locked: computed again it must give the same digest.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Locked {
-    /// Name of the base it stands on, where that has one.
+    /// The old base, where it is given; otherwise it is found, as it was found for the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_base: Option<Reference>,
     /// The new base: tag and digest.

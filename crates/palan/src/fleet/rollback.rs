@@ -78,7 +78,7 @@ async fn outcome(
         Err(Fault::Journal(error)) => Err(error.into()),
         Err(Fault::Image(result, reason)) => {
             let (failed, step) = (image.clone(), "rollback".to_owned());
-            journal.write(Event::Failed { image: failed, step, reason: reason.clone() }).await?;
+            journal.write(Event::Failed { image: failed, step, result, reason: reason.clone() }).await?;
             Ok(Outcome { reason: Some(reason), ..blank(image, result) })
         }
     }

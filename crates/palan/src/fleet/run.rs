@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, future::Future, sync::Arc};
 
 use futures_util::{StreamExt as _, stream};
 use palan_core::{Digest, Reference, Selector};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     journal::{Effect, Event, Journal, JournalError, Step},
@@ -63,7 +63,7 @@ pub struct Outcome {
 }
 
 /// What can become of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Become {
@@ -270,7 +270,7 @@ impl Run<'_> {
                 // Gates have a line of their own.
                 if result != Become::NotPassed {
                     let (image, step, reason) = (entry.image.clone(), self.step.to_owned(), reason.clone());
-                    self.journal.write(Event::Failed { image, step, reason }).await?;
+                    self.journal.write(Event::Failed { image, step, result, reason }).await?;
                 }
                 Ok(Outcome { reason: Some(reason), ..outcome(result) })
             }
