@@ -379,7 +379,8 @@ pub fn states(records: &[Record]) -> BTreeMap<Reference, State> {
 impl States {
     /// What was written first counts first, wherever it stands: lines of others are appended when they are known.
     fn of(records: &[Record]) -> Self {
-        let mut records: Vec<(Timestamp, &Record)> = records.iter().map(|record| (time(record), record)).collect();
+        let mut records: Vec<(Timestamp, &Record)> =
+            records.iter().map(|record| (time(record), record)).collect();
         records.sort_by_key(|(time, _)| *time);
         let mut states = Self::default();
         records.iter().for_each(|(_, record)| states.absorb(record));

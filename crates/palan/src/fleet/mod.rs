@@ -48,11 +48,11 @@ pub use lines::Lines;
 pub use plan::{BaseSignatures, Planning, plan};
 pub use planned::{Action, Entry, Locked, LockedPlatform, Plan, PlanError, SCHEMA, Wave};
 pub use promote::promote;
-pub use rollback::rollback;
+pub use rollback::{rollback, rollback_plan};
 pub use run::{Become, Choice, Listener, Outcome};
 pub use scan::scan;
 pub use settings::{
-    BaseRule, Gates, Images, KEYS, Key, Newest, RegistryRules, Rules, Settings, SettingsError,
+    BaseRule, Bounds, Gates, Images, KEYS, Key, Newest, RegistryRules, Rules, Settings, SettingsError,
     SettingsProblem, Tags, WaveRule,
 };
 pub use shard::{Shard, ShardError};

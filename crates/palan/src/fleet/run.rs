@@ -57,6 +57,10 @@ pub struct Outcome {
     /// What it stands for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
+    /// Whether the registry itself compares before it moves a tag; where it does not, the tag was read right before, which
+    /// is best effort. `None`: no image's own tag was moved, or it could not be found out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conditional: Option<bool>,
     /// Why nothing was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -140,6 +144,7 @@ pub(super) struct Written {
     pub(super) result: Become,
     pub(super) tag: Reference,
     pub(super) digest: Digest,
+    pub(super) conditional: Option<bool>,
 }
 
 /// Called with each outcome as soon as it is there.
@@ -259,11 +264,12 @@ impl Run<'_> {
             result,
             tag: None,
             digest: None,
+            conditional: None,
             reason: None,
         };
         match done {
-            Ok(Written { result, tag, digest }) => {
-                Ok(Outcome { tag: Some(tag), digest: Some(digest), ..outcome(result) })
+            Ok(Written { result, tag, digest, conditional }) => {
+                Ok(Outcome { tag: Some(tag), digest: Some(digest), conditional, ..outcome(result) })
             }
             Err(Fault::Journal(error)) => Err(error.into()),
             Err(Fault::Image(result, reason)) => {

@@ -67,6 +67,14 @@ impl Shard {
         plan.images.iter().map(|entry| &entry.image).filter(is_here).collect()
     }
 
+    /// A plan with no other images. Journals know it by the whole plan's digest all the same.
+    #[must_use]
+    pub fn part(self, plan: &Plan) -> Plan {
+        let here = self.images(plan);
+        let images = plan.images.iter().filter(|entry| here.contains(&entry.image)).cloned().collect();
+        Plan { images, ..plan.clone() }
+    }
+
     fn has(self, name: &str) -> bool {
         let digest = Digest::sha256(name.as_bytes());
         let start = digest.as_bytes().iter().take(8);
@@ -121,6 +129,8 @@ mod tests {
             schema: SCHEMA.to_owned(),
             rebase: Rules::default(),
             waves: Vec::new(),
+            requests: None,
+            registries: BTreeMap::new(),
             images: images.iter().map(entry).collect(),
         }
     }
@@ -166,6 +176,8 @@ mod tests {
                 assert_eq!(found.len(), 1, "{image}: {found:?}");
                 found[0]
             };
+            let all: usize = shards.iter().map(|shard| shard.part(&plan).images.len()).sum();
+            prop_assert_eq!(all, plan.images.len());
             for entry in &plan.images {
                 let part = part_of(&entry.image);
                 for other in &plan.images {

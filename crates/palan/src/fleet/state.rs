@@ -6,14 +6,7 @@
 //!
 //! Source: image-spec `manifest.md`, "Guidelines for Artifact Usage".
 
-use std::{
-    io::Read as _,
-    num::NonZeroUsize,
-    path::PathBuf,
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io::Read as _, num::NonZeroUsize, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
@@ -119,11 +112,7 @@ impl Remote {
 
     /// Does `work` that writes the journal, and pushes that whenever a wave has ended, now and then, and at the end, however
     /// that is. What could not be pushed before is no error: the end decides, and is the second result.
-    pub async fn keep<T>(
-        &self,
-        journal: &Journal,
-        work: impl Future<Output = T>,
-    ) -> (T, Result<(), Error>) {
+    pub async fn keep<T>(&self, journal: &Journal, work: impl Future<Output = T>) -> (T, Result<(), Error>) {
         if !journal.is_written() {
             return (work.await, Ok(()));
         }
@@ -131,7 +120,11 @@ impl Remote {
             loop {
                 select(pin!(journal.wave_end()), pin!(tokio::time::sleep(OFTEN))).await;
                 if let Err(error) = self.push_from(journal).await {
-                    tracing::warn!("the journal cannot be pushed to {}: {}", self.place.name(), error.in_full());
+                    tracing::warn!(
+                        "the journal cannot be pushed to {}: {}",
+                        self.place.name(),
+                        error.in_full()
+                    );
                 }
             }
         };
@@ -158,7 +151,8 @@ impl Remote {
             document => document?,
         };
         let name = self.name(tag);
-        let refused = |reason: &str| Error::Malformed { place: name.display().to_string(), reason: reason.into() };
+        let refused =
+            |reason: &str| Error::Malformed { place: name.display().to_string(), reason: reason.into() };
         let manifest = document.view::<view::Manifest>().ok();
         let manifest = manifest.filter(|manifest| manifest.artifact_type.as_deref() == Some(JOURNAL));
         let Some([layer]) = manifest.as_ref().map(|manifest| manifest.layers.as_slice()) else {
