@@ -231,7 +231,14 @@ impl Planner<'_> {
         images.sort_by(|a, b| (a.0, a.1, &a.2.image).cmp(&(b.0, b.1, &b.2.image)));
         let mut images: Vec<Entry> = images.into_iter().map(|(.., entry)| entry).collect();
         hold_above(&mut images);
-        Plan { schema: SCHEMA.to_owned(), rebase: settings.rebase.clone(), waves, images }
+        Plan {
+            schema: SCHEMA.to_owned(),
+            rebase: settings.rebase.clone(),
+            waves,
+            requests: settings.requests,
+            registries: settings.registries.clone(),
+            images,
+        }
     }
 
     async fn gated(&self, action: Action, gates: &Gates) -> Action {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use palan_core::{Digest, Reference};
 use serde::{Deserialize, Serialize};
 
-use super::settings::{Gates, Rules};
+use super::settings::{Bounds, Gates, RegistryRules, Rules};
 use crate::rebase::Verdict;
 
 /// What the field `schema` of a plan says.
@@ -21,6 +21,12 @@ pub struct Plan {
     pub rebase: Rules,
     /// In the order in which they go.
     pub waves: Vec<Wave>,
+    /// How many requests registries bear at once that are not named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<usize>,
+    /// What registries bear.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub registries: BTreeMap<String, RegistryRules>,
     /// The images.
     pub images: Vec<Entry>,
 }
@@ -163,6 +169,11 @@ impl Plan {
     /// What journals know it by: the digest of its content, whatever the file's white space.
     pub fn digest(&self) -> Digest {
         Digest::sha256(&serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    /// How many requests registries bear at once.
+    pub fn bounds(&self) -> Bounds {
+        Bounds { requests: self.requests, registries: self.registries.clone() }
     }
 
     /// The gates of a wave.
