@@ -17,6 +17,8 @@ use crate::{
 
 /// Some registries ignore the page size and answer everything at once.
 const PAGE_BODY: u64 = 32 * 1024 * 1024;
+/// Not worth reading where a few questions would do.
+const SHORT_LIST: u64 = 1024 * 1024;
 
 impl Repo {
     /// All tags, in the registry's order. What is listed and cannot be a tag is left out, with a
@@ -36,6 +38,15 @@ impl Repo {
             self.transport().note_warning(text);
         }
         Ok(tags)
+    }
+
+    /// All tags, unchecked, where one answer of a moderate size has them; `None` where the list goes on.
+    pub async fn few_tags(&self) -> Result<Option<Vec<String>>, Error> {
+        let entries = self.transport().settings.page_size.max(1);
+        let mut call = self.call(Method::GET, &format!("tags/list?n={entries}"), Access::Pull)?;
+        call.body_limit = SHORT_LIST;
+        let (tags, next) = page(self.client(), &call, "tags", &mut Pages::default()).await?;
+        Ok(next.is_none().then_some(tags))
     }
 
     /// All names in the list of tags, page by page and unchecked, as the registry gives them. Registries may make pages smaller or larger than they are
@@ -61,18 +72,29 @@ impl Client {
         let state = (self.clone(), Some(call), Pages::default());
         stream::try_unfold(state, move |(client, call, mut pages)| async move {
             let Some(mut call) = call else { return Ok(None) };
-            let answer = client.0.send(&call).await?;
-            let mut answer = answer.expect_data(&[StatusCode::OK]).await?;
-            let shown = answer.shown_url();
-            let body = answer.read(PAGE_BODY, || format!("the list at {shown}")).await?;
-            let page = strings(&body, key).map_err(|reason| answer.malformed(reason))?;
-            let next = pages.next(&call.registry, &answer)?.map(|target| {
+            let (page, next) = page(&client, &call, key, &mut pages).await?;
+            let next = next.map(|target| {
                 call.target = target;
                 call
             });
             Ok(Some((page, (client, next, pages))))
         })
     }
+}
+
+/// A page, and where the next one is.
+async fn page(
+    client: &Client,
+    call: &Call<'_>,
+    key: &str,
+    pages: &mut Pages,
+) -> Result<(Vec<String>, Option<Target>), Error> {
+    let answer = client.0.send(call).await?;
+    let mut answer = answer.expect_data(&[StatusCode::OK]).await?;
+    let shown = answer.shown_url();
+    let body = answer.read(call.body_limit, || format!("the list at {shown}")).await?;
+    let page = strings(&body, key).map_err(|reason| answer.malformed(reason))?;
+    Ok((page, pages.next(&call.registry, &answer)?))
 }
 
 fn strings(body: &[u8], key: &str) -> Result<Vec<String>, String> {

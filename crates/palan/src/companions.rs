@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use palan_core::{Descriptor, Digest, Document, Kind, Role, Selector, validate_tag, view};
 use tokio::sync::OnceCell;
 
@@ -239,15 +239,7 @@ pub(crate) async fn said_about(
     digest: Digest,
 ) -> Result<(Vec<Descriptor>, Vec<String>), Error> {
     let tags = SUFFIXES.map(|(suffix, _)| format!("{}{suffix}", digest.referrers_tag()));
-    let found = try_join_all(tags.map(|tag| async move {
-        match source.resolve(&Selector::Tag(tag.clone())).await {
-            Ok(_) => Ok(Some(tag)),
-            Err(e) if e.is_not_found() => Ok(None),
-            Err(e) => Err(e),
-        }
-    }));
-    let (referrers, tags) = tokio::try_join!(source.referrers(digest, None), found)?;
-    Ok((referrers, tags.into_iter().flatten().collect()))
+    tokio::try_join!(source.referrers(digest, None), source.tags_among(&tags))
 }
 
 /// What a referrer is.

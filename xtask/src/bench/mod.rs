@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: palan beside the tools that people use today, on real images, taking turns.
 
+mod fleet;
 mod images;
 mod jobs;
 mod measure;
@@ -39,16 +40,24 @@ pub fn run(words: &[&str]) -> Result {
     let options = Options::parse(words)?;
     cargo(&["build", "--release", "--quiet", "-p", "palan-cli"])?;
     Embedded::build()?;
+    if options.asks_for(fleet::NAME) {
+        let text = format!("{}\n{}", about(None), fleet::measure()?);
+        println!("{text}");
+        if options.write {
+            table::replace(&root().join(PAGE), fleet::NAME, &text)?;
+        }
+    }
+    if !JOBS.iter().any(|job| options.asks_for(job.name)) {
+        return Ok(());
+    }
     let mut stage = Stage::set(&options)?;
     let mut rows = Vec::new();
-    for job in
-        JOBS.iter().filter(|job| options.only.as_ref().is_none_or(|only| job.name.contains(only.as_str())))
-    {
+    for job in JOBS.iter().filter(|job| options.asks_for(job.name)) {
         rows.push(stage.measure(job, &options)?);
     }
-    let text = format!("{}\n{}", about(&options), table::render(&rows));
+    let text = format!("{}\n{}", about(Some(options.runs)), table::render(&rows));
     println!("{text}");
-    if options.write { table::replace(&root().join(PAGE), &text) } else { Ok(()) }
+    if options.write { table::replace(&root().join(PAGE), "bench", &text) } else { Ok(()) }
 }
 
 impl Options {
@@ -67,6 +76,10 @@ impl Options {
             }
         }
         Ok(options)
+    }
+
+    fn asks_for(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
     }
 }
 
@@ -207,7 +220,7 @@ impl Stage {
 }
 
 /// When, where and of what.
-fn about(options: &Options) -> String {
+fn about(runs: Option<usize>) -> String {
     let line = |program: &str, words: &[&str]| {
         let output = Command::new(program).args(words).current_dir(root()).output().ok();
         output.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default()
@@ -215,12 +228,14 @@ fn about(options: &Options) -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown processor");
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let runs = runs.map_or_else(String::new, |runs| {
+        format!("; medians of {runs} runs that took turns, smallest and largest in brackets")
+    });
     format!(
-        "{}, commit {}, {} of {threads} threads, {}; medians of {} runs that took turns, smallest and largest in brackets.\n",
+        "{}, commit {}, {} of {threads} threads, {}{runs}.\n",
         line("date", &["-u", "+%Y-%m-%d"]),
         line("git", &["rev-parse", "--short", "HEAD"]),
         model.trim_start_matches([' ', '\t', ':']),
         line("uname", &["-sm"]),
-        options.runs,
     )
 }

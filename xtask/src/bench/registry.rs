@@ -36,9 +36,16 @@ impl Embedded {
 
     /// A registry that keeps everything below `folder`.
     pub fn start(folder: &Path) -> Result<Self> {
+        Self::start_at("127.0.0.1:0", folder, 0)
+    }
+
+    /// The same, at an address, which waits so many milliseconds before each answer.
+    pub fn start_at(address: &str, folder: &Path, delay: u32) -> Result<Self> {
         let program = target().join("release/examples/serve");
         let mut process = Command::new(&program)
-            .args(["127.0.0.1:0".as_ref(), folder])
+            .arg(address)
+            .arg(folder)
+            .arg(delay.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

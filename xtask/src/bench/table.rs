@@ -5,9 +5,6 @@ use std::{fmt::Write as _, path::Path, time::Duration};
 use super::measure::Cost;
 use crate::Result;
 
-const BEGIN: &str = "<!-- bench:begin -->";
-const END: &str = "<!-- bench:end -->";
-
 /// What was measured of one job.
 pub struct Row {
     pub name: String,
@@ -45,13 +42,14 @@ pub fn render(rows: &[Row]) -> String {
     out
 }
 
-/// Replaces what stands between the markers of a page.
-pub fn replace(page: &Path, text: &str) -> Result {
+/// Replaces what stands between the markers of a page with this name.
+pub fn replace(page: &Path, name: &str, text: &str) -> Result {
+    let (begin, end) = (format!("<!-- {name}:begin -->"), format!("<!-- {name}:end -->"));
     let whole = std::fs::read_to_string(page).map_err(|e| format!("cannot read {}: {e}", page.display()))?;
-    let missing = || format!("{} has no {BEGIN} and {END}", page.display());
-    let (before, rest) = whole.split_once(BEGIN).ok_or_else(missing)?;
-    let (_, after) = rest.split_once(END).ok_or_else(missing)?;
-    let whole = format!("{before}{BEGIN}\n{text}{END}{after}");
+    let missing = || format!("{} has no {begin} and {end}", page.display());
+    let (before, rest) = whole.split_once(&begin).ok_or_else(missing)?;
+    let (_, after) = rest.split_once(&end).ok_or_else(missing)?;
+    let whole = format!("{before}{begin}\n{text}{end}{after}");
     std::fs::write(page, whole).map_err(|e| format!("cannot write {}: {e}", page.display()))
 }
 
@@ -80,13 +78,13 @@ fn median<T: Ord + Default>(values: impl Iterator<Item = T>) -> T {
     values.into_iter().nth(middle).unwrap_or_default()
 }
 
-fn time(duration: Duration) -> String {
+pub fn time(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     if seconds < 0.1 { format!("{:.1} ms", seconds * 1e3) } else { format!("{seconds:.2} s") }
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn megabytes(bytes: u64) -> String {
+pub fn megabytes(bytes: u64) -> String {
     format!("{:.1}", bytes as f64 / 1e6)
 }
 

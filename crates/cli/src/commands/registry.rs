@@ -1,6 +1,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::Subcommand;
@@ -40,6 +41,10 @@ struct Serve {
     /// Keep everything in this directory
     #[arg(long, visible_alias = "disk", value_name = "DIR")]
     dir: Option<PathBuf>,
+
+    /// Wait this long before each answer (50ms, 1s): for tests and for measuring
+    #[arg(long, value_name = "TIME", hide = true, value_parser = crate::args::duration)]
+    delay: Option<Duration>,
 
     /// Keep everything in a directory that is gone at the end
     #[arg(long, hide = true, conflicts_with = "dir")]
@@ -89,6 +94,10 @@ async fn listen(args: &Serve, session: &Session) -> Result {
     for damage in registry.damage() {
         session.ui.warning(format!("{} {}", damage.digest, damage.reason));
     }
+    let registry = match args.delay {
+        Some(delay) => registry.with_delay(delay),
+        None => registry,
+    };
     let mut interrupt = Interrupt::listen()?;
     let server = registry.serve(address).await?;
     greet(dir, server.addr(), session);

@@ -263,7 +263,7 @@ impl Engine {
 
     async fn transfer(&self, blob: &Descriptor) -> Result<Transfer, Error> {
         let origin = self.source.origin(blob.digest);
-        if self.target.is_home_of(&origin) {
+        if self.target.is_home_of(&origin) || self.target.knows(blob.digest) {
             return Ok(Transfer::Present);
         }
         let _permit = self.permit().await?;

@@ -252,6 +252,7 @@ pub(super) fn request(
             on_conflict: rules.on_conflict,
             attestations: rules.attestations.clone(),
             check: rules.check,
+            referrers: rules.referrers,
             // Gates decide.
             refuse: Refuse(None),
             created: rules.created.clone(),

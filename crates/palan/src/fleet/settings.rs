@@ -178,7 +178,7 @@ pub struct WaveRule {
 }
 
 /// How each image is rebased; as the options of a single rebase.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Rules {
     /// How closely results are looked at.
@@ -189,11 +189,28 @@ pub struct Rules {
     pub on_conflict: OnConflict,
     /// What becomes of attestations.
     pub attestations: OldAttestations,
+    /// Whether to look for what refers to the images (signatures, SBOMs) and stays behind: one or two requests more for
+    /// each manifest.
+    pub referrers: bool,
     /// Whether a statement about the rebase is attached to each result.
     pub attest: bool,
     /// When results are said to be created, RFC 3339; without it, when the images were.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            check: Check::default(),
+            config: ConfigPolicy::default(),
+            on_conflict: OnConflict::default(),
+            attestations: OldAttestations::default(),
+            referrers: true,
+            attest: false,
+            created: None,
+        }
+    }
 }
 
 /// What one registry bears.

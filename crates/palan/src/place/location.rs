@@ -10,7 +10,7 @@ use std::{
 use palan_client::Client;
 use palan_core::{Descriptor, Digest, Reference, ReferenceError, Selector};
 
-use super::{Archive, ArchiveWriter, Format, Layout, Registry, Source, Target};
+use super::{Archive, ArchiveWriter, Format, Layout, Memo, Registry, Source, Target};
 use crate::{Error, Scratch, documents::Documents};
 
 /// An image location: a registry reference, or a file or directory behind a scheme.
@@ -177,6 +177,7 @@ pub struct Places {
     client: Client,
     scratch: Scratch,
     documents: Option<Documents>,
+    memo: Memo,
     /// Archives that are open for reading: writing one of them would replace what is being read.
     read: Arc<Mutex<Vec<OpenArchive>>>,
 }
@@ -189,7 +190,8 @@ pub(crate) type Listed = (Arc<dyn Source>, Vec<Descriptor>);
 impl Places {
     /// Places that speak to registries through `client`: one connection pool and one token per scope.
     pub fn new(client: Client) -> Self {
-        Self { client, scratch: Scratch::default(), documents: None, read: Arc::default() }
+        let (scratch, memo) = (Scratch::default(), Memo::default());
+        Self { client, scratch, documents: None, memo, read: Arc::default() }
     }
 
     /// With this folder for temporary files.
@@ -264,7 +266,7 @@ impl Places {
         match location {
             Location::Registry(reference) => {
                 let repo = self.client.repository(reference.repository()).primary();
-                let place = Registry::new(repo).with_documents(self.documents.clone());
+                let place = self.reading(Registry::new(repo));
                 Ok(Opened { place: Arc::new(place), selector: Some(reference.selector()) })
             }
             _ => self.source(location),
@@ -302,7 +304,7 @@ impl Places {
             // What is there already is asked where it is written, not a mirror.
             Location::Registry(reference) => {
                 let repo = self.client.repository(reference.repository()).primary();
-                Opened { place: Arc::new(Registry::new(repo)), selector }
+                Opened { place: Arc::new(Registry::new(repo).with_memo(&self.memo)), selector }
             }
             Location::Layout { path, .. } => Opened { place: Arc::new(Layout::create(path)?), selector },
             Location::Archive { path, format, .. } => {
@@ -334,7 +336,11 @@ impl Places {
     }
 
     fn registry(&self, reference: &Reference) -> Registry {
-        Registry::new(self.client.repository(reference.repository())).with_documents(self.documents.clone())
+        self.reading(Registry::new(self.client.repository(reference.repository())))
+    }
+
+    fn reading(&self, place: Registry) -> Registry {
+        place.with_memo(&self.memo).with_documents(self.documents.clone())
     }
 }
 

@@ -13,6 +13,7 @@ mod layout;
 mod layout_gc;
 mod legacy;
 mod location;
+mod memo;
 mod memory;
 mod new_file;
 mod overlay;
@@ -25,6 +26,7 @@ mod temporary;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use palan_core::{Descriptor, Digest, Document, Repository, Selector};
 
 pub use archive::{Archive, Format};
@@ -35,6 +37,7 @@ pub use layout::Layout;
 pub use layout_gc::Garbage;
 pub use legacy::LegacyWriter;
 pub use location::{Location, LocationError, Opened, Places};
+pub(crate) use memo::Memo;
 pub use memory::Memory;
 pub use new_file::NewFile;
 pub(crate) use new_file::{publish, temporary_in};
@@ -85,6 +88,12 @@ pub trait Source: Send + Sync {
     /// All tags, in the place's own order.
     async fn tags(&self) -> Result<Vec<String>, Error>;
 
+    /// Which of these tags there are. One question for each, where the place knows no better way; what it answers may then
+    /// be a minute old.
+    async fn tags_among(&self, tags: &[String]) -> Result<Vec<String>, Error> {
+        ask_each(self, tags).await
+    }
+
     /// The manifests whose `subject` is `digest`, all or of one artifact type.
     async fn referrers(&self, digest: Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>, Error>;
 
@@ -96,6 +105,18 @@ pub trait Source: Send + Sync {
     fn is_made(&self, _manifest: Digest) -> bool {
         false
     }
+}
+
+/// Asks about one tag after the other, all at the same time.
+async fn ask_each<S: Source + ?Sized>(source: &S, tags: &[String]) -> Result<Vec<String>, Error> {
+    let found = try_join_all(tags.iter().map(|tag| async move {
+        match source.resolve(&Selector::Tag(tag.clone())).await {
+            Ok(_) => Ok(Some(tag.clone())),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }));
+    Ok(found.await?.into_iter().flatten().collect())
 }
 
 /// In what role a document is put into a target.
@@ -162,6 +183,11 @@ pub trait Target: Source {
 
     /// Whether content from this origin is already here because this is where it comes from.
     fn is_home_of(&self, _origin: &Origin) -> bool {
+        false
+    }
+
+    /// Whether this blob is known to be here, without asking: it was put or adopted a short while ago.
+    fn knows(&self, _blob: Digest) -> bool {
         false
     }
 

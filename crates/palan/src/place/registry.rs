@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, future::BoxFuture, stream}
 use palan_client::{BlobOpener, ByteStream, Precondition, Repo};
 use palan_core::{Algorithm, Descriptor, Digest, Document, MAX_DOCUMENT_SIZE, Repository, Role, Selector};
 
-use super::{BlobStream, Origin, PutAs, Source, Target, read_all, stream::hold_back};
+use super::{BlobStream, Memo, Origin, PutAs, Source, Target, ask_each, read_all, stream::hold_back};
 use crate::{Error, documents::Documents};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -16,18 +16,25 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Registry {
     repo: Repo,
     documents: Option<Documents>,
+    memo: Memo,
 }
 
 impl Registry {
     /// The place behind a client's repository.
     pub fn new(repo: Repo) -> Self {
-        Self { repo, documents: None }
+        Self { repo, documents: None, memo: Memo::default() }
     }
 
     /// The same place, in which documents that are known are not read again.
     #[must_use]
     pub fn with_documents(self, documents: Option<Documents>) -> Self {
         Self { documents, ..self }
+    }
+
+    /// The same place, which knows what the others know that share this.
+    #[must_use]
+    pub(crate) fn with_memo(self, memo: &Memo) -> Self {
+        Self { memo: memo.clone(), ..self }
     }
 
     fn repository(&self) -> &Repository {
@@ -118,6 +125,17 @@ impl Source for Registry {
         Ok(self.repo.tags().await?)
     }
 
+    async fn tags_among(&self, tags: &[String]) -> Result<Vec<String>, Error> {
+        let listed = match tags.len() > 1 && tags.iter().all(|tag| Digest::tag_stem(tag).is_some()) {
+            true => self.memo.digest_tags(&self.repo, tags).await,
+            false => None,
+        };
+        match listed {
+            Some(listed) => Ok(listed),
+            None => ask_each(self, tags).await,
+        }
+    }
+
     async fn referrers(&self, digest: Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>, Error> {
         Ok(self.repo.referrers(digest, artifact_type).await?)
     }
@@ -145,12 +163,20 @@ impl Target for Registry {
         matches!(origin, Origin::Repository(repository) if repository == self.repository())
     }
 
+    fn knows(&self, blob: Digest) -> bool {
+        self.memo.was_written(self.repository(), blob)
+    }
+
     async fn adopt(&self, blob: &Descriptor, from: &dyn Source) -> Result<bool, Error> {
         match from.origin(blob.digest) {
             Origin::Repository(origin) | Origin::Mirrored(origin)
                 if origin != *self.repository() && origin.registry() == self.repository().registry() =>
             {
-                Ok(self.repo.mount_blob(blob, &origin).await?)
+                let mounted = self.repo.mount_blob(blob, &origin).await?;
+                if mounted {
+                    self.memo.is_written(self.repository(), blob.digest);
+                }
+                Ok(mounted)
             }
             _ => Ok(false),
         }
@@ -158,7 +184,10 @@ impl Target for Registry {
 
     async fn put_blob(&self, blob: &Descriptor, from: &dyn Source) -> Result<(), Error> {
         match self.repo.push_blob(blob, &Reopen { blob, from }).await {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.memo.is_written(self.repository(), blob.digest);
+                Ok(())
+            }
             // The other place's own error says it better than that an upload could not be read.
             Err(palan_client::Error::Source { digest, source }) => match source.downcast::<Error>() {
                 Ok(error) => Err(*error),
@@ -190,6 +219,10 @@ impl Target for Registry {
         };
         let put = self.repo.put_manifest(document, &selector, precondition).await;
         let (reference, found) = (|| format!("{}:{selector}", self.name()), "something else".to_owned());
+        if put.is_err() {
+            // It may be that a blob is gone that it names.
+            self.memo.forget(self.repository());
+        }
         put.map_err(|e| match (&precondition, e.is_precondition_failed()) {
             (Precondition::IfMatch(expected), true) => {
                 Error::Moved { reference: reference(), expected: *expected, found }

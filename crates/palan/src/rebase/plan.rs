@@ -15,7 +15,6 @@ use super::{
 use crate::{
     Error,
     base::KnownBases,
-    documents::Documents,
     listings::Listings,
     place::{Location, Opened, Places, PutAs, Source},
     select::LayerSelector,
@@ -122,11 +121,6 @@ impl Plan {
     /// Digest of the result.
     pub fn digest(&self) -> Digest {
         self.root.digest()
-    }
-
-    /// Makes known what applying the plan will write, so that what is to stand on the result can be planned before.
-    pub fn insert_into(&self, documents: &Documents) {
-        self.documents.iter().chain(&self.configs).for_each(|document| documents.insert(document));
     }
 
     /// What is done, as an in-toto statement (JSON, Statement v1) of the type [`PREDICATE_TYPE`]: what to sign.

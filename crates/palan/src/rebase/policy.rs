@@ -6,7 +6,7 @@ use super::{attestations::OldAttestations, report::Verdict};
 use crate::verdict::Grade;
 
 /// The choices of a rebase. The default is what a rebuild would have done, looked at as closely as possible.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// What becomes of the config.
     pub config: ConfigPolicy,
@@ -16,11 +16,35 @@ pub struct Policy {
     pub attestations: OldAttestations,
     /// How closely the result is looked at.
     pub check: Check,
+    /// Whether to look for what refers to the image (signatures, SBOMs), where the result is looked at: it stays behind,
+    /// and that is said. What is to be carried is looked for in any case.
+    pub referrers: bool,
     /// When a plan is not applied.
     pub refuse: Refuse,
     /// When the result is said to be created, RFC 3339; `None`: when the image was. An image that stands on the new
     /// base already is not created anew.
     pub created: Option<String>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            config: ConfigPolicy::default(),
+            on_conflict: OnConflict::default(),
+            attestations: OldAttestations::default(),
+            check: Check::default(),
+            referrers: true,
+            refuse: Refuse::default(),
+            created: None,
+        }
+    }
+}
+
+impl Policy {
+    pub(super) fn looks_for_referrers(&self) -> bool {
+        matches!(self.attestations, OldAttestations::Carry(_))
+            || (self.referrers && self.check != Check::None)
+    }
 }
 
 /// From which grade on a plan is not applied.

@@ -10,7 +10,7 @@ use palan_core::{Descriptor, Digest, Document, Reference, chain_ids};
 
 use super::{
     Difference,
-    attestations::{Carried, OldAttestations, carry_entries, look_for_referrers},
+    attestations::{Carried, carry_entries, look_for_referrers},
     base::Base,
     bases::Bases,
     content::{self, Subject},
@@ -86,7 +86,7 @@ pub(super) async fn rebase(tree: Tree, bases: &Bases<'_>, request: &Request) -> 
             out.replace(index, document, on_index.clone(), None, &mut replaced);
         }
     }
-    if policy.check != Check::None || matches!(policy.attestations, OldAttestations::Carry(_)) {
+    if policy.looks_for_referrers() {
         let changed = replaced.iter().filter(|(old, new)| new.document.digest() != **old);
         let changed: BTreeMap<Digest, Document> =
             changed.map(|(old, new)| (*old, new.document.clone())).collect();

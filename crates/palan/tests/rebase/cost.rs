@@ -8,7 +8,8 @@ use palan::{
     copy::Options,
     documents::Documents,
     image::Image,
-    rebase::{self, Plan},
+    place::PutAs,
+    rebase::{self, Check, FindingKind, Plan},
 };
 use palan_core::Selector;
 use palan_server::RequestKind;
@@ -16,7 +17,7 @@ use palan_testkit::image::{ImageSpec, Index, IndexSpec};
 
 use crate::{
     fixture::{NEW, OLD, app, base, layers, new_base, old_base},
-    world::World,
+    world::{World, findings},
 };
 
 /// Rebases in place or to another tag, as a command of its own: nothing is known of the registry.
@@ -187,7 +188,7 @@ async fn what_was_computed_can_be_stood_on_before_it_is_pushed() {
     let places = world.places.clone().with_documents(documents.clone());
     let request = world.rebase("middle:v1").bases("base:old", "base:new").target("middle:v2").request;
     let first = rebase::plan(&places, &request).await.unwrap();
-    first.insert_into(&documents);
+    first.new_documents().for_each(|document| documents.insert(document));
     let moved = format!("middle@{}", first.digest());
     let request = world.rebase("app:v1").bases("middle:v1", &moved).target("app:v2").request;
     assert!(rebase::plan(&world.places, &request).await.unwrap_err().is_not_found());
@@ -224,5 +225,81 @@ async fn what_is_known_hides_nothing_that_changed() {
     let target = places.target(&world.at("app:v1")).unwrap().place;
     assert!(!target.has_graph(&image.manifest.descriptor()).await.unwrap());
     assert!(target.document(&by_digest).await.unwrap_err().is_not_found());
+    world.stop().await;
+}
+
+/// What looking for referrers of an index of two platforms asks: referrers, tag lists, tags one by one.
+async fn looks(world: &World, image: &str, referrers: bool) -> (Plan, [u64; 3]) {
+    let mut request = world.rebase(image).bases("base:old", "base:new").target("app:moved").request;
+    (request.policy.check, request.policy.referrers) = (Check::Metadata, referrers);
+    let places = Places::new(Client::builder().build().unwrap());
+    let before = world.stats();
+    let plan = rebase::plan(&places, &request).await.unwrap();
+    let spent = world.stats().since(&before);
+    // One question is for the target.
+    let heads = spent.of(RequestKind::ManifestHead) - 1;
+    (plan, [spent.of(RequestKind::Referrers), spent.of(RequestKind::Tags), heads])
+}
+
+#[tokio::test]
+async fn digest_tags_are_found_by_one_list_where_that_is_short() {
+    let world = World::new().await;
+    world.put("base:old", &both(|p| base(p, &OLD).build()).graph()).await;
+    world.put("base:new", &both(|p| base(p, &NEW).build()).graph()).await;
+    let index = both(|p| app(&base(p, &OLD).build()).build());
+    world.put("app:v1", &index.graph()).await;
+    let child = index.image("linux/arm64").unwrap().digest();
+    let signature = format!("{}.sig", child.referrers_tag());
+    world.put(&format!("app:{signature}"), &new_base().graph()).await;
+    let stays = |plan: &Plan| {
+        let found = findings(plan, FindingKind::ReferrersStay);
+        found.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>()
+    };
+    let (plan, asked) = looks(&world, "app:v1", true).await;
+    assert_eq!(asked, [3, 1, 0]);
+    let found = stays(&plan);
+    assert!(
+        found.len() == 1 && found[0].contains(&child.to_string()) && found[0].ends_with(&signature),
+        "{found:?}"
+    );
+    let (plan, asked) = looks(&world, "app:v1", false).await;
+    assert_eq!((stays(&plan), asked), (Vec::new(), [0, 0, 0]));
+
+    let place = world.places.target(&world.at("app:v1")).unwrap().place;
+    for n in 0..1_000 {
+        place.put_document(&index.document, &PutAs::Tag(format!("more-{n}"))).await.unwrap();
+    }
+    let (plan, asked) = looks(&world, "app:v1", true).await;
+    assert_eq!((stays(&plan), asked), (found, [3, 1, 9]), "the list goes on");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_repository_was_given_once_it_is_not_given_again() {
+    let world = World::new().await;
+    let (old, new) = (old_base(), new_base());
+    world.put("base:old", &old.graph()).await;
+    world.put("base:new", &new.graph()).await;
+    for n in 1..=4 {
+        world.put(&format!("app:v{n}"), &app(&old).label("n", n.to_string()).build().graph()).await;
+    }
+    let places = Places::new(Client::builder().build().unwrap());
+    let run = async |n: u32| {
+        let before = world.stats();
+        let request = world.rebase(&format!("app:v{n}")).bases("base:old", "base:new").request;
+        let plan = rebase::plan(&places, &request).await.unwrap();
+        let done = rebase::apply(&places, &plan, &Options::default()).await;
+        (done, world.stats().since(&before).of(RequestKind::BlobMount))
+    };
+    assert_eq!(run(1).await.1, 2);
+    let (done, mounts) = run(2).await;
+    assert_eq!((done.unwrap().summary.blobs_present, mounts), (4, 0));
+    // Somebody deletes one: that is said, and the next time it is mounted again.
+    let repo = places.client().repository(world.at("app:v1").reference().unwrap().repository());
+    repo.delete_blob(new.layers[0].digest).await.unwrap();
+    let (failed, mounts) = run(3).await;
+    assert!(failed.is_err() && mounts == 0, "{failed:?}");
+    assert_eq!(run(4).await.1, 2);
+    world.assert_valid("app:v4").await;
     world.stop().await;
 }

@@ -223,7 +223,7 @@ async fn the_layers_of_a_partly_rebased_index_are_not_pushed_again() {
     world.rebase("app:v1").bases("base:old", "base:new").run().await;
     let stats = world.stats().since(&before);
     assert_eq!(stats.of(RequestKind::ManifestPut), 2, "the other image and the index");
-    assert_eq!(stats.of(RequestKind::UploadFinish), 1, "its config");
+    assert_eq!(stats.of(RequestKind::UploadStart), 1, "its config");
     assert_eq!(stats.of(RequestKind::BlobMount), 1, "both have the same upper layer of the new base");
     world.stop().await;
 }

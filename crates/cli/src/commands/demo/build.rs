@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use palan::{
     copy,
     place::{Memory, Places, PutAs, Source},
@@ -24,9 +25,35 @@ pub(super) struct Base {
 }
 
 /// What an operation publishes: documents and blobs in memory, and the root.
-struct Made {
-    memory: Memory,
-    root: Document,
+pub(super) struct Made {
+    pub(super) memory: Memory,
+    pub(super) root: Document,
+}
+
+/// A layer, packed.
+#[derive(Clone)]
+pub(super) struct Blob {
+    media_type: MediaType,
+    diff_id: Digest,
+    bytes: Bytes,
+}
+
+impl Blob {
+    pub(super) fn of(built: Built, family: Family) -> Self {
+        let media_type = built.descriptor(family).map_or(MediaType::OCI_LAYER, |d| d.media_type);
+        Self { media_type, diff_id: built.packed.diff_id, bytes: built.bytes.into() }
+    }
+}
+
+/// What an image is put together from.
+pub(super) struct Parts<'a> {
+    pub(super) arch: &'a str,
+    pub(super) family: Family,
+    pub(super) layers: Vec<Blob>,
+    pub(super) history: Option<&'a [Value]>,
+    pub(super) annotations: &'a Value,
+    pub(super) labels: &'a Value,
+    pub(super) name: &'a str,
 }
 
 /// One image in the making.
@@ -167,7 +194,7 @@ fn merge(into: &mut Value, from: &Value) {
     }
 }
 
-fn step(created_by: &str, empty: bool) -> Value {
+pub(super) fn step(created_by: &str, empty: bool) -> Value {
     let mut step = json!({"created": "2026-01-01T00:00:00Z", "created_by": created_by});
     if empty {
         step["empty_layer"] = json!(true);
@@ -176,16 +203,32 @@ fn step(created_by: &str, empty: bool) -> Value {
 }
 
 fn image(memory: &Memory, plan: &Plan<'_>) -> Result<Document> {
+    let layers = plan.layers.iter();
+    let layers = layers
+        .map(|(layer, compression)| Ok(Blob::of(pack(layer, plan.arch, *compression)?, plan.family)))
+        .collect::<Result<Vec<_>>>()?;
+    let parts = Parts {
+        arch: plan.arch,
+        family: plan.family,
+        layers,
+        history: plan.history.as_deref(),
+        annotations: &plan.annotations,
+        labels: &plan.labels,
+        name: plan.name,
+    };
+    assemble(memory, parts)
+}
+
+/// Puts an image together.
+pub(super) fn assemble(memory: &Memory, plan: Parts<'_>) -> Result<Document> {
     let (config_type, manifest_type) = match plan.family {
         Family::Oci => (MediaType::OCI_CONFIG, MediaType::OCI_MANIFEST),
         Family::Docker => (MediaType::DOCKER_CONFIG, MediaType::DOCKER_MANIFEST),
     };
     let (mut layers, mut diff_ids) = (Vec::new(), Vec::new());
-    for (layer, compression) in &plan.layers {
-        let built = pack(layer, plan.arch, *compression)?;
-        let media_type = built.descriptor(plan.family).map_or(MediaType::OCI_LAYER, |d| d.media_type);
-        diff_ids.push(built.packed.diff_id);
-        layers.push(memory.add_blob(media_type, built.bytes));
+    for blob in plan.layers {
+        diff_ids.push(blob.diff_id);
+        layers.push(memory.add_blob(blob.media_type, blob.bytes));
     }
     let mut config = json!({
         "created": "2026-01-01T00:00:00Z", "architecture": plan.arch, "os": "linux",
@@ -193,7 +236,7 @@ fn image(memory: &Memory, plan: &Plan<'_>) -> Result<Document> {
         "config": {"Env": ["PATH=/usr/bin", "DEMO=1"], "Cmd": ["/srv/app/server"], "Labels": plan.labels},
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
     });
-    if let Some(history) = &plan.history {
+    if let Some(history) = plan.history {
         config["history"] = json!(history);
     }
     let config = memory.add_blob(config_type, config.to_string());
@@ -206,7 +249,7 @@ fn image(memory: &Memory, plan: &Plan<'_>) -> Result<Document> {
     Ok(manifest)
 }
 
-fn index(
+pub(super) fn index(
     memory: &Memory,
     family: Family,
     images: &[(&'static str, Document)],
@@ -262,7 +305,7 @@ fn attestation(memory: &Memory, image: &Document, artifact: bool) -> Result<Valu
     Ok(entry)
 }
 
-async fn publish(places: &Places, reference: &Reference, made: Made) -> Result {
+pub(super) async fn publish(places: &Places, reference: &Reference, made: Made) -> Result {
     let source: Arc<dyn Source> = Arc::new(made.memory);
     let target = places.target(&palan::Location::Registry(reference.clone()))?;
     let tag = reference.tag().unwrap_or("latest").to_owned();

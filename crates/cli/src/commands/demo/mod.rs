@@ -1,5 +1,6 @@
 mod build;
 mod fixture;
+mod fleet;
 mod verify;
 
 use std::{
@@ -45,6 +46,18 @@ pub(crate) struct Args {
     /// The form of the report
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     format: ReportFormat,
+
+    /// Wait this long before each answer of the registry (50ms, 1s): for measuring
+    #[arg(long, value_name = "TIME", hide = true, value_parser = crate::args::duration)]
+    delay: Option<Duration>,
+
+    /// Publish a fleet in this registry instead, and print its fleet.toml: for measuring
+    #[arg(long, value_name = "HOST", hide = true)]
+    publish_fleet: Option<String>,
+
+    /// How many images that fleet has
+    #[arg(long, value_name = "N", hide = true, default_value_t = 260)]
+    images: usize,
 }
 
 /// One line of the table.
@@ -82,9 +95,16 @@ struct Outcome {
 }
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
+    if let Some(host) = &args.publish_fleet {
+        return session.ui.data(fleet::make(&session.places()?, host, args.images).await?.as_bytes());
+    }
     let registry = match &args.dir {
         Some(dir) => Registry::directory(dir)?,
         None => Registry::memory(),
+    };
+    let registry = match args.delay {
+        Some(delay) => registry.with_delay(delay),
+        None => registry,
     };
     let server = registry.serve("127.0.0.1:0").await?;
     let places = session.places()?;

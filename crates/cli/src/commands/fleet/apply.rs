@@ -47,7 +47,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         hook: Some(&Exec),
         listener: &|_| {},
     };
-    let outcomes = fleet::apply(&session.places()?, &plan, &journal, &apply).await?;
+    let outcomes = fleet::apply(&session.knowing_places(&progress)?, &plan, &journal, &apply).await?;
     drop(progress);
     outcomes::tell(&outcomes, "pushed", args.format, session)
 }

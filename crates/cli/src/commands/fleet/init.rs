@@ -43,8 +43,8 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         None => path.to_owned(),
     };
     let settings = Settings { images: args.named.images(path)?, ..Settings::default() };
-    let (places, known) = (session.places()?, args.named.known.open(session)?);
     let progress = session.ui.progress();
+    let (places, known) = (session.knowing_places(&progress)?, args.named.known.open(session)?);
     let observer = progress.observer();
     let inventory = fleet::scan(&places, &settings, known.as_ref(), super::AT_ONCE, &observer).await?;
     drop(progress);

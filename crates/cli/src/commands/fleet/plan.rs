@@ -48,10 +48,10 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let settings = named::settings(&args.file, session)?;
-    let places = session.places()?;
     let jobs = args.at_once.or(&settings);
     let known = args.known.open(session)?.map(Arc::new);
     let progress = session.ui.progress();
+    let places = session.knowing_places(&progress)?;
     let inventory = match &args.inventory {
         Some(path) => read_inventory(path)?,
         None => {

@@ -55,9 +55,9 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let settings = settings(args, session)?;
-    let (places, known) = (session.places()?, args.named.known.open(session)?);
-    let jobs = args.at_once.or(&settings);
     let progress = session.ui.progress();
+    let (places, known) = (session.knowing_places(&progress)?, args.named.known.open(session)?);
+    let jobs = args.at_once.or(&settings);
     let inventory = fleet::scan(&places, &settings, known.as_ref(), jobs, &progress.observer()).await?;
     drop(progress);
     let inventory = match &args.on {

@@ -113,6 +113,7 @@ impl Args {
                 on_conflict: self.on_conflict,
                 attestations: self.attestations.clone(),
                 check: self.verdict.check()?,
+                referrers: true,
                 refuse: self.verdict.refuse(),
                 created: session.env.created()?,
             },

@@ -123,6 +123,12 @@ pub const KEYS: &[Key] = &[
         "\"drop\"",
         "what becomes of attestations about the old image, as `rebase --attestations`",
     ),
+    key(
+        "rebase",
+        "referrers",
+        "true",
+        "whether to look for signatures and the like that stay with the old images; costs one to two requests for each manifest",
+    ),
     key("rebase", "attest", "false", "whether a statement about the rebase is attached to each result"),
     key(
         "rebase",

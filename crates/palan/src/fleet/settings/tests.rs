@@ -205,6 +205,7 @@ fn all() -> Settings {
             config: ConfigPolicy::default(),
             on_conflict: OnConflict::default(),
             attestations: OldAttestations::default(),
+            referrers: true,
             attest: false,
             created: Some(String::new()),
         },
