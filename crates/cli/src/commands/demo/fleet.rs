@@ -13,8 +13,9 @@ use super::{
 };
 use crate::exit::Result;
 
-/// Name, and number of layers; the patched version has other ones.
-const BASES: [(&str, usize); 5] = [("os", 1), ("static", 1), ("python", 1), ("jre", 2), ("node", 2)];
+/// Name, number of layers, and how many of these the patched version still has.
+const BASES: [(&str, usize, usize); 5] =
+    [("os", 1, 0), ("static", 1, 0), ("python", 1, 0), ("jre", 2, 0), ("node", 2, 1)];
 const OLD: &str = "1.0";
 const NEW: &str = "1.1";
 /// So many repositories, at most; more images are more tags.
@@ -28,12 +29,12 @@ type Base = Vec<(&'static str, Digest, Vec<Blob>)>;
 /// Publishes the bases and so many services on the old ones. Gives the settings of the fleet, as `fleet.toml`.
 pub(super) async fn make(places: &Places, host: &str, images: usize) -> Result<String> {
     let mut bases = Vec::new();
-    let mut settings = format!("[images]\nrepositories = [\"{host}/team/*:1.*\"]\n");
-    for (name, layers) in BASES {
-        bases.push(base(places, &format!("{host}/base/{name}"), OLD, name, layers).await?);
-        base(places, &format!("{host}/base/{name}"), NEW, name, layers).await?;
-        let base = format!("{host}/base/{name}");
-        settings += &format!("\n[[base]]\nfrom = \"{base}:{OLD}\"\nto = \"{base}:{NEW}\"\n");
+    let mut settings = named(host, images);
+    for (name, layers, kept) in BASES {
+        let repository = format!("{host}/base/{name}");
+        bases.push(base(places, &repository, OLD, name, (layers, layers)).await?);
+        base(places, &repository, NEW, name, (layers, kept)).await?;
+        settings += &format!("\n[[base]]\nfrom = \"{repository}:{OLD}\"\nto = \"{repository}:{NEW}\"\n");
     }
     let bases = &bases;
     let all = stream::iter(0..images).map(|n| async move {
@@ -45,18 +46,39 @@ pub(super) async fn make(places: &Places, host: &str, images: usize) -> Result<S
     Ok(settings)
 }
 
-async fn base(places: &Places, repository: &str, version: &str, name: &str, count: usize) -> Result<Base> {
+/// Images by name, as a cluster lists them; many by a pattern.
+fn named(host: &str, images: usize) -> String {
+    if images > REPOSITORIES {
+        return format!("[images]\nrepositories = [\"{host}/team/*:1.*\"]\n");
+    }
+    let names: String = (0..images).map(|n| format!("    \"{}\",\n", image(host, n))).collect();
+    format!("[images]\nreferences = [\n{names}]\n")
+}
+
+fn image(host: &str, n: usize) -> String {
+    format!("{host}/team/svc-{:04}:1.{}", n % REPOSITORIES, n / REPOSITORIES)
+}
+
+/// `layers`: how many, and how many of these are the old version's.
+async fn base(
+    places: &Places,
+    repository: &str,
+    version: &str,
+    name: &str,
+    (layers, kept): (usize, usize),
+) -> Result<Base> {
     let reference: Reference = format!("{repository}:{version}").parse()?;
     let (memory, mut base, mut entries) = (Memory::new(), Base::new(), Vec::new());
     for arch in PLATFORMS {
-        let layers = (0..count).map(|n| {
+        let history: Vec<_> = (0..layers).map(|n| step(&format!("base layer {}", n + 1), false)).collect();
+        let layers = (0..layers).map(|n| {
+            let version = if n < kept { OLD } else { version };
             layer(&[
                 (format!("usr/lib/{name}-{n}.so"), format!("{name} {version} for {arch}\n")),
                 (format!("etc/{name}-release-{n}"), format!("VERSION={version}\n")),
             ])
         });
         let layers = layers.collect::<Result<Vec<_>>>()?;
-        let history: Vec<_> = (0..count).map(|n| step(&format!("base layer {}", n + 1), false)).collect();
         let manifest = assemble(&memory, parts(arch, layers.clone(), &history, &json!({}), name))?;
         base.push((arch, manifest.digest(), layers));
         entries.push((arch, manifest));
@@ -68,13 +90,12 @@ async fn base(places: &Places, repository: &str, version: &str, name: &str, coun
 
 /// One or two layers of its own, of which both platforms have one.
 async fn service(places: &Places, host: &str, n: usize, name: &str, base: &Base) -> Result {
-    let (repository, minor) = (n % REPOSITORIES, n / REPOSITORIES);
-    let reference: Reference = format!("{host}/team/svc-{repository:04}:1.{minor}").parse()?;
+    let reference: Reference = image(host, n).parse()?;
     let (memory, mut entries) = (Memory::new(), Vec::new());
     let settings = layer(&[("srv/app/config.toml".to_owned(), format!("service = {n}\n"))])?;
     for (arch, digest, below) in base {
         let mut layers = below.clone();
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             let program = format!("server {n} for {arch}\n");
             layers.push(layer(&[("srv/app/server".to_owned(), program)])?);
         }

@@ -7,6 +7,7 @@ mod told;
 
 use std::path::{Path, PathBuf};
 
+use palan::documents::Documents;
 use palan_server::Registry;
 
 use crate::{
@@ -47,7 +48,11 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         None => Registry::memory(),
     };
     let server = registry.serve("127.0.0.1:0").await?;
-    let demo = Demo { places: session.places()?, host: server.host(), folder: folder.to_owned() };
+    let demo = Demo {
+        places: session.places()?.with_documents(Documents::default()),
+        host: server.host(),
+        folder: folder.to_owned(),
+    };
     let images = usize::try_from(args.images).unwrap_or(usize::MAX);
     let story = demo.run(images, session).await;
     server.stop().await;
