@@ -122,6 +122,4 @@ library_benchmark_group!(
     benchmarks = parse_document, view_document, edit_document, parse_reference
 );
 
-fn main() {
-    main!(library_benchmark_groups = layers, documents);
-}
+main!(library_benchmark_groups = layers, documents);

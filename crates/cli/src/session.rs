@@ -15,6 +15,7 @@ use futures_util::FutureExt as _;
 use palan::{
     copy::{self, Foreign},
     documents::Documents,
+    fleet::Bounds,
     place::Places,
 };
 use palan_client::{Client, Secret, credentials::Keychain};
@@ -36,6 +37,7 @@ pub(crate) struct Session {
     pub(crate) env: Env,
     pub(crate) global: Global,
     places: OnceLock<Places>,
+    bounds: OnceLock<Bounds>,
     /// Whether it was said that a credential file cannot be read.
     closed: OnceLock<()>,
 }
@@ -43,7 +45,7 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn new(global: Global, env: Env, ui: Ui) -> Self {
         ui.listen(global.verbose);
-        Self { ui, env, global, places: OnceLock::new(), closed: OnceLock::new() }
+        Self { ui, env, global, places: OnceLock::new(), bounds: OnceLock::new(), closed: OnceLock::new() }
     }
 
     /// Runs a command that does I/O, until it ends or Ctrl-C. Interrupted work is dropped, which removes its
@@ -92,6 +94,11 @@ impl Session {
         }
     }
 
+    /// Keeps to what registries bear. Must be said before anybody asks for places.
+    pub(crate) fn bound(&self, bounds: Bounds) {
+        self.bounds.get_or_init(|| bounds);
+    }
+
     /// The places of this command: all calls share one connection pool, one token per scope, and the knowledge which
     /// archives are being read and must not be replaced.
     pub(crate) fn places(&self) -> Result<Places> {
@@ -130,6 +137,10 @@ impl Session {
     /// A client with the global flags applied, without credentials.
     pub(crate) fn client_builder(&self) -> Result<palan_client::Builder> {
         let client = Client::builder().retries(self.global.retries);
+        let client = match self.bounds.get() {
+            Some(bounds) => bounds.bound(client),
+            None => client,
+        };
         let client = match self.global.chunk_size {
             Some(bytes) => client.largest_upload(bytes),
             None => client,

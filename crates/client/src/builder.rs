@@ -43,6 +43,8 @@ pub(crate) struct Settings {
     headers: HashMap<String, HeaderMap>,
     common_headers: HeaderMap,
     parallel: usize,
+    /// For registries with a number of their own.
+    parallel_to: HashMap<String, usize>,
 }
 
 /// Some registries, or all.
@@ -86,7 +88,8 @@ impl Settings {
         for name in ours {
             headers.remove(name);
         }
-        Registry::new(name, trust, headers, self.parallel)
+        let parallel = self.parallel_to.get(name).copied().unwrap_or(self.parallel);
+        Registry::new(name, trust, headers, parallel)
     }
 
     /// Whether the certificate of this host was said not to matter.
@@ -123,6 +126,7 @@ impl Default for Builder {
                 headers: HashMap::new(),
                 common_headers: HeaderMap::new(),
                 parallel: 32,
+                parallel_to: HashMap::new(),
             },
             inactivity: Duration::from_secs(60),
             retry: retry::Policy {
@@ -295,6 +299,14 @@ impl Builder {
     #[must_use]
     pub fn max_connections_per_host(mut self, connections: usize) -> Self {
         self.settings.parallel = connections.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// The same for one registry (host and port as in references).
+    #[must_use]
+    pub fn max_connections_to(mut self, registry: impl Into<String>, connections: usize) -> Self {
+        let connections = connections.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
+        self.settings.parallel_to.insert(registry.into(), connections);
         self
     }
 

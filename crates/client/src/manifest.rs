@@ -19,6 +19,9 @@ const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.o
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v2+json, */*;q=0.1";
 
+/// What a registry answers that has stored a manifest; 201 is the specification's.
+const STORED: [StatusCode; 3] = [StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED];
+
 /// On what a manifest's push depends. Registries that do not know conditional requests ignore it: palan's own knows
 /// them, most others do not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,16 +126,7 @@ impl Repo {
         if let Selector::Digest(digest) = selector {
             self.check(selector, *digest, document.bytes())?;
         }
-        let mut call = self
-            .manifest_call(Method::PUT, selector, Access::Push)?
-            .header(header::CONTENT_TYPE, document.media_type().as_str());
-        call = match precondition {
-            Precondition::None => call,
-            Precondition::IfMatch(digest) => call.header(header::IF_MATCH, &format!("\"{digest}\"")),
-            Precondition::IfAbsent => call.header(header::IF_NONE_MATCH, "*"),
-        };
-        call.payload = Payload::Bytes(document.bytes().clone());
-        let answer = self.send(&call).await?;
+        let answer = self.send(&self.put_call(document, selector, precondition)?).await?;
         if answer.status() == StatusCode::PRECONDITION_FAILED {
             // A first attempt whose answer was lost may have stored it: then what is found is what was wanted.
             if self.head(selector).await.is_ok_and(|found| found.digest == document.digest()) {
@@ -140,12 +134,40 @@ impl Repo {
             }
             return Err(Error::PreconditionFailed { what: self.name().at(selector).to_string() });
         }
-        let wanted = [StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED];
-        let answer = answer.expect_data(&wanted).await?;
+        let answer = answer.expect_data(&STORED).await?;
         if let Some(stored) = answer.digest() {
             self.check(selector, stored, document.bytes())?;
         }
         Ok(answer.header("oci-subject").is_some())
+    }
+
+    /// Whether the registry heeds preconditions: asked by storing what `tag` stands for once more, on condition that there
+    /// is nothing. `document` must be what the tag stands for; then nothing changes, whatever the answer is.
+    pub async fn heeds_preconditions(&self, document: &Document, tag: &str) -> Result<bool, Error> {
+        let selector = Selector::Tag(tag.to_owned());
+        let answer = self.send(&self.put_call(document, &selector, Precondition::IfAbsent)?).await?;
+        if answer.status() == StatusCode::PRECONDITION_FAILED {
+            return Ok(true);
+        }
+        answer.expect_data(&STORED).await.map(|_| false)
+    }
+
+    fn put_call(
+        &self,
+        document: &Document,
+        selector: &Selector,
+        precondition: Precondition,
+    ) -> Result<Call<'static>, Error> {
+        let call = self
+            .manifest_call(Method::PUT, selector, Access::Push)?
+            .header(header::CONTENT_TYPE, document.media_type().as_str());
+        let mut call = match precondition {
+            Precondition::None => call,
+            Precondition::IfMatch(digest) => call.header(header::IF_MATCH, &format!("\"{digest}\"")),
+            Precondition::IfAbsent => call.header(header::IF_NONE_MATCH, "*"),
+        };
+        call.payload = Payload::Bytes(document.bytes().clone());
+        Ok(call)
     }
 
     /// Deletes a manifest (by digest) or a tag (where the registry can).

@@ -1,24 +1,19 @@
 //! One pass over a layer that goes on where others stop: everything that is wrong, and what is odd.
 
-use std::{
-    collections::HashSet,
-    hash::{BuildHasher as _, RandomState},
-    io::Read,
-};
+use std::io::Read;
 
 use palan_core::{Algorithm, Compression, Digest};
 
 use crate::{
     Decoder, EntryPath, Error, Limits, Result,
     hash::{Expected, RawReader, VerifyingReader, drain},
+    links::{Noted, OuterLink, Paths},
     merge,
     tar::{Archive, Entry, Kind},
 };
 
 /// How many bad entries are told of one layer.
 const TOLD: usize = 100;
-/// Among how many entries second ones of the same path are looked for.
-const NOTED: usize = 1_000_000;
 
 /// What one pass over a layer's blob tells, whatever state it is in.
 #[derive(Debug, Default)]
@@ -36,6 +31,10 @@ pub struct Examined {
     pub duplicate: Option<EntryPath>,
     /// The first entry of a type that programs that run containers refuse, with its type flag.
     pub unknown: Option<(EntryPath, u8)>,
+    /// What of the layer others' hard links may lead to.
+    pub paths: Paths,
+    /// Hard links to what the layer itself does not have, the first ten thousand.
+    pub outer_links: Vec<OuterLink>,
 }
 
 /// Reads a layer's blob to its end, once, and checks digest and size against `expected`, compression and archive for
@@ -85,8 +84,14 @@ impl Examined {
     }
 
     fn walk(&mut self, raw: &mut impl Read, limits: &Limits) -> Result<()> {
+        let mut noted = Noted::default();
+        let walked = self.entries(raw, limits, &mut noted);
+        (self.paths, self.outer_links) = noted.finish(walked.is_ok());
+        walked
+    }
+
+    fn entries(&mut self, raw: &mut impl Read, limits: &Limits, noted: &mut Noted) -> Result<()> {
         let mut archive = Archive::with_limits(raw, limits);
-        let mut seen = Seen { hasher: RandomState::new(), paths: HashSet::new() };
         while let Some(entry) = archive.next_entry()? {
             // A bad entry says nothing about the next one.
             if let Err(error) = merge::check(&entry)
@@ -94,25 +99,19 @@ impl Examined {
             {
                 self.faults.push(error);
             }
-            self.note(&entry, &mut seen);
+            self.note(&entry, noted);
         }
         archive.finish()?;
         Ok(())
     }
 
-    fn note<R: Read>(&mut self, entry: &Entry<'_, R>, seen: &mut Seen) {
+    fn note<R: Read>(&mut self, entry: &Entry<'_, R>, noted: &mut Noted) {
         let path = entry.path().strip_prefix(b"./").unwrap_or(entry.path());
         if let Kind::Other(flag) = entry.kind {
             self.unknown.get_or_insert_with(|| (EntryPath::from(path), flag));
         }
-        let looks = entry.kind != Kind::Dir && self.duplicate.is_none() && seen.paths.len() < NOTED;
-        if looks && !seen.paths.insert(seen.hasher.hash_one(path)) {
-            self.duplicate = Some(EntryPath::from(path));
+        if noted.note(entry) {
+            self.duplicate.get_or_insert_with(|| EntryPath::from(path));
         }
     }
-}
-
-struct Seen {
-    hasher: RandomState,
-    paths: HashSet<u64>,
 }

@@ -30,6 +30,7 @@ mod examine;
 pub mod extract;
 pub mod hash;
 mod limits;
+mod links;
 pub mod listing;
 pub mod merge;
 mod pass;
@@ -43,6 +44,7 @@ pub use error::{EntryPath, Error, Result, Spot};
 pub use examine::{Examined, examine_expecting};
 pub use hash::{Expected, HashingReader, HashingWriter, verify};
 pub use limits::Limits;
+pub use links::{OuterLink, Paths};
 pub use listing::Listing;
 pub use pass::{
     Packed, Packing, Scan, list_expecting, pack_layer, pack_written, scan, scan_expecting, spool_expecting,

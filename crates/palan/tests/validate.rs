@@ -5,7 +5,7 @@
 mod common;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::SeqCst},
@@ -88,6 +88,55 @@ async fn good_images_have_no_faults() {
     server.stop().await;
 }
 
+/// The targets of hard links may be in any layer up to theirs, come later, or be behind a symbolic link; above a layer
+/// that could not be read to its end, nothing is said.
+#[tokio::test(flavor = "multi_thread")]
+async fn hard_links_lead_into_lower_layers() {
+    let lowest = LayerSpec::new().dir("usr").dir("usr/lib").file("usr/lib/x", "1").symlink("lib", "usr/lib");
+    let links: &[(&str, &str, bool)] = &[
+        ("a", "usr/lib/x", true),
+        ("b", "./usr//lib/x", true),
+        ("c", "lib/x", true),
+        ("d", "a", true),
+        ("e", "later", true),
+        ("f", "lib", true),
+        ("g", "usr/lib", false),
+        ("h", "usr/lib/y", false),
+        ("i", "above", false),
+    ];
+    let mut layer = LayerSpec::new();
+    for (name, target, _) in links {
+        layer = layer.hard_link(*name, *target);
+    }
+    let (layer, above) = (layer.file("later", "2").build(), LayerSpec::new().file("above", "3").build());
+    let image = ImageSpec::new("linux/amd64")
+        .layer(lowest.build())
+        .layer(layer.clone())
+        .layer(above.clone())
+        .build()
+        .graph();
+    let report = check(&image, memory(&image).await.as_ref()).await;
+    let expected: Vec<(Option<Digest>, String)> = links
+        .iter()
+        .filter(|(_, _, is_there)| !is_there)
+        .map(|(name, target, _)| {
+            (
+                Some(layer.digest),
+                format!("the hard link {name:?} leads to {target:?}, where no layer up to it has a file"),
+            )
+        })
+        .collect();
+    let found: Vec<_> = report.faults.into_iter().map(|fault| (fault.digest, fault.text)).collect();
+    assert_eq!(found, expected);
+
+    let cut = Layer::of_tar(above.tar.clone(), Compression::None, palan_layer::Level::DEFAULT);
+    let cut = blob(cut.bytes.slice(..512), &cut);
+    let image = ImageSpec::new("linux/amd64").layer(cut.clone()).layer(layer).build().graph();
+    let report = check(&image, memory(&image).await.as_ref()).await;
+    let about: HashSet<_> = report.faults.iter().map(|fault| fault.digest).collect();
+    assert_eq!(about, HashSet::from([Some(cut.digest)]));
+}
+
 /// Faults that lie in the documents or in the content: what is built, and what must be said about which digest.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_fault_is_found() {
@@ -121,6 +170,7 @@ async fn every_fault_is_found() {
     let history = spec().config_field("/history", json!([{"created_by": "x"}]));
     let twice = LayerSpec::new().dir("a").dir("a").file("a/b", "1").file("./a/b", "2").build();
     let whiteout = LayerSpec::new().file("d/.wh.", "").file("x", "1").file(".wh...", "").build();
+    let dangling = LayerSpec::new().file("a", "1").hard_link("b", "gone").build();
     let mut unknown = two.tar.to_vec();
     unknown[156] = b'Z';
     checksum(&mut unknown);
@@ -171,6 +221,13 @@ async fn every_fault_is_found() {
             Error,
             whiteout.digest,
             "tar entry \"d/.wh.\" at byte 0: a whiteout that hides no name",
+        ),
+        (
+            "hard link",
+            with(&dangling),
+            Error,
+            dangling.digest,
+            "the hard link \"b\" leads to \"gone\", where no layer up to it has a file",
         ),
         ("unknown", with(&unknown), Warning, unknown.digest, "the entry \"app\" is of type 'Z'"),
         (

@@ -29,6 +29,7 @@ pub fn make(palan: &Path, folder: &Path) -> Result<PathBuf> {
     // Made under another name: what is there is whole.
     let unfinished = folder.join("layout.part");
     let _ = fs::remove_dir_all(&unfinished);
+    clear(folder);
     for (tag, release, package) in BASES {
         base(palan, folder, &format!("oci:{}:{tag}", unfinished.display()), release, package)?;
     }
@@ -41,7 +42,17 @@ pub fn make(palan: &Path, folder: &Path) -> Result<PathBuf> {
         below = image("svc-1.0");
     }
     fs::rename(&unfinished, &layout).map_err(|e| format!("cannot rename {}: {e}", unfinished.display()))?;
+    clear(folder);
     Ok(layout)
+}
+
+/// Removes the trees that images are made of, two gigabytes: what an interrupted run left could not be gone on with.
+fn clear(folder: &Path) {
+    for (_, release, _) in BASES {
+        for end in ["", "-jre", "-delta"] {
+            let _ = fs::remove_dir_all(folder.join(format!("{release}{end}")));
+        }
+    }
 }
 
 /// An image of two layers: a minimal Debian, and what installing the package adds to it.

@@ -39,6 +39,11 @@ pub const JOBS: &[Job] = &[
         &[
             contender("palan", "palan", "flatten {a}/app/svc:1.0 -t {a}/flat/{n}:1"),
             contender("palan, zstd", "palan", "flatten --compression zstd {a}/app/svc:1.0 -t {a}/flat/{n}:1"),
+            contender(
+                "palan, zstd level 2",
+                "palan",
+                "flatten --compression zstd --level 2 {a}/app/svc:1.0 -t {a}/flat/{n}:1",
+            ),
             contender("crane", "crane", "flatten {a}/app/svc:1.0 -t {a}/flat/{n}:1"),
         ],
     ),

@@ -3,12 +3,12 @@
 /// A path without empty and `.` components, with NUL for slashes: in byte order, everything inside a directory follows
 /// it, before its next sibling. `..` is a name like any other. The root is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Key(Box<[u8]>);
+pub(crate) struct Key(Box<[u8]>);
 
 const SLASH: u8 = 0;
 
 impl Key {
-    pub(super) fn of(path: &[u8]) -> Self {
+    pub(crate) fn of(path: &[u8]) -> Self {
         let mut out = Vec::with_capacity(path.len());
         for part in path.split(|b| *b == b'/').filter(|part| !part.is_empty() && *part != b".") {
             if !out.is_empty() {
@@ -70,7 +70,7 @@ impl Key {
     }
 
     /// The directories that it is in, the innermost first; without the root.
-    pub(super) fn parents(&self) -> impl Iterator<Item = Self> {
+    pub(crate) fn parents(&self) -> impl Iterator<Item = Self> {
         let slashes = self.0.iter().enumerate().rev().filter(|(_, b)| **b == SLASH);
         slashes.map(|(at, _)| Self(self.0[..at].into()))
     }

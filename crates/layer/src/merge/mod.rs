@@ -23,6 +23,7 @@ mod write;
 
 pub use index::Index;
 pub(crate) use index::check;
+pub(crate) use key::Key;
 pub use stack::{Merge, Merged, Misfit};
 pub use write::Written;
 

@@ -12,8 +12,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use jiff::{Timestamp, ToSpan as _};
 use palan_core::{Digest, Reference};
 use serde::{Deserialize, Serialize};
+
+use super::{lines::time, run::Become};
 
 /// One line of a journal. Field names are part of palan's interface.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
@@ -62,7 +65,9 @@ pub enum Event {
         image: Reference,
         /// What was to be done: `apply`, `promote`, `rollback`.
         step: String,
-        /// Why not.
+        /// What became of it instead.
+        result: Become,
+        /// Why.
         reason: String,
     },
 }
@@ -115,8 +120,19 @@ pub struct State {
     pub is_promoted: bool,
     /// Whether the tag was given back.
     pub is_restored: bool,
-    /// Why the last step was not done: the step and the reason.
-    pub failed: Option<(String, String)>,
+    /// Why the last step was not done.
+    pub failed: Option<Failed>,
+}
+
+/// A step that was not done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failed {
+    /// `apply`, `promote`, `rollback`.
+    pub step: String,
+    /// What became of it instead.
+    pub result: Become,
+    /// Why.
+    pub reason: String,
 }
 
 /// Why a journal cannot be used.
@@ -168,6 +184,8 @@ pub struct Journal {
     run: String,
     plan: Digest,
     states: Mutex<States>,
+    /// Told when a wave has ended.
+    wave: tokio::sync::Notify,
 }
 
 /// How far each image has come, by the lines read and written so far.
@@ -175,6 +193,8 @@ pub struct Journal {
 struct States {
     images: BTreeMap<Reference, State>,
     lines: usize,
+    /// When the last line was written, by whatever clock.
+    last: Timestamp,
 }
 
 impl Journal {
@@ -190,7 +210,7 @@ impl Journal {
         }
         let mut content = Vec::new();
         file.read_to_end(&mut content).map_err(failed("read"))?;
-        let whole = content.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let whole = whole(&content).len();
         if whole < content.len() {
             file.set_len(whole as u64).and_then(|()| file.sync_data()).map_err(failed("written"))?;
             file.seek(SeekFrom::End(0)).map_err(failed("written"))?;
@@ -220,11 +240,15 @@ impl Journal {
     }
 
     fn of(path: &Path, file: Option<File>, plan: Digest, records: &[Record]) -> Self {
-        let mut states = States::default();
-        records.iter().for_each(|record| states.absorb(record));
         let (file, run) =
             (file.map(|file| Arc::new(Mutex::new(file))), format!("{:016x}", fastrand::u64(..)));
-        Self { path: path.to_owned(), file, run, plan, states: Mutex::new(states) }
+        let states = Mutex::new(States::of(records));
+        Self { path: path.to_owned(), file, run, plan, states, wave: tokio::sync::Notify::new() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The plan that it is about.
@@ -249,8 +273,7 @@ impl Journal {
             path: path.to_owned(),
             source,
         })?;
-        let whole = content.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        parse(path, &content[..whole])
+        parse(path, whole(&content))
     }
 
     /// How far an image has come.
@@ -273,7 +296,7 @@ impl Journal {
 
     /// Writes a line, and returns when it is on the disk.
     pub async fn write(&self, event: Event) -> Result<(), JournalError> {
-        let at = jiff::Timestamp::now().to_string();
+        let at = self.locked().next_time().to_string();
         let record = Record { at, run: self.run.clone(), plan: self.plan, event };
         let mut line = serde_json::to_vec(&record).unwrap_or_default();
         line.push(b'\n');
@@ -291,19 +314,52 @@ impl Journal {
         Ok(())
     }
 
+    /// Changes the file, if there is one to write; nobody else does meanwhile.
+    pub(super) fn append(&self, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), JournalError> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = |source| JournalError::Io { action: "written", path: self.path.clone(), source };
+        write(&mut file).map_err(failed)
+    }
+
+    /// Forgets how far images have come, and takes it from these records.
+    pub(super) fn become_of(&self, records: &[Record]) {
+        *self.locked() = States::of(records);
+    }
+
+    /// Whether lines are written, or only looked at.
+    pub(super) fn is_written(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Tells who waits for it that a wave has ended.
+    pub(super) fn end_wave(&self) {
+        self.wave.notify_one();
+    }
+
+    pub(super) async fn wave_end(&self) {
+        self.wave.notified().await;
+    }
+
     fn locked(&self) -> std::sync::MutexGuard<'_, States> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn of_plan(path: &Path, records: Vec<Record>, plan: Digest) -> Result<Vec<Record>, JournalError> {
+/// The whole lines of a journal's content.
+pub(super) fn whole(content: &[u8]) -> &[u8] {
+    let end = content.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    &content[..end]
+}
+
+pub(super) fn of_plan(path: &Path, records: Vec<Record>, plan: Digest) -> Result<Vec<Record>, JournalError> {
     match records.iter().find(|record| record.plan != plan) {
         Some(other) => Err(JournalError::OtherPlan { path: path.to_owned(), found: other.plan }),
         None => Ok(records),
     }
 }
 
-fn parse(path: &Path, content: &[u8]) -> Result<Vec<Record>, JournalError> {
+pub(super) fn parse(path: &Path, content: &[u8]) -> Result<Vec<Record>, JournalError> {
     let lines = content.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
     let record = |(number, line): (usize, &[u8])| {
         serde_json::from_slice(line).map_err(|source| JournalError::Damaged {
@@ -317,14 +373,30 @@ fn parse(path: &Path, content: &[u8]) -> Result<Vec<Record>, JournalError> {
 
 /// How far each image has come.
 pub fn states(records: &[Record]) -> BTreeMap<Reference, State> {
-    let mut states = States::default();
-    records.iter().for_each(|record| states.absorb(record));
-    states.images
+    States::of(records).images
 }
 
 impl States {
+    /// What was written first counts first, wherever it stands: lines of others are appended when they are known.
+    fn of(records: &[Record]) -> Self {
+        let mut records: Vec<(Timestamp, &Record)> =
+            records.iter().map(|record| (time(record), record)).collect();
+        records.sort_by_key(|(time, _)| *time);
+        let mut states = Self::default();
+        records.iter().for_each(|(_, record)| states.absorb(record));
+        states
+    }
+
+    /// Now; but later than all that is known, even if that was written by a clock that is ahead.
+    fn next_time(&mut self) -> Timestamp {
+        let after = self.last.checked_add(1.nanosecond()).unwrap_or(self.last);
+        self.last = Timestamp::now().max(after);
+        self.last
+    }
+
     fn absorb(&mut self, record: &Record) {
         self.lines += 1;
+        self.last = self.last.max(time(record));
         match &record.event {
             Event::Start { .. } => {}
             Event::Begin(effect) => {
@@ -361,9 +433,9 @@ impl States {
                 state.passed = Some(*passed);
                 state.gate = (!passed).then(|| (gate.clone(), output.clone()));
             }
-            Event::Failed { image, step, reason } => {
+            Event::Failed { image, step, result, reason } => {
                 let state = self.images.entry(image.clone()).or_default();
-                state.failed = Some((step.clone(), reason.clone()));
+                state.failed = Some(Failed { step: step.clone(), result: *result, reason: reason.clone() });
             }
         }
     }

@@ -22,6 +22,7 @@ mod chain;
 mod commented;
 mod inventory;
 mod journal;
+mod lines;
 mod newest;
 mod plan;
 mod planned;
@@ -31,8 +32,10 @@ mod rollback;
 mod run;
 mod scan;
 mod settings;
+mod shard;
 mod sources;
 mod standing;
+mod state;
 mod swaps;
 mod template;
 mod waves;
@@ -40,16 +43,19 @@ mod waves;
 pub use apply::{Apply, Candidate, Hook, HookOutput, apply};
 pub use commented::commented;
 pub use inventory::{Inventory, Member, MemberPlatform, Missed};
-pub use journal::{Effect, Event, Journal, JournalError, Record, State, Step, states};
+pub use journal::{Effect, Event, Failed, Journal, JournalError, Record, State, Step, states};
+pub use lines::Lines;
 pub use plan::{BaseSignatures, Planning, plan};
 pub use planned::{Action, Entry, Locked, LockedPlatform, Plan, PlanError, SCHEMA, Wave};
 pub use promote::promote;
-pub use rollback::rollback;
+pub use rollback::{rollback, rollback_plan};
 pub use run::{Become, Choice, Listener, Outcome};
 pub use scan::scan;
 pub use settings::{
-    BaseRule, Gates, Images, KEYS, Key, Newest, RegistryRules, Rules, Settings, SettingsError,
+    BaseRule, Bounds, Gates, Images, KEYS, Key, Newest, RegistryRules, Rules, Settings, SettingsError,
     SettingsProblem, Tags, WaveRule,
 };
+pub use shard::{Shard, ShardError};
+pub use state::{JOURNAL, Remote};
 pub use swaps::swaps;
 pub use template::{Template, TemplateError};

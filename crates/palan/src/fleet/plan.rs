@@ -8,11 +8,12 @@ use palan_core::{Reference, Selector};
 
 use super::{
     chain::Chains,
-    inventory::{Inventory, Member},
+    inventory::{Inventory, Member, MemberPlatform},
     newest::newest,
     planned::{Action, Entry, Locked, LockedPlatform, Plan, SCHEMA},
     run::{remember, remembering},
     settings::{BaseRule, Gates, Rules, Settings},
+    standing::FLEET,
     waves::{assign, waves},
 };
 use crate::{
@@ -94,7 +95,11 @@ impl Planner<'_> {
             Ok(Err(nothing)) => return Action::Nothing { reason: nothing },
             Err(reason) => return Action::Fail { reason },
         };
-        match self.rebase(member, new_base).await {
+        // That an image stands on another one of the fleet is known by the fleet alone.
+        let is_told = |platform: &MemberPlatform| platform.evidence.as_deref() == Some(FLEET);
+        let below = below.filter(|_| member.platforms.iter().any(is_told));
+        let old_base = below.map(|(base, _)| base.image.pinned(base.digest));
+        match self.rebase(member, old_base, new_base).await {
             Ok(action) => action,
             Err(error) => Action::Fail { reason: error.in_full() },
         }
@@ -158,9 +163,15 @@ impl Planner<'_> {
         Ok(wanted.pinned(found.map_err(|e| e.in_full())?.digest))
     }
 
-    async fn rebase(&self, member: &Member, new_base: Reference) -> Result<Action, Error> {
+    async fn rebase(
+        &self,
+        member: &Member,
+        old_base: Option<Reference>,
+        new_base: Reference,
+    ) -> Result<Action, Error> {
         let image = member.image.pinned(member.digest);
-        let request = request(&self.planning.settings.rebase, &self.planning.knowledge, image, &new_base);
+        let bases = (old_base.as_ref(), &new_base);
+        let request = request(&self.planning.settings.rebase, &self.planning.knowledge, image, bases);
         let plan = rebase::plan(self.places, &request).await?;
         let report = plan.report();
         if report.new_digest == report.digest {
@@ -175,7 +186,7 @@ impl Planner<'_> {
         };
         Ok(match (fill(&tags.candidate), fill(&tags.backup)) {
             (Ok(candidate), Ok(backup)) => {
-                Action::Rebase(Box::new(lock(report, member, new_base.clone(), candidate, backup)))
+                Action::Rebase(Box::new(lock(report, old_base.clone(), new_base.clone(), candidate, backup)))
             }
             (Err(reason), _) | (_, Err(reason)) => Action::Fail { reason },
         })
@@ -203,6 +214,7 @@ impl Planner<'_> {
             let entry = Entry {
                 image: member.image.clone(),
                 digest: Some(member.digest),
+                base: member.platforms.iter().find_map(|platform| platform.base.clone()),
                 wave: wave.name.clone(),
                 after: below.into_iter().map(|below| below.image.clone()).collect(),
                 action: self.gated(action, &wave.gates).await,
@@ -213,13 +225,20 @@ impl Planner<'_> {
             let (image, reason) = (missed.image.parse().ok()?, missed.reason.clone());
             let wave = waves.last()?.name.clone();
             let action = Action::Fail { reason };
-            Some((waves.len(), 0, Entry { image, digest: None, wave, after: Vec::new(), action }))
+            Some((waves.len(), 0, Entry { image, digest: None, base: None, wave, after: Vec::new(), action }))
         });
         images.extend(missed);
         images.sort_by(|a, b| (a.0, a.1, &a.2.image).cmp(&(b.0, b.1, &b.2.image)));
         let mut images: Vec<Entry> = images.into_iter().map(|(.., entry)| entry).collect();
         hold_above(&mut images);
-        Plan { schema: SCHEMA.to_owned(), rebase: settings.rebase.clone(), waves, images }
+        Plan {
+            schema: SCHEMA.to_owned(),
+            rebase: settings.rebase.clone(),
+            waves,
+            requests: settings.requests,
+            registries: settings.registries.clone(),
+            images,
+        }
     }
 
     async fn gated(&self, action: Action, gates: &Gates) -> Action {
@@ -242,11 +261,12 @@ pub(super) fn request(
     rules: &Rules,
     knowledge: &Knowledge,
     image: Reference,
-    new_base: &Reference,
+    (old_base, new_base): (Option<&Reference>, &Reference),
 ) -> Request {
+    let at = |base: &Reference| Location::Registry(base.clone());
     Request {
-        old_base: OldBase::Find,
-        new_base: Some(Location::Registry(new_base.clone())),
+        old_base: old_base.map_or(OldBase::Find, |base| OldBase::Image(at(base))),
+        new_base: Some(at(new_base)),
         policy: Policy {
             config: rules.config,
             on_conflict: rules.on_conflict,
@@ -321,7 +341,7 @@ fn refused(locked: &Locked, gates: &Gates) -> Vec<String> {
 
 fn lock(
     report: &Report,
-    member: &Member,
+    old_base: Option<Reference>,
     new_base: Reference,
     candidate: Reference,
     backup: Reference,
@@ -337,7 +357,7 @@ fn lock(
         verdict: platform.verdict,
     });
     Locked {
-        old_base: member.platforms.iter().find_map(|platform| platform.base.clone()),
+        old_base,
         new_base,
         new_digest: report.new_digest,
         candidate,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use palan_core::{Digest, Reference};
 use serde::{Deserialize, Serialize};
 
-use super::settings::{Gates, Rules};
+use super::settings::{Bounds, Gates, RegistryRules, Rules};
 use crate::rebase::Verdict;
 
 /// What the field `schema` of a plan says.
@@ -21,6 +21,12 @@ pub struct Plan {
     pub rebase: Rules,
     /// In the order in which they go.
     pub waves: Vec<Wave>,
+    /// How many requests registries bear at once that are not named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<usize>,
+    /// What registries bear.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub registries: BTreeMap<String, RegistryRules>,
     /// The images.
     pub images: Vec<Entry>,
 }
@@ -42,6 +48,9 @@ pub struct Entry {
     /// What the tag stood for when the plan was made; `None`: nothing that could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
+    /// Name of the base that it stood on, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Reference>,
     /// In which wave it goes.
     pub wave: String,
     /// Images of this plan that go before it: it is going to stand on what becomes of them.
@@ -81,7 +90,7 @@ pub enum Action {
 /// A rebase, locked: computed again it must give the same digest.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Locked {
-    /// Name of the base it stands on, where that has one.
+    /// The old base, where it is given; otherwise it is found, as it was found for the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_base: Option<Reference>,
     /// The new base: tag and digest.
@@ -160,6 +169,11 @@ impl Plan {
     /// What journals know it by: the digest of its content, whatever the file's white space.
     pub fn digest(&self) -> Digest {
         Digest::sha256(&serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    /// How many requests registries bear at once.
+    pub fn bounds(&self) -> Bounds {
+        Bounds { requests: self.requests, registries: self.registries.clone() }
     }
 
     /// The gates of a wave.

@@ -1,5 +1,7 @@
 //! Promoting: the images' own tags move to the results, each after its backup.
 
+use palan_core::{Digest, Reference};
+
 use super::{
     journal::{Event, Journal, Step},
     planned::{Entry, Locked, Plan},
@@ -7,6 +9,7 @@ use super::{
 };
 use crate::{
     Error,
+    once::Once,
     place::{Places, PutAs},
 };
 
@@ -22,16 +25,37 @@ pub async fn promote(
     listener: &Listener,
 ) -> Result<Vec<Outcome>, Error> {
     let run = Run { step: "promote", plan, journal, choice, listener };
-    run.each(|entry, locked| image(places, journal, choice, entry, locked)).await
+    let conditions = &Conditions { places, heeded: Once::default() };
+    run.each(|entry, locked| image(conditions, journal, choice, entry, locked)).await
+}
+
+/// Which registries heed preconditions, each asked once.
+struct Conditions<'a> {
+    places: &'a Places,
+    heeded: Once<String, Option<bool>>,
+}
+
+impl Conditions<'_> {
+    /// `backup`: a tag that stands for `digest`; it is put where it is once more, which changes nothing. `None`: the registry
+    /// refuses that for another reason.
+    async fn heeded(&self, backup: &Reference, digest: Digest) -> Option<bool> {
+        let ask = || async {
+            let repo = self.places.client().repository(backup.repository()).primary();
+            let document = repo.manifest(&digest.into()).await?;
+            Ok(repo.heeds_preconditions(&document, backup.tag().unwrap_or_default()).await.ok())
+        };
+        self.heeded.get(backup.registry().to_owned(), ask).await.ok().and_then(|heeded| *heeded)
+    }
 }
 
 async fn image(
-    places: &Places,
+    conditions: &Conditions<'_>,
     journal: &Journal,
     choice: &Choice,
     entry: &Entry,
     locked: &Locked,
 ) -> Result<Written, Fault> {
+    let places = conditions.places;
     let Some(digest) = entry.digest else { return Err(failed("the plan has no digest of it")) };
     let state = journal.state(&entry.image);
     match &state.candidate {
@@ -45,7 +69,8 @@ async fn image(
         return Err(Fault::Image(Become::NotPassed, gate));
     }
     let promotion = effect(&entry.image, Step::Promote, &entry.image, Some(digest), locked.new_digest);
-    let written = |result| Written { result, tag: entry.image.clone(), digest: locked.new_digest };
+    let written =
+        |result| Written { result, tag: entry.image.clone(), digest: locked.new_digest, conditional: None };
     let found = standing(places, &entry.image).await?;
     if found == Some(locked.new_digest) {
         // Done, and perhaps not written down; or somebody else did it.
@@ -69,7 +94,8 @@ async fn image(
         let tag = locked.backup.tag().unwrap_or_default().to_owned();
         put_tag(places, journal, keep, PutAs::Absent(tag)).await?;
     }
+    let conditional = conditions.heeded(&locked.backup, digest).await;
     let tag = entry.image.tag().unwrap_or_default().to_owned();
     put_tag(places, journal, promotion, PutAs::Replace { tag, expected: digest }).await?;
-    Ok(written(Become::Done))
+    Ok(Written { conditional, ..written(Become::Done) })
 }

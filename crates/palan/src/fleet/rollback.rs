@@ -1,10 +1,13 @@
 //! Rolling back: tags that were promoted get back what they stood for.
 
+use std::collections::BTreeSet;
+
 use futures_util::{StreamExt as _, stream};
 use palan_core::Reference;
 
 use super::{
     journal::{Effect, Event, Journal, State, Step},
+    planned::{Entry, Locked, Plan},
     run::{Become, Choice, Fault, Listener, Outcome, effect, failed, is_chosen, moved, put_tag, standing},
 };
 use crate::{
@@ -15,54 +18,123 @@ use crate::{
 /// Gives each tag that a journal says was promoted what it stood for. One that stands for something else by now is left
 /// alone. Images that others stand on come after those, being promoted before them.
 ///
-/// [`Choice::waves`] means nothing here: a journal does not know them.
+/// [`Choice::waves`] and [`Choice::shard`] mean nothing here: a journal does not know them.
 pub async fn rollback(
     places: &Places,
     journal: &Journal,
     choice: &Choice,
     listener: &Listener,
 ) -> Result<Vec<Outcome>, Error> {
-    journal.write(Event::Start { command: "rollback".into() }).await?;
     let promoted = journal.promoted().into_iter().filter(|(image, _)| is_chosen(choice, image));
-    let work = promoted.map(|(image, state)| async move {
-        let done = restore(places, journal, choice, &image, &state).await;
-        let outcome = outcome(journal, image, done).await?;
-        listener(&outcome);
-        Ok(outcome)
-    });
-    let done: Vec<Result<Outcome, Error>> = stream::iter(work).buffered(choice.jobs.max(1)).collect().await;
-    done.into_iter().collect()
+    let run = Run { places, journal, choice, listener };
+    run.all(promoted.map(|(image, state)| (image, Lead::Journal(Box::new(state)))).collect()).await
 }
 
-async fn restore(
+/// As [`rollback`], with a look at the tags of the plan's other images: one that stands for its result was promoted too,
+/// by a run that could not write that down any more, if the backup that is made before stands for what it was.
+pub async fn rollback_plan(
     places: &Places,
+    plan: &Plan,
     journal: &Journal,
     choice: &Choice,
-    image: &Reference,
-    state: &State,
-) -> Result<(Become, Effect), Fault> {
-    let Some((promotion, old)) = state.promoted.as_ref().and_then(|effect| Some((effect, effect.old?)))
-    else {
-        return Err(failed("the journal does not say what its tag stood for"));
+    listener: &Listener,
+) -> Result<Vec<Outcome>, Error> {
+    let part = choice.shard.map(|shard| shard.images(plan));
+    let is_here = |image: &Reference| {
+        is_chosen(choice, image) && part.as_ref().is_none_or(|images| images.contains(image))
     };
-    let back = effect(image, Step::Restore, image, Some(promotion.new), old);
-    let found = standing(places, image).await?;
-    if found == Some(old) {
-        // It never moved, or was given back and that was not written down.
-        if !state.is_restored {
-            journal.write(Event::Done(back.clone())).await?;
+    let written = journal.promoted().into_iter().filter(|(image, _)| is_here(image));
+    let mut all: Vec<_> = written.map(|(image, state)| (image, Lead::Journal(Box::new(state)))).collect();
+    let known: BTreeSet<Reference> = all.iter().map(|(image, _)| image.clone()).collect();
+    let faults = plan.faults();
+    let others = plan.rebases().filter(|(entry, _)| {
+        let image = &entry.image;
+        is_here(image) && !known.contains(image) && !faults.contains_key(image)
+    });
+    let mut others: Vec<_> =
+        others.map(|(entry, locked)| (entry.image.clone(), Lead::Plan(entry, locked))).collect();
+    others.reverse();
+    all.extend(others);
+    Run { places, journal, choice, listener }.all(all).await
+}
+
+/// Why an image may have to be given back.
+enum Lead<'a> {
+    /// It was written that it was promoted.
+    Journal(Box<State>),
+    /// It is in the plan.
+    Plan(&'a Entry, &'a Locked),
+}
+
+struct Run<'a> {
+    places: &'a Places,
+    journal: &'a Journal,
+    choice: &'a Choice,
+    listener: &'a Listener,
+}
+
+impl Run<'_> {
+    async fn all(&self, images: Vec<(Reference, Lead<'_>)>) -> Result<Vec<Outcome>, Error> {
+        self.journal.write(Event::Start { command: "rollback".into() }).await?;
+        let work = images.into_iter().map(|(image, lead)| async move {
+            let done = match lead {
+                Lead::Journal(state) => self.restore(&image, &state).await.map(Some),
+                Lead::Plan(entry, locked) => self.found(entry, locked).await,
+            };
+            let Some(done) = done.transpose() else { return Ok(None) };
+            let outcome = outcome(self.journal, image, done).await?;
+            (self.listener)(&outcome);
+            Ok(Some(outcome))
+        });
+        let done = stream::iter(work).buffered(self.choice.jobs.max(1));
+        let done: Vec<Result<Option<Outcome>, Error>> = done.collect().await;
+        done.into_iter().filter_map(Result::transpose).collect()
+    }
+
+    /// Gives back what nobody wrote down. `None`: it was not promoted.
+    async fn found(&self, entry: &Entry, locked: &Locked) -> Result<Option<(Become, Effect)>, Fault> {
+        let image = &entry.image;
+        if standing(self.places, image).await? != Some(locked.new_digest) {
+            return Ok(None);
         }
-        return Ok((Become::Already, back));
+        if entry.digest.is_none() || standing(self.places, &locked.backup).await? != entry.digest {
+            let reason = format!(
+                "it stands for the plan's result, and {} does not stand for what it was: it was moved by somebody else",
+                locked.backup
+            );
+            return Err(Fault::Image(Become::Moved, reason));
+        }
+        let promotion = effect(image, Step::Promote, image, entry.digest, locked.new_digest);
+        self.journal.write(Event::Done(promotion.clone())).await?;
+        let state = State { promoted: Some(promotion), ..State::default() };
+        self.restore(image, &state).await.map(Some)
     }
-    if found != Some(promotion.new) {
-        return Err(moved(image, promotion.new, found));
+
+    async fn restore(&self, image: &Reference, state: &State) -> Result<(Become, Effect), Fault> {
+        let Some((promotion, old)) = state.promoted.as_ref().and_then(|effect| Some((effect, effect.old?)))
+        else {
+            return Err(failed("the journal does not say what its tag stood for"));
+        };
+        let back = effect(image, Step::Restore, image, Some(promotion.new), old);
+        let found = standing(self.places, image).await?;
+        if found == Some(old) {
+            // It never moved, or was given back and that was not written down.
+            if !state.is_restored {
+                self.journal.write(Event::Done(back.clone())).await?;
+            }
+            return Ok((Become::Already, back));
+        }
+        if found != Some(promotion.new) {
+            return Err(moved(image, promotion.new, found));
+        }
+        if self.choice.dry_run {
+            return Ok((Become::Planned, back));
+        }
+        let tag = image.tag().unwrap_or_default().to_owned();
+        put_tag(self.places, self.journal, back.clone(), PutAs::Replace { tag, expected: promotion.new })
+            .await?;
+        Ok((Become::Done, back))
     }
-    if choice.dry_run {
-        return Ok((Become::Planned, back));
-    }
-    let tag = image.tag().unwrap_or_default().to_owned();
-    put_tag(places, journal, back.clone(), PutAs::Replace { tag, expected: promotion.new }).await?;
-    Ok((Become::Done, back))
 }
 
 async fn outcome(
@@ -70,7 +142,15 @@ async fn outcome(
     image: Reference,
     done: Result<(Become, Effect), Fault>,
 ) -> Result<Outcome, Error> {
-    let blank = |image, result| Outcome { image, wave: None, result, tag: None, digest: None, reason: None };
+    let blank = |image, result| Outcome {
+        image,
+        wave: None,
+        result,
+        tag: None,
+        digest: None,
+        conditional: None,
+        reason: None,
+    };
     match done {
         Ok((result, effect)) => {
             Ok(Outcome { tag: Some(effect.tag), digest: Some(effect.new), ..blank(image, result) })
@@ -78,7 +158,7 @@ async fn outcome(
         Err(Fault::Journal(error)) => Err(error.into()),
         Err(Fault::Image(result, reason)) => {
             let (failed, step) = (image.clone(), "rollback".to_owned());
-            journal.write(Event::Failed { image: failed, step, reason: reason.clone() }).await?;
+            journal.write(Event::Failed { image: failed, step, result, reason: reason.clone() }).await?;
             Ok(Outcome { reason: Some(reason), ..blank(image, result) })
         }
     }

@@ -4,11 +4,12 @@ use std::{collections::BTreeMap, fmt, future::Future, sync::Arc};
 
 use futures_util::{StreamExt as _, stream};
 use palan_core::{Digest, Reference, Selector};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     journal::{Effect, Event, Journal, JournalError, Step},
     planned::{Entry, Locked, Plan},
+    shard::Shard,
     waves::names,
 };
 use crate::{
@@ -28,6 +29,8 @@ pub struct Choice {
     pub waves: Vec<String>,
     /// Only those that such a pattern names (`*` and `?`, with the tag or without it); empty: all.
     pub only: Vec<String>,
+    /// Only those of this part of the plan; `None`: of all.
+    pub shard: Option<Shard>,
     /// No image is begun once so many have failed; `None`: however many.
     pub max_failures: Option<usize>,
     /// Go on with the next wave where results of one did not pass their gates.
@@ -54,13 +57,17 @@ pub struct Outcome {
     /// What it stands for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
+    /// Whether the registry itself compares before it moves a tag; where it does not, the tag was read right before, which
+    /// is best effort. `None`: no image's own tag was moved, or it could not be found out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conditional: Option<bool>,
     /// Why nothing was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
 /// What can become of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Become {
@@ -137,6 +144,7 @@ pub(super) struct Written {
     pub(super) result: Become,
     pub(super) tag: Reference,
     pub(super) digest: Digest,
+    pub(super) conditional: Option<bool>,
 }
 
 /// Called with each outcome as soon as it is there.
@@ -164,13 +172,15 @@ impl Run<'_> {
         self.check_waves()?;
         self.journal.write(Event::Start { command: self.step.to_owned() }).await?;
         let faults = self.plan.faults();
+        let part = self.choice.shard.map(|shard| shard.images(self.plan));
+        let is_here = |entry: &Entry| part.as_ref().is_none_or(|images| images.contains(&entry.image));
         let mut outcomes: BTreeMap<&Reference, Outcome> = BTreeMap::new();
         let mut closed: Option<String> = None;
         for wave in &self.plan.waves {
             let mut left: Vec<(&Entry, &Locked)> = self
                 .plan
                 .rebases()
-                .filter(|(entry, _)| entry.wave == wave.name && self.is_chosen(entry))
+                .filter(|(entry, _)| entry.wave == wave.name && self.is_chosen(entry) && is_here(entry))
                 .collect();
             while !left.is_empty() {
                 let waiting: Vec<&Reference> = left.iter().map(|(entry, _)| &entry.image).collect();
@@ -207,6 +217,7 @@ impl Run<'_> {
                 drop(level);
                 outcomes.extend(done);
             }
+            self.journal.end_wave();
             let not_passed = outcomes.values().filter(|o| o.result == Become::NotPassed).count();
             if not_passed > 0 && !self.choice.keep_going && closed.is_none() {
                 closed = Some(format!("{not_passed} of the wave {} did not pass their gates", wave.name));
@@ -253,18 +264,19 @@ impl Run<'_> {
             result,
             tag: None,
             digest: None,
+            conditional: None,
             reason: None,
         };
         match done {
-            Ok(Written { result, tag, digest }) => {
-                Ok(Outcome { tag: Some(tag), digest: Some(digest), ..outcome(result) })
+            Ok(Written { result, tag, digest, conditional }) => {
+                Ok(Outcome { tag: Some(tag), digest: Some(digest), conditional, ..outcome(result) })
             }
             Err(Fault::Journal(error)) => Err(error.into()),
             Err(Fault::Image(result, reason)) => {
                 // Gates have a line of their own.
                 if result != Become::NotPassed {
                     let (image, step, reason) = (entry.image.clone(), self.step.to_owned(), reason.clone());
-                    self.journal.write(Event::Failed { image, step, reason }).await?;
+                    self.journal.write(Event::Failed { image, step, result, reason }).await?;
                 }
                 Ok(Outcome { reason: Some(reason), ..outcome(result) })
             }

@@ -7,7 +7,7 @@ mod tests;
 
 use std::{collections::BTreeMap, path::Path};
 
-use palan_core::{Digest, Reference};
+use palan_core::{Digest, Reference, Repository};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -40,6 +40,8 @@ pub struct Settings {
     pub waves: Vec<WaveRule>,
     /// How each image is rebased.
     pub rebase: Rules,
+    /// How many requests at once registries bear that are not named in `registries`.
+    pub requests: Option<usize>,
     /// What registries bear.
     #[serde(rename = "registry")]
     pub registries: BTreeMap<String, RegistryRules>,
@@ -48,6 +50,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// How many requests registries bear at once.
+    pub fn bounds(&self) -> Bounds {
+        Bounds { requests: self.requests, registries: self.registries.clone() }
+    }
+
     /// With the files that are named below a folder: the one of the file that the settings were read from.
     #[must_use]
     pub fn in_folder(mut self, folder: &Path) -> Self {
@@ -220,4 +227,31 @@ pub struct RegistryRules {
     /// How many requests at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<usize>,
+}
+
+/// How many requests registries bear at once, for whoever makes the client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Those that are not named; `None`: as many as the client sends.
+    pub requests: Option<usize>,
+    /// Those that are, by host and port.
+    pub registries: BTreeMap<String, RegistryRules>,
+}
+
+impl Bounds {
+    /// A client that keeps to them. Requests that carry content are counted apart from the others.
+    #[must_use]
+    pub fn bound(&self, client: palan_client::Builder) -> palan_client::Builder {
+        let client = match self.requests {
+            Some(requests) => client.max_connections_per_host(requests),
+            None => client,
+        };
+        self.registries.iter().fold(client, |client, (name, rules)| {
+            let name = Repository::parse_registry(name).unwrap_or_else(|_| name.clone());
+            match rules.requests {
+                Some(requests) => client.max_connections_to(name, requests),
+                None => client,
+            }
+        })
+    }
 }

@@ -221,7 +221,7 @@ fn read(path: &Path, out: &mut Vec<Read>, names: impl Fn(&str) -> InText) -> Res
     file.take(MAX_LISTED as u64 + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     let refused = |reason: &str| Err(Error::Malformed { place: shown.clone(), reason: reason.to_owned() });
     if bytes.len() > MAX_LISTED {
-        return refused("it is too large for a text that names images");
+        return refused("it is larger than 32 MiB, and a text that names images is not read then");
     }
     let Ok(text) = String::from_utf8(bytes) else { return refused("it is not UTF-8") };
     let named = names(&text).into_iter();

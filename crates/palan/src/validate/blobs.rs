@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use futures_util::StreamExt as _;
 use palan_core::{Descriptor, Digest, MediaType, Role};
-use palan_layer::{Examined, codec, examine_expecting};
+use palan_layer::{Examined, OuterLink, Paths, codec, examine_expecting};
 
 use super::{Options, Severity, chain};
 use crate::{
@@ -64,34 +64,41 @@ impl Blob {
 }
 
 type Found = Vec<(Severity, String)>;
+/// What of a layer matters to those above.
+type Inside = (Paths, Vec<OuterLink>);
 
-/// Reads a blob, or asks for it; what is wrong with it.
-pub(super) async fn check(source: &dyn Source, blob: &Blob, options: &Options) -> Result<Found, Error> {
+/// Reads a blob, or asks for it; what is wrong with it, and what was in it.
+pub(super) async fn check(
+    source: &dyn Source,
+    blob: &Blob,
+    options: &Options,
+) -> Result<(Found, Option<Inside>), Error> {
     let descriptor = &blob.descriptor;
     if (options.fast || blob.is_foreign()) && !source.has(descriptor).await? {
-        return Ok(vec![if blob.is_foreign() {
+        let found = if blob.is_foreign() {
             (Severity::Warning, "is a non-distributable layer that is not here".into())
         } else {
             (Severity::Error, "is missing".into())
-        }]);
+        };
+        return Ok((vec![found], None));
     }
     if options.fast {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
     let content = open_announced(source, descriptor, &options.observer).await?;
     let found = if blob.is_layer() {
         let (expected, limits) = (content.expected(descriptor), options.limits);
         let examine = move |reader: &mut _| examine_expecting(reader, &expected, &limits);
         match with_reader(content, examine).await? {
-            Ok(layer) => judge(blob, &layer),
-            Err(e) => vec![(Severity::Error, chain(&e))],
+            Ok(layer) => (judge(blob, &layer), Some((layer.paths, layer.outer_links))),
+            Err(e) => (vec![(Severity::Error, chain(&e))], None),
         }
     } else {
         let mut content = verified(source.name(), descriptor, content);
         while let Some(piece) = content.next().await {
             piece?;
         }
-        Vec::new()
+        (Vec::new(), None)
     };
     options.observer.emit(&Event::BlobDone { blob: descriptor, how: Transfer::Moved });
     Ok(found)

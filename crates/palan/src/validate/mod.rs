@@ -5,6 +5,7 @@
 
 mod blobs;
 mod claims;
+mod links;
 mod subjects;
 
 use std::collections::{BTreeMap, HashSet};
@@ -18,7 +19,7 @@ use palan_core::{Descriptor, Digest, Document, Kind, Platform, PlatformPattern, 
 use palan_layer::Limits;
 use serde::Serialize;
 
-use self::blobs::Blobs;
+use self::{blobs::Blobs, links::Links};
 use crate::{
     Error, Observer,
     image::{self, MAX_DEPTH, parsed},
@@ -104,6 +105,7 @@ pub async fn validate(source: &dyn Source, selector: &Selector, options: &Option
         options,
         seen: HashSet::new(),
         blobs: Blobs::default(),
+        links: Links::default(),
         documents: BTreeMap::new(),
         listed: HashSet::new(),
         attested: Vec::new(),
@@ -169,6 +171,7 @@ struct Run<'a> {
     options: &'a Options,
     seen: HashSet<Digest>,
     blobs: Blobs,
+    links: Links,
     /// Manifests and indexes that were read, with what they state as their subject.
     documents: BTreeMap<Digest, (Descriptor, Option<Digest>)>,
     /// Everything that is listed, in whichever index.
@@ -349,6 +352,7 @@ impl<'a> Run<'a> {
             let text = format!("layers that the history describes: {steps}, layers: {layers}");
             self.fault(Severity::Warning, Some(config_digest), text);
         }
+        self.links.image(manifest.layers.iter().map(|layer| layer.digest).collect());
         let mut ids = config.rootfs.diff_ids.iter().copied();
         for layer in manifest.layers {
             self.add_blob(layer, ids.next());
@@ -372,9 +376,12 @@ impl<'a> Run<'a> {
             .boxed();
         while let Some((digest, found)) = checks.next().await {
             match found {
-                Ok(found) => found.into_iter().for_each(|(severity, text)| {
-                    self.report.faults.push(Fault { severity, digest: Some(digest), text });
-                }),
+                Ok((found, inside)) => {
+                    found.into_iter().for_each(|(severity, text)| {
+                        self.report.faults.push(Fault { severity, digest: Some(digest), text });
+                    });
+                    inside.into_iter().for_each(|(paths, links)| self.links.layer(digest, paths, links));
+                }
                 Err(e) if is_fault(&e) => {
                     let (severity, digest, text) = (Severity::Error, Some(digest), chain(&e));
                     self.report.faults.push(Fault { severity, digest, text });
@@ -382,6 +389,7 @@ impl<'a> Run<'a> {
                 Err(e) => return Err(e),
             }
         }
+        self.report.faults.extend(self.links.faults());
         Ok(())
     }
 }

@@ -35,7 +35,8 @@ pub(super) struct Args {
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let plan = args.plan.read()?;
     let choice = args.choice.choice();
-    let journal = args.plan.journal(&plan, choice.dry_run)?;
+    session.bound(plan.bounds());
+    let kept = args.plan.journal(&plan, &choice, session).await?;
     let progress = session.ui.progress();
     let apply = Apply {
         choice,
@@ -47,7 +48,9 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         hook: Some(&Exec),
         listener: &|_| {},
     };
-    let outcomes = fleet::apply(&session.knowing_places(&progress)?, &plan, &journal, &apply).await?;
+    let places = session.knowing_places(&progress)?;
+    let (outcomes, pushed) = kept.run(fleet::apply(&places, &plan, &kept.journal, &apply), session).await?;
     drop(progress);
-    outcomes::tell(&outcomes, "pushed", args.format, session)
+    outcomes::tell(&outcomes, "pushed", args.format, session)?;
+    pushed
 }

@@ -3,6 +3,7 @@
 mod apply;
 mod hook;
 mod init;
+mod merge;
 mod named;
 mod outcomes;
 mod patch_source;
@@ -11,13 +12,15 @@ mod promote;
 mod rollback;
 mod scan;
 mod show;
+mod state;
 mod status;
 
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use palan::fleet::{Choice, Plan, Settings};
+use palan::fleet::{Choice, Journal, Plan, Settings, Shard};
 
+use self::state::{Kept, Of, StateArgs};
 use crate::{
     exit::{Code, Failure, Result},
     session::Session,
@@ -39,6 +42,7 @@ pub(crate) struct Args {
 enum Command {
     Apply(apply::Args),
     Init(init::Args),
+    Merge(merge::Args),
     PatchSource(patch_source::Args),
     Plan(plan::Args),
     Promote(promote::Args),
@@ -52,13 +56,14 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     match &args.command {
         Command::Apply(args) => apply::run(args, session).await,
         Command::Init(args) => init::run(args, session).await,
+        Command::Merge(args) => merge::run(args, session),
         Command::PatchSource(args) => patch_source::run(args, session),
         Command::Plan(args) => plan::run(args, session).await,
         Command::Promote(args) => promote::run(args, session).await,
         Command::Rollback(args) => rollback::run(args, session).await,
         Command::Scan(args) => scan::run(args, session).await,
         Command::Show(args) => show::run(args, session),
-        Command::Status(args) => status::run(args, session),
+        Command::Status(args) => status::run(args, session).await,
     }
 }
 
@@ -84,6 +89,13 @@ struct ChoiceArgs {
     /// Only the images of this wave; may be given again
     #[arg(long, value_name = "NAME")]
     wave: Vec<String>,
+
+    /// Only this part of the plan, for one of N machines that share it: I from 1 to N
+    ///
+    /// Images of one repository, and images that go one after another, are in the same part. Waves and failures are counted
+    /// in each part alone.
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
 
     #[command(flatten)]
     some: SomeArgs,
@@ -123,7 +135,7 @@ impl SomeArgs {
 impl ChoiceArgs {
     fn choice(&self) -> Choice {
         let (waves, max_failures, keep_going) = (self.wave.clone(), self.max_failures, self.keep_going);
-        Choice { waves, max_failures, keep_going, ..self.some.choice() }
+        Choice { waves, shard: self.shard, max_failures, keep_going, ..self.some.choice() }
     }
 }
 
@@ -137,6 +149,9 @@ struct PlanArgs {
     /// The journal; default: the plan's name, ending in .journal.jsonl
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
+
+    #[command(flatten)]
+    state: StateArgs,
 }
 
 impl PlanArgs {
@@ -144,11 +159,10 @@ impl PlanArgs {
         read_plan(&self.plan)
     }
 
-    fn journal(&self, plan: &Plan, dry_run: bool) -> Result<palan::fleet::Journal> {
-        use palan::fleet::Journal;
-        let path = self.journal.clone().unwrap_or_else(|| Journal::path_beside(&self.plan));
-        let opened = if dry_run { Journal::look } else { Journal::open };
-        opened(&path, plan.digest()).map_err(journal_failed)
+    async fn journal(&self, plan: &Plan, choice: &Choice, session: &Session) -> Result<Kept> {
+        let of = Of { plan: plan.digest(), shard: choice.shard, dry_run: choice.dry_run };
+        let beside = Some(Journal::path_beside(&self.plan));
+        self.state.open(self.journal.as_deref(), beside, &of, session).await
     }
 }
 

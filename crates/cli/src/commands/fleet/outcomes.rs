@@ -37,6 +37,23 @@ pub(super) fn tell(outcomes: &[Outcome], done: &str, format: ReportFormat, sessi
     }
 }
 
+/// Says which registries do not compare themselves before they move a tag.
+pub(super) fn unconditional(outcomes: &[Outcome], session: &Session) {
+    let moved = outcomes.iter().filter(|outcome| outcome.result == Become::Done);
+    let registries: BTreeMap<&str, Option<bool>> =
+        moved.map(|outcome| (outcome.image.registry(), outcome.conditional)).collect();
+    for (registry, heeds) in registries {
+        let why = match heeds {
+            Some(true) => continue,
+            Some(false) => "does not heed conditional requests",
+            None => "does not say whether it heeds conditional requests",
+        };
+        session
+            .ui
+            .note(format!("{registry} {why}: tags were read right before they were moved, best effort"));
+    }
+}
+
 fn sum(outcomes: &[Outcome], done: &str) -> String {
     let mut counts: BTreeMap<Become, usize> = BTreeMap::new();
     for outcome in outcomes {

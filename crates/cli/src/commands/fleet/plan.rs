@@ -51,6 +51,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let jobs = args.at_once.or(&settings);
     let known = args.known.open(session)?.map(Arc::new);
     let progress = session.ui.progress();
+    session.bound(settings.bounds());
     let places = session.knowing_places(&progress)?;
     let inventory = match &args.inventory {
         Some(path) => read_inventory(path)?,

@@ -6,8 +6,9 @@ use crate::{args::ReportFormat, exit::Result, session::Session};
 /// Move the images' own tags to their candidates, each after a backup
 ///
 /// Only images that were applied and passed their gates. A tag is read right before it is moved: one that stands for
-/// something else than the plan says is left alone. The move is conditional where the registry knows conditional requests;
-/// where it does not, somebody else may come between reading and writing, and that is best effort.
+/// something else than the plan says is left alone. The move is conditional where the registry heeds conditional requests,
+/// which is found out with the first backup. Where it does not, which is said, somebody else may come between reading and
+/// writing: that is best effort.
 ///
 /// Prints the images by their new digests.
 #[derive(clap::Args)]
@@ -26,7 +27,12 @@ pub(super) struct Args {
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let plan = args.plan.read()?;
     let choice = args.choice.choice();
-    let journal = args.plan.journal(&plan, choice.dry_run)?;
-    let outcomes = fleet::promote(&session.places()?, &plan, &journal, &choice, &|_| {}).await?;
-    outcomes::tell(&outcomes, "promoted", args.format, session)
+    session.bound(plan.bounds());
+    let kept = args.plan.journal(&plan, &choice, session).await?;
+    let places = session.places()?;
+    let work = fleet::promote(&places, &plan, &kept.journal, &choice, &|_| {});
+    let (outcomes, pushed) = kept.run(work, session).await?;
+    outcomes::unconditional(&outcomes, session);
+    outcomes::tell(&outcomes, "promoted", args.format, session)?;
+    pushed
 }

@@ -56,6 +56,7 @@ pub(super) struct Args {
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let settings = settings(args, session)?;
     let progress = session.ui.progress();
+    session.bound(settings.bounds());
     let (places, known) = (session.knowing_places(&progress)?, args.named.known.open(session)?);
     let jobs = args.at_once.or(&settings);
     let inventory = fleet::scan(&places, &settings, known.as_ref(), jobs, &progress.observer()).await?;

@@ -1,6 +1,9 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
-use palan::fleet::report::{Image, Report, Standing};
+use palan::fleet::{
+    Shard,
+    report::{Image, Report, Standing},
+};
 
 use super::status::total;
 use crate::{
@@ -22,6 +25,10 @@ pub(super) struct Args {
     #[arg(value_name = "PLAN")]
     plan: PathBuf,
 
+    /// Only this part of the plan, as `fleet apply --shard`
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+
     /// The form
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     format: Format,
@@ -39,7 +46,9 @@ enum Format {
 }
 
 pub(super) fn run(args: &Args, session: &Session) -> Result {
-    let report = Report::new(&super::read_plan(&args.plan)?, &BTreeMap::new());
+    let plan = super::read_plan(&args.plan)?;
+    let part = args.shard.map_or_else(|| plan.clone(), |shard| shard.part(&plan));
+    let report = Report { plan: plan.digest(), ..Report::new(&part, &BTreeMap::new()) };
     let text = match args.format {
         Format::Text => text(&report),
         Format::Json => report.to_json(),

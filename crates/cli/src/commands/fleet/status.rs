@@ -1,12 +1,11 @@
 use std::{
-    collections::BTreeMap,
     io::Write as _,
     path::{Path, PathBuf},
 };
 
 use palan::{
     fleet::{
-        Journal, Plan,
+        Journal, JournalError, Lines, Plan,
         report::{Base, Image, Report, Wave},
         states,
     },
@@ -24,7 +23,7 @@ const REASON: usize = 100;
 
 /// Tell where a fleet stands: what is promoted, pushed, open, held and failed, by wave and by base
 ///
-/// Reads a plan and its journal; no registry is asked. Without a journal, everything is as planned. The states: "promoted"
+/// Reads a plan and its journal; no registry is asked, unless --state names one: then the journals of all machines count. Without a journal, everything is as planned. The states: "promoted"
 /// (the tag stands for the result), "promoting" (a move has begun, the next run looks whether it happened), "pushed" (as
 /// candidate), "planned", "restored" (given back), "held" (a person has to decide), "needs-rebuild" (held, and only a rebuild
 /// helps), "moved" (somebody else moved the tag), "gate-failed", "failed", "nothing" (there was nothing to do).
@@ -40,6 +39,9 @@ pub(super) struct Args {
     /// The journal; default: beside the plan, plan.journal.jsonl for plan.json
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
+
+    #[command(flatten)]
+    state: super::StateArgs,
 
     /// The form of the report
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
@@ -67,9 +69,9 @@ enum Format {
     Html,
 }
 
-pub(super) fn run(args: &Args, session: &Session) -> Result {
+pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let plan = super::read_plan(&args.plan)?;
-    let report = report(args, &plan)?;
+    let report = report(args, &plan, session).await?;
     let text = match args.format {
         Format::Text => text(&report),
         Format::Json => report.to_json(),
@@ -89,16 +91,21 @@ pub(super) fn run(args: &Args, session: &Session) -> Result {
 }
 
 /// The journal that was named must be there; the one beside the plan only when something was done.
-fn report(args: &Args, plan: &Plan) -> Result<Report> {
+async fn report(args: &Args, plan: &Plan, session: &Session) -> Result<Report> {
     let path = args.journal.clone().unwrap_or_else(|| Journal::path_beside(&args.plan));
-    let is_missing = args.journal.is_none() && !path.exists();
-    let records = if is_missing {
-        Vec::new()
-    } else {
-        Journal::read_of(&path, plan.digest()).map_err(super::journal_failed)?
-    };
-    let states = if records.is_empty() { BTreeMap::new() } else { states(&records) };
-    Ok(Report::new(plan, &states))
+    let mut lines = Lines::default();
+    if args.journal.is_some() || path.exists() {
+        let content = std::fs::read(&path).map_err(|e| Failure::file("read", &path, e))?;
+        lines = Lines::parse(&path, &content).map_err(super::journal_failed)?;
+    }
+    if let Some(found) = lines.plan().filter(|found| *found != plan.digest()) {
+        return Err(super::journal_failed(JournalError::OtherPlan { path, found }));
+    }
+    session.bound(plan.bounds());
+    let others = args.state.fetch(plan.digest(), session).await?;
+    lines.merge(&path, others).map_err(super::journal_failed)?;
+    let records = lines.records().map_err(super::journal_failed)?;
+    Ok(Report::new(plan, &states(&records)))
 }
 
 fn write(path: &Path, text: &str, session: &Session) -> Result {

@@ -115,7 +115,7 @@ impl Image {
             held_by: held.unwrap_or_default(),
             gate: gate.map(|(name, output)| Gate { name: name.clone(), output: plain(output) }),
             after: entry.after.clone(),
-            old_base: locked.and_then(old_base),
+            old_base: entry.base.as_ref().map(without_digest).or_else(|| locked.and_then(old_base)),
             new_base: locked.map(|locked| locked.new_base.clone()),
             verdict: locked.map(|locked| locked.verdict),
             new_digest: locked.map(|locked| locked.new_digest),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::markup::plain;
 use crate::{
     fleet::{
+        Become,
         journal::State,
         planned::{Action, Entry, Locked, Plan},
         settings::Gates,
@@ -181,7 +182,7 @@ fn held(locked: &Locked) -> Standing {
 
 /// What stopped an image. The gate comes first: that a later step was refused is its consequence.
 fn went_wrong(state: &State) -> Option<(Standing, Vec<String>)> {
-    let failed = state.failed.as_ref().map(|(step, reason)| format!("{step}: {reason}"));
+    let failed = state.failed.as_ref().map(|failed| format!("{}: {}", failed.step, failed.reason));
     if let (Some((gate, output)), false) = (&state.gate, state.is_promoted || state.is_restored) {
         // Programs say at the end why they gave up.
         let output = plain(output);
@@ -190,8 +191,8 @@ fn went_wrong(state: &State) -> Option<(Standing, Vec<String>)> {
             said.map_or_else(|| format!("gate {gate}"), |said| format!("gate {gate}: {}", said.trim()));
         return Some((Standing::GateFailed, std::iter::once(gate).chain(failed).collect()));
     }
-    let (_, reason) = state.failed.as_ref()?;
-    let standing = if is_moved(reason) { Standing::Moved } else { Standing::Failed };
+    let result = state.failed.as_ref()?.result;
+    let standing = if result == Become::Moved { Standing::Moved } else { Standing::Failed };
     Some((standing, failed.into_iter().collect()))
 }
 
@@ -203,10 +204,4 @@ fn done(state: &State) -> Option<Standing> {
         State { candidate: Some(_), .. } => Some(Standing::Pushed),
         _ => None,
     }
-}
-
-/// Whether a failure is that of a tag which is not where it was: journals have sentences, this one is
-/// [`Error::Moved`](crate::Error::Moved)'s.
-fn is_moved(reason: &str) -> bool {
-    reason.contains("moved by somebody else")
 }

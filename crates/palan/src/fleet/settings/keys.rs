@@ -35,6 +35,12 @@ pub const KEYS: &[Key] = &[
         "4",
         "how many images are worked on at the same time; default: that of the command line, 4",
     ),
+    key(
+        "",
+        "requests",
+        "16",
+        "how many requests at once to each registry that has no number of its own; those that carry content are counted apart",
+    ),
     key("images", "references", "[\"ghcr.io/org/api:1\"]", "images by name; the tag is what is moved"),
     key(
         "images",
@@ -136,7 +142,7 @@ pub const KEYS: &[Key] = &[
         "\"2026-01-01T00:00:00Z\"",
         "when results are said to be created; without it, when the images were",
     ),
-    key(REGISTRY, "requests", "8", "how many requests at once"),
+    key(REGISTRY, "requests", "8", "how many requests at once; those that carry content are counted apart"),
 ];
 
 /// The names of a table's keys and of the tables in it; none: there is no such table.

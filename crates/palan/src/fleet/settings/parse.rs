@@ -186,6 +186,7 @@ impl Checker<'_> {
             }
             self.positive(&format!("{}.requests", join("registry", name)), rules.requests);
         }
+        self.positive("requests", settings.requests);
         self.positive("jobs", settings.jobs);
     }
 

@@ -209,6 +209,7 @@ fn all() -> Settings {
             attest: false,
             created: Some(String::new()),
         },
+        requests: Some(1),
         registries: [("h.io".to_owned(), RegistryRules { requests: Some(1) })].into(),
         jobs: Some(1),
     }

@@ -1,0 +1,44 @@
+use std::{io::Write as _, path::PathBuf};
+
+use palan::{fleet::Lines, place::NewFile};
+
+use super::journal_failed;
+use crate::{
+    exit::{Code, Failure, Result},
+    session::Session,
+    ui::text,
+};
+
+/// Put the journals of several machines together into one
+///
+/// All must be of the same plan. Each line is there once, in the order of time: it does not matter in which order journals
+/// are named, and merging again changes nothing. The result is a journal for `fleet status` and `fleet rollback`.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The journals
+    #[arg(value_name = "JOURNAL", required = true)]
+    journals: Vec<PathBuf>,
+
+    /// Where to write the result; it is replaced when the new one is complete
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+pub(super) fn run(args: &Args, session: &Session) -> Result {
+    let mut all = Lines::default();
+    for path in &args.journals {
+        // A journal that was named must be there.
+        let content = std::fs::read(path).map_err(|e| Failure::file("read", path, e))?;
+        let lines = Lines::parse(path, &content).map_err(journal_failed)?;
+        all.merge(path, lines).map_err(journal_failed)?;
+    }
+    if all.is_empty() {
+        return Err(Failure::new(Code::Damaged, "there is no line in any of these journals"));
+    }
+    let file = NewFile::create(&args.output, &session.env.scratch())?;
+    file.file().write_all(&all.to_bytes()).map_err(|e| Failure::file("write", &args.output, e))?;
+    file.publish()?;
+    let (lines, journals) = (text::count(all.len(), "line"), text::count(args.journals.len(), "journal"));
+    session.ui.say(format!("{lines} of {journals}"));
+    Ok(())
+}
