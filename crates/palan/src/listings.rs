@@ -18,7 +18,7 @@ use std::{
 use futures_util::future::try_join_all;
 use palan_core::{Descriptor, Digest, Role};
 use palan_layer::{Limits, Listing, list_expecting, listing::Interest};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use self::cache::{DirectoryCache, ListingCache};
 use crate::{
@@ -32,6 +32,8 @@ use crate::{
 
 /// How many layers are read at once, at most.
 const AT_ONCE: usize = 4;
+/// How many images are judged at once: four trees of files are in memory for each.
+const JUDGED_AT_ONCE: usize = 2;
 
 /// The listings of a run, by diff ID. Shared by everything that needs some: each layer is read once, however many
 /// images have it and however many ask at the same time.
@@ -42,6 +44,7 @@ pub struct Listings {
     limits: Limits,
     known: Once<Digest, Listing>,
     room: Semaphore,
+    judging: Semaphore,
     counts: Arc<Counts>,
 }
 
@@ -87,6 +90,7 @@ impl Listings {
             limits: Limits::default(),
             known: Once::default(),
             room: Semaphore::new(cores.min(AT_ONCE)),
+            judging: Semaphore::new(cores.min(JUDGED_AT_ONCE)),
             counts: Arc::default(),
         }
     }
@@ -127,6 +131,11 @@ impl Listings {
         let layers = image.manifest_view.layers.iter().zip(&image.config_view.rootfs.diff_ids).enumerate();
         let layers = layers.filter(|(number, _)| numbers.contains(number));
         try_join_all(layers.map(|(_, (layer, diff_id))| self.of(source, layer, *diff_id))).await
+    }
+
+    /// Waits until a look at all files of an image may begin; it ends when what is given is dropped.
+    pub(crate) async fn turn(&self) -> Result<SemaphorePermit<'_>, Error> {
+        self.judging.acquire().await.map_err(|_| Error::Cancelled)
     }
 
     /// What listing cost so far.
