@@ -81,7 +81,7 @@ const TABLE: [Case; 13] = {
         Case { when: BeforePromote, what: Delete, apply: &[], promote: &[GONE], again: true },
         Case { when: BeforeApply, what: Deny, apply: &[DENIED], promote: &[NOT_APPLIED], again: true },
         Case { when: BeforePromote, what: Deny, apply: &[], promote: &[DENIED], again: true },
-        Case { when: BeforeApply, what: TooMany(80), apply: &[], promote: &[], again: true },
+        Case { when: BeforeApply, what: TooMany(200), apply: &[], promote: &[], again: true },
         Case { when: BeforePromote, what: Collected, apply: &[], promote: &[LOST], again: true },
         Case { when: BeforeApply, what: Lose("1-palan-"), apply: &[], promote: &[LOST], again: true },
         Case { when: BeforeApply, what: Lose("sha256:"), apply: &[], promote: &[LOST], again: true },
@@ -166,8 +166,8 @@ fn happen(scene: &Scene, plan: &Plan, what: What) {
         What::Deny => scene
             .rule(|request| request.path().starts_with("/v2/team/b/").then(|| Reply::error(403, "DENIED"))),
         What::TooMany(most) => scene.rule(move |request| {
-            let refuse = request.before - before < most && request.before % 4 != 0;
-            refuse.then(|| Reply::error(429, "TOOMANYREQUESTS").header("retry-after", "1"))
+            (request.before - before < most)
+                .then(|| Reply::error(429, "TOOMANYREQUESTS").header("retry-after", "1"))
         }),
         What::Lose(start) => scene.rule(move |request| {
             let start = format!("/v2/team/b/manifests/{start}");

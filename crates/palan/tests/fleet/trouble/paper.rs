@@ -1,7 +1,12 @@
 //! Plans, journals and templates that are not as palan writes them.
 
-use palan::fleet::{Action, Become, Effect, Event, Inventory, Journal, JournalError, Plan, Step, states};
+use std::collections::BTreeSet;
+
+use palan::fleet::{
+    Action, Become, Effect, Event, Inventory, Journal, JournalError, Plan, Record, Step, states,
+};
 use palan_core::{Digest, Reference};
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::scene::{Expected, Scene, check};
@@ -249,17 +254,19 @@ async fn a_journal_cut_anywhere_counts_its_whole_lines_and_goes_on() {
         let complete = whole[..cut].iter().filter(|byte| **byte == b'\n').count();
         let read = Journal::read(&path).unwrap();
         assert_eq!(read.len(), complete, "{cut}");
-        // What is found by reading is what opening finds, and what looking finds.
-        let journal = Journal::open(&path, plan).unwrap();
+        // What is found by reading is what looking finds, and what opening finds.
+        let look = Journal::look(&path, plan).unwrap();
         for (image, state) in states(&read) {
-            assert_eq!(journal.state(&image), state, "{cut}");
+            assert_eq!(look.state(&image), state, "{cut}");
         }
-        drop(journal);
-        let kept: usize = lines[..complete].iter().map(|line| line.len()).sum();
-        assert_eq!(std::fs::read(&path).unwrap(), &whole[..kept], "{cut}");
         // The next line is a line of its own: tried where the last one was cut.
         if cut >= last {
             let journal = Journal::open(&path, plan).unwrap();
+            for (image, state) in states(&read) {
+                assert_eq!(journal.state(&image), state, "{cut}");
+            }
+            let kept: usize = lines[..complete].iter().map(|line| line.len()).sum();
+            assert_eq!(std::fs::read(&path).unwrap(), &whole[..kept], "{cut}");
             journal.write(Event::Start { command: "promote".into() }).await.unwrap();
             drop(journal);
             assert_eq!(Journal::read(&path).unwrap().len(), complete + 1, "{cut}");
@@ -291,4 +298,71 @@ async fn damage_in_the_middle_of_a_journal_is_told_with_its_line() {
     assert!(matches!(of_other, JournalError::OtherPlan { found, .. } if found == plan), "{of_other:?}");
     std::fs::write(&path, "").unwrap();
     assert!(matches!(Journal::resume(&path), Err(JournalError::Empty(_))));
+}
+
+/// Records as a run could have written them.
+fn records() -> impl Strategy<Value = Vec<Record>> {
+    let step = prop_oneof![Just(Step::Push), Just(Step::Backup), Just(Step::Promote), Just(Step::Restore)];
+    let event = (0..4usize, prop::sample::select(vec!["a", "b", "c"]), step, any::<bool>(), any::<String>());
+    let event = event.prop_map(|(kind, image, step, passed, text)| {
+        let effect = effect(image, step);
+        let (image, digest) = (effect.image.clone(), effect.new);
+        match kind {
+            0 => Event::Begin(effect),
+            1 => Event::Done(effect),
+            2 => Event::Gate { image, digest, gate: "hook".into(), passed, output: text },
+            _ => Event::Failed { image, step: "promote".into(), reason: text },
+        }
+    });
+    let record = event.prop_map(|event| Record {
+        at: "2026-11-21T00:00:00Z".into(),
+        run: "1".into(),
+        plan: Digest::sha256(b"plan"),
+        event,
+    });
+    prop::collection::vec(record, 1..20)
+}
+
+proptest! {
+    /// Whatever was written when the power went: the whole lines count, and nothing else.
+    #[test]
+    fn any_prefix_of_a_journal_gives_the_states_of_its_whole_lines(
+        records in records(),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = Vec::new();
+        for record in &records {
+            bytes.extend(serde_json::to_vec(record).unwrap());
+            bytes.push(b'\n');
+        }
+        let cut = cut.index(bytes.len() + 1);
+        let whole = bytes[..cut].iter().filter(|byte| **byte == b'\n').count();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        std::fs::write(&path, &bytes[..cut]).unwrap();
+        let read = Journal::read(&path).unwrap();
+        prop_assert_eq!(&read, &records[..whole]);
+        let expected = states(&records[..whole]);
+        let look = Journal::look(&path, Digest::sha256(b"plan")).unwrap();
+        for image in ["a", "b", "c"] {
+            let image = effect(image, Step::Push).image;
+            let state = expected.get(&image).cloned().unwrap_or_default();
+            prop_assert_eq!(look.state(&image), state);
+        }
+        // What may have been promoted is never forgotten, and nothing else is given back.
+        let promoted: BTreeSet<Reference> = look.promoted().into_iter().map(|(image, _)| image).collect();
+        let mut expected = BTreeSet::new();
+        for record in &records[..whole] {
+            match &record.event {
+                Event::Begin(e) | Event::Done(e) if e.step == Step::Promote => {
+                    expected.insert(e.image.clone());
+                }
+                Event::Done(e) if e.step == Step::Restore => {
+                    expected.remove(&e.image);
+                }
+                _ => {}
+            }
+        }
+        prop_assert_eq!(promoted, expected);
+    }
 }
