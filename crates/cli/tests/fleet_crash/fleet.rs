@@ -41,6 +41,15 @@ impl Phase {
         }
     }
 
+    /// After how many requests it is killed at the latest: about as many as the whole makes, or fewer.
+    pub(crate) fn latest(self) -> u64 {
+        match self {
+            Self::Apply => 600,
+            Self::Promote => 120,
+            Self::Rollback => 50,
+        }
+    }
+
     pub(crate) fn argument(self) -> &'static str {
         match self {
             Self::Apply | Self::Promote => "plan.json",

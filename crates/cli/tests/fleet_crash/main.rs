@@ -19,9 +19,6 @@ use std::{
 use fleet::{Fleet, Phase};
 use palan_server::RequestKind;
 
-/// Nobody is killed later than after so many requests.
-const LATEST: u64 = 90;
-
 /// What the moments came to.
 #[derive(Default)]
 struct Tally {
@@ -64,7 +61,7 @@ fn whoever_is_killed_goes_on_where_it_was() {
 /// Runs palan until it ends, or until it is killed: whether it ended.
 fn run(fleet: &Fleet, phase: Phase, random: &mut fastrand::Rng, tally: &mut Tally) -> bool {
     tally.runs += 1;
-    let (requests, extra) = (random.u64(..LATEST), Duration::from_micros(random.u64(..2_000)));
+    let (requests, extra) = (random.u64(..phase.latest()), Duration::from_micros(random.u64(..2_000)));
     let before = fleet.requests();
     let log = tempfile::tempfile().unwrap();
     let mut child = start(fleet, phase, &log);
@@ -77,7 +74,7 @@ fn run(fleet: &Fleet, phase: Phase, random: &mut fastrand::Rng, tally: &mut Tall
             child.kill().unwrap();
             break died(child.wait().unwrap());
         }
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_micros(100));
     };
     let Some(status) = ended else { return false };
     assert!(status.success(), "{phase}: {status}: {}", fleet::text(log));

@@ -63,9 +63,13 @@ impl World {
     pub(crate) async fn files(&self, name: &Reference, platform: &str) -> BTreeMap<String, Digest> {
         let opened = self.places.source(&Location::Registry(name.clone())).unwrap();
         let root = opened.place.document(&name.selector()).await.unwrap();
-        let images = palan::image::platforms(opened.place.as_ref(), &root).await.unwrap();
-        let entry = images.iter().find(|(_, found)| found.to_string() == platform).unwrap().0.digest;
-        let manifest = opened.place.document(&entry.into()).await.unwrap();
+        let manifest = match palan::image::platforms(opened.place.as_ref(), &root).await.unwrap() {
+            images if images.is_empty() => root,
+            images => {
+                let found = images.iter().find(|(_, found)| found.to_string() == platform).unwrap();
+                opened.place.document(&found.0.digest.into()).await.unwrap()
+            }
+        };
         let image = Loaded::load(opened.place.as_ref(), manifest).await.unwrap();
         let tree = files(opened.place.as_ref(), &image, Content::Digest).await.unwrap();
         let file = |(path, node): (&[u8], &palan_layer::tree::Node)| {
