@@ -122,6 +122,7 @@ mod tests {
             image: name(image.0, image.1),
             digest: None,
             wave: "rest".into(),
+            base: None,
             after: after.iter().map(|base| name(base.0, base.1)).collect(),
             action: Action::Nothing { reason: String::new() },
         };

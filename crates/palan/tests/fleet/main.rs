@@ -4,5 +4,7 @@
 
 mod world;
 
+mod conditions;
 mod operation;
+mod shared;
 mod trouble;
