@@ -1,7 +1,8 @@
 //! The guides are true: every command of them runs, in order, and prints what the page says.
 //!
 //! Blocks marked `console` are executed by a shell in an empty directory; `background` ones are started and ended with
-//! the test; `fails=N` blocks must exit with N. Digests, sizes and the width of columns may differ.
+//! the test; `fails=N` blocks must exit with N. Blocks marked `file=NAME` are written there, scripts as programs. Digests, tags
+//! that end in digits of digests, sizes and the width of columns may differ.
 
 #![cfg(unix)]
 // Helpers are not tests to clippy, and a test fails by panicking.
@@ -12,12 +13,17 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+/// How many digits of a digest stand in a tag.
+const DIGITS: usize = 12;
+
 const ADDRESS: &str = "localhost:5000";
 
 struct Block {
     line: usize,
     info: String,
     commands: Vec<(String, String)>,
+    /// What it is, for files.
+    text: String,
 }
 
 fn blocks(page: &str) -> Vec<Block> {
@@ -25,13 +31,20 @@ fn blocks(page: &str) -> Vec<Block> {
     let mut inside = false;
     for (number, line) in page.lines().enumerate() {
         match line.strip_prefix("```") {
-            Some(info) if !inside && info.starts_with("console") => {
-                out.push(Block { line: number + 1, info: info.to_owned(), commands: Vec::new() });
+            Some(info) if !inside && (info.starts_with("console") || info.contains(" file=")) => {
+                let (info, text) = (info.to_owned(), String::new());
+                out.push(Block { line: number + 1, info, commands: Vec::new(), text });
                 inside = true;
             }
             Some(_) => inside = false,
             None if inside => {
-                let commands = &mut out.last_mut().unwrap().commands;
+                let block = out.last_mut().unwrap();
+                block.text.push_str(line);
+                block.text.push('\n');
+                if block.info.contains(" file=") {
+                    continue;
+                }
+                let commands = &mut block.commands;
                 match line.strip_prefix("$ ") {
                     Some(command) => commands.push((command.to_owned(), String::new())),
                     None => {
@@ -92,6 +105,13 @@ fn normal(text: &str) -> String {
 }
 
 fn digest_word(word: &str) -> String {
+    match word.split_once("-palan-").or_else(|| word.split_once("-before-")) {
+        Some((tag, rest)) => format!("{tag}-DIGITS{}", whole_digests(rest.get(DIGITS..).unwrap_or_default())),
+        None => whole_digests(word),
+    }
+}
+
+fn whole_digests(word: &str) -> String {
     match word.split_once("sha256:") {
         None => word.to_owned(),
         Some((before, rest)) => {
@@ -121,6 +141,18 @@ fn every_command_of_the_guide_from_crane_does_what_the_page_says() {
     assert!(follow(include_str!("../../../docs/guide/from-crane.md")) > 30);
 }
 
+#[test]
+fn every_command_of_the_guide_to_fleets_does_what_the_page_says() {
+    assert!(follow(include_str!("../../../docs/guide/fleet.md")) > 30);
+}
+
+fn write(path: &std::path::Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::write(path, text).unwrap();
+    let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
 /// Does what a page says, and returns how many commands that were.
 fn follow(page: &str) -> usize {
     let folder = tempfile::tempdir().unwrap();
@@ -130,6 +162,9 @@ fn follow(page: &str) -> usize {
     let mut address = String::new();
     let mut ran = 0;
     for block in blocks(page) {
+        if let Some((_, name)) = block.info.split_once(" file=") {
+            write(&folder.path().join(name), &block.text.replace(ADDRESS, &address));
+        }
         let expected_code =
             block.info.split_once("fails=").map_or(0, |(_, code)| code.trim().parse().unwrap());
         for (command, expected) in &block.commands {
@@ -148,8 +183,10 @@ fn follow(page: &str) -> usize {
                 .output()
                 .unwrap();
             let printed = String::from_utf8(output.stdout).unwrap().replace(&address, ADDRESS);
+            // As shells say it of programs that a signal has ended.
+            let signal = std::os::unix::process::ExitStatusExt::signal(&output.status);
             assert_eq!(
-                output.status.code(),
+                output.status.code().or(signal.map(|signal| 128 + signal)),
                 Some(expected_code),
                 "line {}: {command}\n{printed}",
                 block.line

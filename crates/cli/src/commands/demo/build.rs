@@ -53,6 +53,8 @@ pub(super) struct Parts<'a> {
     pub(super) history: Option<&'a [Value]>,
     pub(super) annotations: &'a Value,
     pub(super) labels: &'a Value,
+    /// `None`: what all images of the fixture have.
+    pub(super) env: Option<&'a [String]>,
     pub(super) name: &'a str,
 }
 
@@ -214,6 +216,7 @@ fn image(memory: &Memory, plan: &Plan<'_>) -> Result<Document> {
         history: plan.history.as_deref(),
         annotations: &plan.annotations,
         labels: &plan.labels,
+        env: None,
         name: plan.name,
     };
     assemble(memory, parts)
@@ -230,10 +233,11 @@ pub(super) fn assemble(memory: &Memory, plan: Parts<'_>) -> Result<Document> {
         diff_ids.push(blob.diff_id);
         layers.push(memory.add_blob(blob.media_type, blob.bytes));
     }
+    let env = plan.env.map_or_else(|| json!(["PATH=/usr/bin", "DEMO=1"]), |env| json!(env));
     let mut config = json!({
         "created": "2026-01-01T00:00:00Z", "architecture": plan.arch, "os": "linux",
         "x-demo": {"unknown": "fields stay"},
-        "config": {"Env": ["PATH=/usr/bin", "DEMO=1"], "Cmd": ["/srv/app/server"], "Labels": plan.labels},
+        "config": {"Env": env, "Cmd": ["/srv/app/server"], "Labels": plan.labels},
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
     });
     if let Some(history) = plan.history {
@@ -273,7 +277,7 @@ pub(super) fn index(
 }
 
 /// An attestation about an image, in one of BuildKit's two forms, as an index entry.
-fn attestation(memory: &Memory, image: &Document, artifact: bool) -> Result<Value> {
+pub(super) fn attestation(memory: &Memory, image: &Document, artifact: bool) -> Result<Value> {
     let statement = json!({
         "_type": "https://in-toto.io/Statement/v1", "predicateType": "https://slsa.dev/provenance/v1",
         "subject": [{"digest": {"sha256": image.digest().hex()}}], "predicate": {},

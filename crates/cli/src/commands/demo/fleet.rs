@@ -125,5 +125,5 @@ fn parts<'a>(
     name: &'a str,
 ) -> Parts<'a> {
     let labels = &Value::Null;
-    Parts { arch, family: Family::Oci, layers, history: Some(history), annotations, labels, name }
+    Parts { arch, family: Family::Oci, layers, history: Some(history), annotations, labels, env: None, name }
 }

@@ -1,6 +1,7 @@
 mod build;
 mod fixture;
 mod fleet;
+mod story;
 mod verify;
 
 use std::{
@@ -13,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::Subcommand;
 use palan::{
     Event, Location, Observer, Places, Transfer, copy,
     listings::ListingsRead,
@@ -38,7 +40,11 @@ use fixture::{BASE, Hints, NEW_BASE, NEW_TAG, OLD_BASE, OLD_TAG, SERVICES, STRAN
 /// twelve service images built on the old one, in the shapes found in the wild; judges and rebases them all; then reads
 /// every result back from the registry and compares its files with what they must be. Exit code 1 if any check fails.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// Keep the registry's content in this directory; default: in memory
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -58,6 +64,11 @@ pub(crate) struct Args {
     /// How many images that fleet has
     #[arg(long, value_name = "N", hide = true, default_value_t = 260)]
     images: usize,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Fleet(story::Args),
 }
 
 /// One line of the table.
@@ -95,6 +106,9 @@ struct Outcome {
 }
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
+    if let Some(Command::Fleet(args)) = &args.command {
+        return story::run(args, session).await;
+    }
     if let Some(host) = &args.publish_fleet {
         return session.ui.data(fleet::make(&session.places()?, host, args.images).await?.as_bytes());
     }

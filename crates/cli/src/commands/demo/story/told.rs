@@ -1,0 +1,70 @@
+//! The story, for people.
+
+use std::time::Duration;
+
+use super::steps::{Step, Story};
+use crate::{
+    session::Session,
+    ui::{
+        table,
+        text::{count, duration, size},
+    },
+};
+
+/// Steps, and what they cost.
+pub(super) fn table_of(story: &Story) -> String {
+    let head = ["STEP", "DONE", "TIME", "REQUESTS", "PER PLATFORM", "SENT", "RECEIVED"];
+    table(&head, story.steps.iter().map(|step| row(step, story)))
+}
+
+fn row(step: &Step, story: &Story) -> [String; 7] {
+    [
+        step.name.to_owned(),
+        step.what.clone(),
+        duration(Duration::from_millis(step.milliseconds)),
+        step.requests.to_string(),
+        each(step.requests, story),
+        size(step.bytes_sent),
+        size(step.bytes_received),
+    ]
+}
+
+/// For each image and platform.
+fn each(requests: u64, story: &Story) -> String {
+    let platforms = u64::try_from(story.platform_images.max(1)).unwrap_or(u64::MAX);
+    let tenths = (requests * 10 + platforms / 2) / platforms;
+    format!("{}.{}", tenths / 10, tenths % 10)
+}
+
+pub(super) fn tell(story: &Story, session: &Session) {
+    let say = |text: String| session.ui.say(text);
+    let both: Vec<&Step> = story.steps.iter().filter(|step| ["plan", "apply"].contains(&step.name)).collect();
+    let sum = |of: fn(&Step) -> u64| both.iter().map(|step| of(step)).sum::<u64>();
+    say(format!(
+        "{} for {}: planned and applied in {} with {} requests ({} for each image and platform), {} sent",
+        count(story.images, "image"),
+        count(story.platform_images, "platform image"),
+        duration(Duration::from_millis(sum(|step| step.milliseconds))),
+        sum(|step| step.requests),
+        each(sum(|step| step.requests), story),
+        size(sum(|step| step.bytes_sent)),
+    ));
+    let verdicts: Vec<String> = story.verdicts.iter().map(|(verdict, n)| format!("{n} {verdict}")).collect();
+    say(format!(
+        "verdicts: {}; {} of the wave canary passed the smoke test",
+        verdicts.join(", "),
+        story.tested
+    ));
+    for held in &story.held {
+        say(format!("held: {}: {}", held.image, held.reason));
+    }
+    for moved in &story.moved {
+        say(format!("left alone: {}", moved.reason));
+    }
+    let back = count(story.restored.len(), "image");
+    say(format!("promoted {}, gave {back} back", count(story.promoted, "image")));
+    say(format!(
+        "{} read back: every file of the new bases and of the images, configs, platforms, backups; nothing else moved",
+        count(story.checked, "tag")
+    ));
+}
