@@ -4,7 +4,10 @@ use palan::{
     Places,
     client::Client,
     copy::Options,
-    fleet::{self, Apply, Become, Choice, Event, Hook, Journal, Lines, Outcome, Plan, Remote, Shard, states},
+    fleet::{
+        self, Apply, Become, Candidate, Choice, Event, Hook, HookOutput, Journal, Lines, Outcome, Plan,
+        Remote, Shard, states,
+    },
     place::{Location, PutAs},
     rebase::Knowledge,
 };
@@ -231,5 +234,35 @@ async fn what_is_under_the_tag_must_be_a_journal_of_the_plan() {
     let lines = Lines::parse(std::path::Path::new("j"), format!("{line}\n").as_bytes()).unwrap();
     let error = machine.journal.absorb(&lines).unwrap_err().to_string();
     assert!(error.contains("is of another plan"), "{error}");
+    world.stop().await;
+}
+
+/// A hook that, for images of the last wave, waits until the registry knows of the first.
+struct Waiting<'a>(&'a Remote);
+
+#[async_trait::async_trait]
+impl Hook for Waiting<'_> {
+    async fn run(&self, _: &[String], _: std::time::Duration, candidate: &Candidate<'_>) -> HookOutput {
+        let is_known = || async {
+            let records = self.0.fetch().await.unwrap().records().unwrap();
+            states(&records).values().any(|state| state.passed == Some(true))
+        };
+        while candidate.wave == "rest" && !is_known().await {
+            tokio::task::yield_now().await;
+        }
+        HookOutput { passed: true, output: String::new() }
+    }
+}
+
+#[tokio::test]
+async fn the_journal_is_pushed_after_each_wave() {
+    let world = World::new().await;
+    let plan = planned(&world).await;
+    let machine = Machine::new(&world, &plan, None).await;
+    let reader = Remote::new(&world.places, &state(&world), plan.digest(), None).unwrap();
+    // Sooner than what is pushed now and then.
+    let waited = std::time::Duration::from_secs(20);
+    let applied = tokio::time::timeout(waited, machine.apply(&plan, &Waiting(&reader))).await.unwrap();
+    assert!(all_are(&applied, Become::Done), "{applied:?}");
     world.stop().await;
 }
