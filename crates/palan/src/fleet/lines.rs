@@ -1,6 +1,6 @@
 //! The lines of journals as a set: those of several machines are put together without anybody in between.
 
-use std::{collections::BTreeSet, io::Write as _, path::Path};
+use std::{collections::BTreeSet, path::Path};
 
 use jiff::Timestamp;
 use palan_core::Digest;
@@ -106,7 +106,7 @@ impl Journal {
         all.merge(self.path(), others.clone())?;
         let missing = all.without(&own);
         if !missing.is_empty() {
-            self.append(|file| file.write_all(&missing).and_then(|()| file.sync_data()))?;
+            self.append(&missing)?;
         }
         self.become_of(&all.records()?);
         Ok(())
@@ -124,7 +124,11 @@ mod tests {
     fn line(second: u8, run: u8, plan: &str) -> String {
         let plan = Digest::sha256(plan.as_bytes());
         // With and without a fraction: texts of times do not sort as times do.
-        let at = if second % 2 == 0 { format!("00:00:0{second}Z") } else { format!("00:00:0{second}.5Z") };
+        let at = if second.is_multiple_of(2) {
+            format!("00:00:0{second}Z")
+        } else {
+            format!("00:00:0{second}.5Z")
+        };
         format!(
             r#"{{"at":"2026-01-01T{at}","run":"{run}","plan":"{plan}","event":"start","command":"apply"}}"#
         )

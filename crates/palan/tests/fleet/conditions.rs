@@ -27,10 +27,10 @@ async fn a_registry_that_compares_is_asked_once_whether_it_does() {
     let (names, _) = six(&world).await;
     let plan = world.plan(&settings(rules(&world)), &world.inventory(&names).await).await.unwrap();
     world.apply(&plan, all(), &Refusing::default()).await;
-    let before = world.server.registry().stats();
+    let before = world.registry().stats();
     let promoted = world.promote(&plan, all()).await;
     assert!(promoted.iter().all(|outcome| outcome.conditional == Some(true)), "{promoted:?}");
-    let put = world.server.registry().stats().since(&before).of(palan_server::RequestKind::ManifestPut);
+    let put = world.registry().stats().since(&before).of(palan_server::RequestKind::ManifestPut);
     // Six backups, six tags, one question.
     assert_eq!(put, 13);
     for (entry, locked) in plan.rebases() {

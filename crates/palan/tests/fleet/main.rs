@@ -6,5 +6,6 @@ mod world;
 
 mod conditions;
 mod operation;
+mod real;
 mod shared;
 mod trouble;

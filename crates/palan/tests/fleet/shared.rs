@@ -71,7 +71,7 @@ impl Machine {
 }
 
 fn state(world: &World) -> Repository {
-    format!("{}/team/state", world.server.host()).parse().unwrap()
+    world.name("team/state:x").repository().clone()
 }
 
 async fn planned(world: &World) -> Plan {
@@ -104,10 +104,10 @@ async fn machines_share_a_plan_and_nothing_else() {
 
     // Another machine, which knows nothing, goes on where they ended; a third gives back.
     let c = Machine::new(&world, &plan, None).await;
-    let before = world.server.registry().stats();
+    let before = world.registry().stats();
     assert!(all_are(&c.apply(&plan, &hook).await, Become::Already));
     // The journal has a line more: what is asked is about that alone.
-    let since = world.server.registry().stats().since(&before);
+    let since = world.registry().stats().since(&before);
     assert_eq!(since.of(palan_server::RequestKind::ManifestPut), 1);
     assert!(all_are(&c.promote(&plan).await, Become::Done));
     let d = Machine::new(&world, &plan, None).await;
@@ -140,9 +140,9 @@ async fn who_writes_the_same_tag_at_once_loses_nothing() {
     assert_eq!(fetched.len(), 5);
     assert_eq!(fetched, expected);
     // Nothing new: nothing is pushed.
-    let before = world.server.registry().stats();
+    let before = world.registry().stats();
     machines[0].remote.push(fetched).await.unwrap();
-    assert_eq!(world.server.registry().stats().since(&before).requests, 0);
+    assert_eq!(world.registry().stats().since(&before).requests, 0);
     world.stop().await;
 }
 
