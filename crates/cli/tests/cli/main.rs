@@ -25,6 +25,7 @@ mod fixture;
 mod flatten;
 mod fleet_report;
 mod fleet_scan;
+mod fleet_state;
 mod index;
 mod layers;
 mod layout;
