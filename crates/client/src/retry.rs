@@ -13,6 +13,8 @@ use crate::{Error, limit, pace::Pace, response::Response, transport::Transport};
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 /// How often a refusal does not count because others were served meanwhile.
 const MAX_SPARED: u32 = 10;
+/// So much waiting that a registry asked for does not count: many limits are per minute, and are named second by second.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How often and how patiently.
 #[derive(Clone, Debug)]
@@ -39,17 +41,33 @@ impl Policy {
     }
 }
 
+/// How a request failed for the moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Failure {
+    /// There were too many; the registry may have said when to come back.
+    Refused(Option<Duration>),
+    Other,
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        if error.is_refusal() { Self::Refused(error.retry_after()) } else { Self::Other }
+    }
+}
+
 /// How often one operation has failed.
 pub(crate) struct Attempts {
     failures: u32,
     spared: u32,
+    /// How long refusals have asked to wait, together.
+    asked: Duration,
     /// What the registry had answered when it failed last.
     answers: u64,
 }
 
 impl Attempts {
     pub(crate) fn new(pace: Option<&Pace>) -> Self {
-        Self { failures: 0, spared: 0, answers: pace.map_or(0, Pace::answers) }
+        Self { failures: 0, spared: 0, asked: Duration::ZERO, answers: pace.map_or(0, Pace::answers) }
     }
 
     /// There was progress: as if it had not failed yet.
@@ -59,14 +77,24 @@ impl Attempts {
 
     /// Notes a failure. `None`: it was one too many, else which it was, from 0.
     ///
-    /// Many requests share what a registry allows, and chance decides which are `refused`: that does not count while
-    /// others are served.
-    pub(crate) fn fail(&mut self, policy: &Policy, refused: bool, pace: Option<&Pace>) -> Option<u32> {
+    /// Many requests share what a registry allows, and chance decides which are refused: that does not count while
+    /// others are served, nor while the registry says when to come back and that is soon.
+    pub(crate) fn fail(&mut self, policy: &Policy, failure: Failure, pace: Option<&Pace>) -> Option<u32> {
         let answers = pace.map_or(0, Pace::answers);
-        if refused && answers > self.answers && self.spared < MAX_SPARED {
-            self.answers = answers;
-            self.spared += 1;
-            return Some(self.failures);
+        if let Failure::Refused(wait) = failure {
+            if answers > self.answers && self.spared < MAX_SPARED {
+                self.answers = answers;
+                self.spared += 1;
+                return Some(self.failures);
+            }
+            if let Some(wait) = wait.filter(|_| policy.retries > 0) {
+                // None that is too long counts for later ones, and those that say "at once" end, too.
+                let asked = self.asked.saturating_add(wait.max(Duration::from_secs(1)));
+                if asked <= PATIENCE {
+                    self.asked = asked;
+                    return Some(self.failures);
+                }
+            }
         }
         let number = self.failures;
         self.failures += 1;
@@ -96,14 +124,15 @@ impl Transport {
         let mut attempts = Attempts::new(pace);
         loop {
             let outcome = send().await;
-            let (refused, retry_after) = match &outcome {
-                Ok(answer) if is_transient(answer.status()) => {
-                    (answer.status() == StatusCode::TOO_MANY_REQUESTS, answer.retry_after())
+            let (failure, retry_after) = match &outcome {
+                Ok(answer) if answer.status() == StatusCode::TOO_MANY_REQUESTS => {
+                    (Failure::Refused(answer.retry_after()), answer.retry_after())
                 }
-                Err(error) if error.is_transient() => (false, None),
+                Ok(answer) if is_transient(answer.status()) => (Failure::Other, answer.retry_after()),
+                Err(error) if error.is_transient() => (Failure::Other, None),
                 _ => return outcome,
             };
-            let Some(attempt) = attempts.fail(&self.retry, refused, pace).filter(|_| allowed) else {
+            let Some(attempt) = attempts.fail(&self.retry, failure, pace).filter(|_| allowed) else {
                 return outcome;
             };
             drop(outcome);
@@ -138,6 +167,33 @@ pub(crate) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_that_says_when_to_come_back_does_not_count_for_two_minutes() {
+        let policy = |retries| Policy {
+            retries,
+            base: Duration::from_millis(1),
+            longest_retry_after: Duration::from_secs(60),
+        };
+        // How often it is tried again.
+        let tried = |retries, failure| {
+            let mut attempts = Attempts::new(None);
+            (0..1_000).take_while(|_| attempts.fail(&policy(retries), failure, None).is_some()).count()
+        };
+        let refused = |seconds| Failure::Refused(Some(Duration::from_secs(seconds)));
+        let cases = [
+            (3, Failure::Other, 3),
+            (3, Failure::Refused(None), 3),
+            (3, refused(21_600), 3),
+            (3, refused(60), 5),
+            (3, refused(1), 123),
+            (3, refused(0), 123),
+            (0, refused(1), 0),
+        ];
+        for (retries, failure, expected) in cases {
+            assert_eq!(tried(retries, failure), expected, "{retries} {failure:?}");
+        }
+    }
 
     #[test]
     fn retry_after_in_both_forms() {

@@ -18,7 +18,7 @@ use std::{
 use futures_util::future::try_join_all;
 use palan_core::{Descriptor, Digest, Role};
 use palan_layer::{Limits, Listing, list_expecting, listing::Interest};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use self::cache::{DirectoryCache, ListingCache};
 use crate::{
@@ -32,6 +32,12 @@ use crate::{
 
 /// How many layers are read at once, at most.
 const AT_ONCE: usize = 4;
+/// How many more of those that take longer to ask for than to read.
+const SMALL_AT_ONCE: usize = 16;
+/// Bytes, as stored (compressed), of the largest of these.
+const SMALL: u64 = 1 << 20;
+/// How many images are judged at once: four trees of files are in memory for each.
+const JUDGED_AT_ONCE: usize = 2;
 
 /// The listings of a run, by diff ID. Shared by everything that needs some: each layer is read once, however many
 /// images have it and however many ask at the same time.
@@ -42,6 +48,8 @@ pub struct Listings {
     limits: Limits,
     known: Once<Digest, Listing>,
     room: Semaphore,
+    room_for_small: Semaphore,
+    judging: Semaphore,
     counts: Arc<Counts>,
 }
 
@@ -77,7 +85,8 @@ impl Default for Listings {
 }
 
 impl Listings {
-    /// No listings yet. As many layers are read at once as there are cores, but not more than four.
+    /// No listings yet. As many layers are read at once as there are cores, but not more than four; small ones, which are
+    /// mostly waited for, beside these.
     pub fn new(cache: Option<Arc<dyn ListingCache>>, observer: Observer) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
@@ -87,6 +96,8 @@ impl Listings {
             limits: Limits::default(),
             known: Once::default(),
             room: Semaphore::new(cores.min(AT_ONCE)),
+            room_for_small: Semaphore::new(SMALL_AT_ONCE),
+            judging: Semaphore::new(cores.min(JUDGED_AT_ONCE)),
             counts: Arc::default(),
         }
     }
@@ -129,6 +140,11 @@ impl Listings {
         try_join_all(layers.map(|(_, (layer, diff_id))| self.of(source, layer, *diff_id))).await
     }
 
+    /// Waits until a look at all files of an image may begin; it ends when what is given is dropped.
+    pub(crate) async fn turn(&self) -> Result<SemaphorePermit<'_>, Error> {
+        self.judging.acquire().await.map_err(|_| Error::Cancelled)
+    }
+
     /// What listing cost so far.
     pub fn read(&self) -> ListingsRead {
         let Counts { layers, bytes, cached } = &*self.counts;
@@ -145,7 +161,8 @@ impl Listings {
         layer: &Descriptor,
         diff_id: Digest,
     ) -> Result<Listing, Error> {
-        let _room = self.room.acquire().await.map_err(|_| Error::Cancelled)?;
+        let room = if layer.size <= SMALL { &self.room_for_small } else { &self.room };
+        let _room = room.acquire().await.map_err(|_| Error::Cancelled)?;
         if let Some(listing) = self.cached(diff_id).await? {
             self.counts.cached.fetch_add(1, Relaxed);
             self.observer.emit(&Event::BlobDone { blob: layer, how: Transfer::Present });

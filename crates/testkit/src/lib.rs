@@ -5,6 +5,8 @@
 
 pub mod conformance;
 pub mod fault;
+#[cfg(feature = "places")]
+pub mod fleet;
 pub mod fuzz;
 pub mod image;
 pub mod malformed;

@@ -26,7 +26,7 @@ use crate::{
     Credentials, Error,
     registry::Registry,
     response::Response,
-    retry::Attempts,
+    retry::{Attempts, Failure},
     transport::{Call, Target, Transport},
     uri,
 };
@@ -261,10 +261,12 @@ impl Transport {
         let mut attempts = Attempts::new(None);
         loop {
             match slot.response(self, registry).await {
-                Err(error) if error.is_transient() => match attempts.fail(&self.retry, false, None) {
-                    Some(attempt) => self.pause(attempt, None).await,
-                    None => return Err(error),
-                },
+                Err(error) if error.is_transient() => {
+                    match attempts.fail(&self.retry, Failure::Other, None) {
+                        Some(attempt) => self.pause(attempt, None).await,
+                        None => return Err(error),
+                    }
+                }
                 outcome => return outcome,
             }
         }

@@ -11,7 +11,14 @@ use futures_util::{Stream, StreamExt, stream};
 use http::{Method, StatusCode, header};
 use palan_core::{Descriptor, Digest, Mismatch, Verifier};
 
-use crate::{Error, Repo, registry::Registry, repo::Access, response::Response, retry::Attempts, wire::Lane};
+use crate::{
+    Error, Repo,
+    registry::Registry,
+    repo::Access,
+    response::Response,
+    retry::{Attempts, Failure},
+    wire::Lane,
+};
 
 /// How often a blob is taken up again, however much each attempt brings; and once more for each of these bytes: there
 /// are proxies that answer long ranges piece by piece.
@@ -154,7 +161,7 @@ impl Pull {
             (self.answer, self.ranges) = (None, true);
             return Ok(());
         }
-        let attempt = if error.is_transient() { self.fail(error.is_refusal()) } else { None };
+        let attempt = if error.is_transient() { self.fail((&error).into()) } else { None };
         let Some(attempt) = attempt else { return Err(error) };
         tracing::debug!(%error, position = self.position, "taking the blob up again");
         self.answer = None;
@@ -163,12 +170,12 @@ impl Pull {
     }
 
     /// Notes a failure. `None`: it was one too many.
-    fn fail(&mut self, refused: bool) -> Option<u32> {
+    fn fail(&mut self, failure: Failure) -> Option<u32> {
         self.resumptions += 1;
         if self.resumptions > MAX_RESUMPTIONS + self.received / BYTES_PER_RESUMPTION {
             return None;
         }
-        self.attempts.fail(&self.repo.transport().retry, refused, Some(&self.registry.pace))
+        self.attempts.fail(&self.repo.transport().retry, failure, Some(&self.registry.pace))
     }
 
     /// One read. `None`: nothing to hand out this time.
@@ -189,7 +196,7 @@ impl Pull {
                     return Err(self.wrong_size(self.position));
                 }
                 // Ended well, as far as HTTP can tell, and yet too early.
-                if self.fail(false).is_none() {
+                if self.fail(Failure::Other).is_none() {
                     return Err(self.wrong_size(self.position));
                 }
                 Ok(None)

@@ -124,7 +124,7 @@ impl Push<'_> {
             self.cuts += 1;
             self.chunked |= self.cuts > 1 && self.descriptor.size > self.piece;
         }
-        self.attempts.fail(&self.repo.transport().retry, error.is_refusal(), Some(&self.registry.pace))
+        self.attempts.fail(&self.repo.transport().retry, error.into(), Some(&self.registry.pace))
     }
 
     /// Where it is our own fault that the upload ends here, the registry need not keep what it has of it.

@@ -4,12 +4,12 @@ use async_trait::async_trait;
 use palan_core::{Digest, Reference};
 
 use super::{
-    journal::{Effect, Event, Journal, Step},
+    journal::{Effect, Event, Journal, State, Step},
     plan::request,
     planned::{Entry, Locked, Plan},
     run::{
-        Become, Choice, Fault, Listener, Outcome, Run, Written, effect, failed, moved, remember, remembering,
-        standing,
+        Become, Choice, Fault, Listener, Outcome, Run, Written, check_there, effect, failed, moved, remember,
+        remembering, standing,
     },
     settings::Gates,
 };
@@ -103,7 +103,8 @@ impl One<'_> {
         let candidate = effect(&entry.image, Step::Push, &locked.candidate, None, locked.new_digest);
         let written =
             |result| Written { result, tag: candidate.tag.clone(), digest: candidate.new, conditional: None };
-        if state.candidate.as_ref() == Some(&candidate) && !self.apply.choice.dry_run {
+        let is_pushed = state.candidate.as_ref() == Some(&candidate) && !self.is_lost(&state, locked).await?;
+        if is_pushed && !self.apply.choice.dry_run {
             return match state.passed {
                 Some(true) => Ok(written(Become::Already)),
                 // It did not pass, or nobody knows: the hook is asked again.
@@ -129,6 +130,18 @@ impl One<'_> {
         self.push(plan, candidate.clone()).await?;
         self.pass(entry, locked, gates, digest).await?;
         Ok(written(Become::Done))
+    }
+
+    /// Whether a candidate that was pushed is not there any more: looked at only where its promotion failed.
+    async fn is_lost(&self, state: &State, locked: &Locked) -> Result<bool, Fault> {
+        if state.failed.as_ref().is_none_or(|failed| failed.step != "promote") {
+            return Ok(false);
+        }
+        match check_there(self.places, &locked.candidate, locked.new_digest).await {
+            Ok(()) => Ok(false),
+            Err(Fault::Journal(error)) => Err(Fault::Journal(error)),
+            Err(Fault::Image(..)) => Ok(true),
+        }
     }
 
     /// The rebase, computed again: it must give what was reviewed.

@@ -180,12 +180,32 @@ pub enum JournalError {
 pub struct Journal {
     path: PathBuf,
     /// `None`: nothing is written.
-    file: Option<Arc<Mutex<File>>>,
+    file: Option<Arc<Mutex<Lines>>>,
     run: String,
     plan: Digest,
     states: Mutex<States>,
     /// Told when a wave has ended.
     wave: tokio::sync::Notify,
+}
+
+/// The file, which ends with a whole line.
+#[derive(Debug)]
+struct Lines {
+    file: File,
+    /// A line could not be written: what came after it would be read as a part of it.
+    is_broken: bool,
+}
+
+impl Lines {
+    fn add(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.is_broken {
+            return Err(io::Error::other("an earlier line could not be written"));
+        }
+        // One write: another line cannot come between.
+        let written = self.file.write_all(line).and_then(|()| self.file.sync_data());
+        self.is_broken = written.is_err();
+        written
+    }
 }
 
 /// How far each image has come, by the lines read and written so far.
@@ -240,8 +260,10 @@ impl Journal {
     }
 
     fn of(path: &Path, file: Option<File>, plan: Digest, records: &[Record]) -> Self {
-        let (file, run) =
-            (file.map(|file| Arc::new(Mutex::new(file))), format!("{:016x}", fastrand::u64(..)));
+        let (file, run) = (
+            file.map(|file| Arc::new(Mutex::new(Lines { file, is_broken: false }))),
+            format!("{:016x}", fastrand::u64(..)),
+        );
         let states = Mutex::new(States::of(records));
         Self { path: path.to_owned(), file, run, plan, states, wave: tokio::sync::Notify::new() }
     }
@@ -301,12 +323,7 @@ impl Journal {
         let mut line = serde_json::to_vec(&record).unwrap_or_default();
         line.push(b'\n');
         let Some(file) = self.file.clone() else { return Ok(()) };
-        let write = move || {
-            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-            // One write: another line cannot come between.
-            file.write_all(&line)?;
-            file.sync_data()
-        };
+        let write = move || file.lock().unwrap_or_else(PoisonError::into_inner).add(&line);
         let written = crate::cancel::on_thread(write).await;
         let written = written.unwrap_or_else(|e| Err(io::Error::other(e.to_string())));
         written.map_err(|source| JournalError::Io { action: "written", path: self.path.clone(), source })?;
@@ -319,7 +336,7 @@ impl Journal {
         let Some(file) = &self.file else { return Ok(()) };
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = |source| JournalError::Io { action: "written", path: self.path.clone(), source };
-        write(&mut file).map_err(failed)
+        write(&mut file.file).map_err(failed)
     }
 
     /// Forgets how far images have come, and takes it from these records.

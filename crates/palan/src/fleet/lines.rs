@@ -124,7 +124,11 @@ mod tests {
     fn line(second: u8, run: u8, plan: &str) -> String {
         let plan = Digest::sha256(plan.as_bytes());
         // With and without a fraction: texts of times do not sort as times do.
-        let at = if second % 2 == 0 { format!("00:00:0{second}Z") } else { format!("00:00:0{second}.5Z") };
+        let at = if second.is_multiple_of(2) {
+            format!("00:00:0{second}Z")
+        } else {
+            format!("00:00:0{second}.5Z")
+        };
         format!(
             r#"{{"at":"2026-01-01T{at}","run":"{run}","plan":"{plan}","event":"start","command":"apply"}}"#
         )

@@ -231,14 +231,16 @@ impl Planner<'_> {
         images.sort_by(|a, b| (a.0, a.1, &a.2.image).cmp(&(b.0, b.1, &b.2.image)));
         let mut images: Vec<Entry> = images.into_iter().map(|(.., entry)| entry).collect();
         hold_above(&mut images);
-        Plan {
+        let mut plan = Plan {
             schema: SCHEMA.to_owned(),
             rebase: settings.rebase.clone(),
             waves,
             requests: settings.requests,
             registries: settings.registries.clone(),
             images,
-        }
+        };
+        fail_faulty(&mut plan);
+        plan
     }
 
     async fn gated(&self, action: Action, gates: &Gates) -> Action {
@@ -296,6 +298,23 @@ fn follow(base: &Member, action: &Action) -> Result<Reference, String> {
 fn stands_on_result(action: &Action, below: &Member) -> bool {
     let Action::Rebase(locked) = action else { return false };
     locked.new_base.repository() == below.image.repository() && locked.new_base.digest() != Some(below.digest)
+}
+
+/// What cannot be done fails now, and not when it is applied; so does what stands on it.
+fn fail_faulty(plan: &mut Plan) {
+    let faults = plan.faults().into_iter().map(|(image, reason)| (image.clone(), reason));
+    let mut reasons: HashMap<Reference, String> = faults.collect();
+    for entry in &mut plan.images {
+        if !matches!(entry.action, Action::Rebase(_)) {
+            continue;
+        }
+        let base = entry.after.iter().find(|base| reasons.contains_key(base));
+        let above = base.map(|base| format!("its base {base} cannot be rebased"));
+        if let Some(reason) = reasons.get(&entry.image).cloned().or(above) {
+            reasons.insert(entry.image.clone(), reason.clone());
+            entry.action = Action::Fail { reason };
+        }
+    }
 }
 
 /// What stands on an image that is held cannot go either.

@@ -209,7 +209,26 @@ impl Plan {
                 }
             }
         }
+        for image in self.circles() {
+            faults.entry(image).or_insert_with(|| "it is to go after itself".to_owned());
+        }
         faults
+    }
+
+    /// Images that go after themselves, by whatever way, or after such.
+    fn circles(&self) -> Vec<&Reference> {
+        let mut left: BTreeMap<&Reference, Vec<&Reference>> = BTreeMap::new();
+        for (entry, _) in self.rebases() {
+            left.entry(&entry.image).or_default().extend(&entry.after);
+        }
+        loop {
+            let names: BTreeSet<&Reference> = left.keys().copied().collect();
+            let before = left.len();
+            left.retain(|_, after| after.iter().any(|base| names.contains(base)));
+            if left.len() == before {
+                return left.into_keys().collect();
+            }
+        }
     }
 }
 

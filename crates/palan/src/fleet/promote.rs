@@ -5,7 +5,10 @@ use palan_core::{Digest, Reference};
 use super::{
     journal::{Event, Journal, Step},
     planned::{Entry, Locked, Plan},
-    run::{Become, Choice, Fault, Listener, Outcome, Run, Written, effect, failed, moved, put_tag, standing},
+    run::{
+        Become, Choice, Fault, Listener, Outcome, Run, Written, check_there, effect, failed, moved, put_tag,
+        standing,
+    },
 };
 use crate::{
     Error,
@@ -86,6 +89,7 @@ async fn image(
     if backup.is_some_and(|found| found != digest) {
         return Err(failed(format!("its backup {} exists, and is another image", locked.backup)));
     }
+    check_there(places, &locked.candidate, locked.new_digest).await?;
     if choice.dry_run {
         return Ok(written(Become::Planned));
     }

@@ -1,9 +1,17 @@
 //! What apply, promote and rollback have in common: which images, in which order, and what is told of each.
 
-use std::{collections::BTreeMap, fmt, future::Future, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
 
 use futures_util::{StreamExt as _, stream};
-use palan_core::{Digest, Reference, Selector};
+use palan_core::{Descriptor, Digest, Reference, Role, Selector, view};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -31,7 +39,7 @@ pub struct Choice {
     pub only: Vec<String>,
     /// Only those of this part of the plan; `None`: of all.
     pub shard: Option<Shard>,
-    /// No image is begun once so many have failed; `None`: however many.
+    /// No image is begun once more than so many have failed; `None`: however many.
     pub max_failures: Option<usize>,
     /// Go on with the next wave where results of one did not pass their gates.
     pub keep_going: bool,
@@ -105,6 +113,11 @@ impl Become {
     pub fn is_good(self) -> bool {
         matches!(self, Self::Done | Self::Already | Self::Planned)
     }
+
+    /// Whether it counts among the failures: it was begun, or could not be.
+    fn is_bad(self) -> bool {
+        !self.is_good() && self != Self::NotBegun
+    }
 }
 
 impl fmt::Display for Become {
@@ -176,6 +189,14 @@ impl Run<'_> {
         let is_here = |entry: &Entry| part.as_ref().is_none_or(|images| images.contains(&entry.image));
         let mut outcomes: BTreeMap<&Reference, Outcome> = BTreeMap::new();
         let mut closed: Option<String> = None;
+        // Counted at once: images of one level begin while others of it end.
+        let bad = AtomicUsize::new(0);
+        for (entry, fault) in self.homeless(&faults) {
+            let outcome = self.outcome(entry, Err(failed(fault))).await?;
+            (self.listener)(&outcome);
+            bad.fetch_add(1, Relaxed);
+            outcomes.insert(&entry.image, outcome);
+        }
         for wave in &self.plan.waves {
             let mut left: Vec<(&Entry, &Locked)> = self
                 .plan
@@ -194,7 +215,7 @@ impl Run<'_> {
                 }
                 let level = stream::iter(ready).map(|(entry, locked)| {
                     let ahead = faults.get(&entry.image).cloned().map(failed).or_else(|| {
-                        let begun = self.may_begin(entry, &outcomes, closed.as_deref());
+                        let begun = self.may_begin(entry, &outcomes, closed.as_deref(), bad.load(Relaxed));
                         begun.err().map(|reason| Fault::Image(Become::NotBegun, reason))
                     });
                     let work = if ahead.is_none() { Some(work(entry, locked)) } else { None };
@@ -212,6 +233,7 @@ impl Run<'_> {
                 while let Some((entry, outcome)) = level.next().await {
                     let outcome = outcome?;
                     (self.listener)(&outcome);
+                    bad.fetch_add(usize::from(outcome.result.is_bad()), Relaxed);
                     done.push((&entry.image, outcome));
                 }
                 drop(level);
@@ -224,6 +246,17 @@ impl Run<'_> {
             }
         }
         Ok(self.plan.images.iter().filter_map(|entry| outcomes.remove(&entry.image)).collect())
+    }
+
+    /// Chosen images that are in no wave, and what is told of them.
+    fn homeless<'f>(
+        &self,
+        faults: &'f BTreeMap<&Reference, String>,
+    ) -> impl Iterator<Item = (&Entry, &'f str)> {
+        let rebases = self.plan.rebases().map(|(entry, _)| entry);
+        let homeless =
+            rebases.filter(|entry| self.plan.gates(&entry.wave).is_none() && self.is_chosen(entry));
+        homeless.map(|entry| (entry, faults.get(&entry.image).map_or("it is in no wave", String::as_str)))
     }
 
     fn check_waves(&self) -> Result<(), Error> {
@@ -243,11 +276,11 @@ impl Run<'_> {
         entry: &Entry,
         outcomes: &BTreeMap<&Reference, Outcome>,
         closed: Option<&str>,
+        bad: usize,
     ) -> Result<(), String> {
         if let Some(reason) = closed {
             return Err(reason.to_owned());
         }
-        let bad = outcomes.values().filter(|outcome| !outcome.result.is_good()).count();
         if self.choice.max_failures.is_some_and(|most| bad > most) {
             return Err(format!("{bad} others had failed"));
         }
@@ -329,8 +362,46 @@ pub(super) async fn put_tag(
     let target: Arc<dyn Target> = places.target(&Location::Registry(effect.tag.clone()))?.place;
     let document = target.document(&Selector::Digest(effect.new)).await?;
     journal.write(Event::Begin(effect.clone())).await?;
-    target.put_document(&document, &role).await?;
+    match target.put_document(&document, &role).await {
+        Ok(()) => {}
+        // Another run did the same meanwhile; or this one did, and the answer was lost.
+        Err(e @ (Error::Moved { .. } | Error::Exists { .. })) => {
+            if standing(places, &effect.tag).await? != Some(effect.new) {
+                return Err(e.into());
+            }
+        }
+        Err(e) => return Err(e.into()),
+    }
     journal.write(Event::Done(effect)).await?;
+    Ok(())
+}
+
+/// Why a result cannot take its image's place: the registry does not have its manifests, whatever it once answered.
+pub(super) async fn check_there(places: &Places, candidate: &Reference, digest: Digest) -> Result<(), Fault> {
+    let target = places.target(&Location::Registry(candidate.clone()))?.place;
+    let lost = |lost: Digest| {
+        failed(format!(
+            "{} does not have {lost} of its candidate {candidate} any more",
+            candidate.repository()
+        ))
+    };
+    let root = match target.resolve(&Selector::Digest(digest)).await {
+        Ok(_) => target.document(&Selector::Digest(digest)).await?,
+        Err(e) if e.is_not_found() => return Err(lost(digest)),
+        Err(e) => return Err(e.into()),
+    };
+    if root.media_type().role() != Role::Index {
+        return Ok(());
+    }
+    let index: view::Index = root.view().map_err(|e| failed(e.to_string()))?;
+    let is_image = |child: &&Descriptor| {
+        matches!(child.media_type.role(), Role::Index | Role::Manifest) && !child.is_attestation()
+    };
+    for child in index.manifests.iter().filter(is_image) {
+        if !target.has_graph(child).await? {
+            return Err(lost(child.digest));
+        }
+    }
     Ok(())
 }
 

@@ -116,11 +116,14 @@ mod tests {
         format!("h.io/team/r{repository}:{tag}").parse().unwrap()
     }
 
-    /// Images by repository and tag, and what each goes after.
-    fn plan(images: &[((usize, usize), Vec<(usize, usize)>)]) -> Plan {
-        let entry = |(image, after): &((usize, usize), Vec<(usize, usize)>)| Entry {
+    /// An image by repository and tag, and what it goes after.
+    type Named = ((usize, usize), Vec<(usize, usize)>);
+
+    fn plan(images: &[Named]) -> Plan {
+        let entry = |(image, after): &Named| Entry {
             image: name(image.0, image.1),
             digest: None,
+            base: None,
             wave: "rest".into(),
             after: after.iter().map(|base| name(base.0, base.1)).collect(),
             action: Action::Nothing { reason: String::new() },

@@ -50,6 +50,7 @@ pub(super) async fn look(subject: Subject<'_>, listings: &Listings) -> Result<As
         result_config: config.object()?,
         steps: steps(image, old, splice),
     };
+    let _turn = listings.turn().await?;
     case.judge(&image.name).await
 }
 

@@ -5,4 +5,5 @@
 mod world;
 
 mod operation;
+mod real;
 mod trouble;

@@ -2,10 +2,10 @@
 
 use palan::fleet::{Action, Become, Choice, Journal, Plan, states};
 use palan_core::Digest;
-use palan_testkit::image::Index;
+use palan_testkit::{fleet::PLATFORMS, image::Index};
 use serde_json::json;
 
-use crate::world::{PLATFORMS, Refusing, World, all, results, settings, short};
+use crate::world::{Refusing, World, all, results, settings, short};
 
 /// `os:1` with three services, and `jre:1` on it with two more; then `os:1` moves.
 async fn fleet(world: &World) -> (Vec<String>, Index) {
@@ -23,7 +23,7 @@ async fn fleet(world: &World) -> (Vec<String>, Index) {
 
 fn rules(world: &World) -> serde_json::Value {
     json!({
-        "base": [{"from": format!("{}/os:*", world.server.host())}],
+        "base": [{"from": format!("{}/os:*", world.host)}],
         "wave": [{"name": "canary", "images": ["*/team/web"]}],
         "gates": {"accept": "clean", "hook": ["smoke", "--fast"]},
     })
@@ -68,10 +68,10 @@ async fn a_fleet_is_planned_applied_promoted_and_given_back() {
         assert_eq!(world.standing(&locked.backup).await, None);
     }
     // Again: nothing is done, nothing is asked.
-    let before = world.server.registry().stats();
+    let before = world.registry().stats();
     let applied = world.apply(&plan, all(), &hook).await;
     assert!(applied.iter().all(|outcome| outcome.result == Become::Already), "{applied:?}");
-    assert_eq!(world.server.registry().stats().since(&before).requests, 0);
+    assert_eq!(world.registry().stats().since(&before).requests, 0);
     assert_eq!(hook.asked.lock().unwrap().len(), 6);
 
     let canary = world.promote(&plan, Choice { waves: vec!["canary".into()], ..all() }).await;
@@ -140,7 +140,7 @@ async fn what_would_be_done_is_said_and_not_done() {
     let (names, _) = fleet(&world).await;
     let inventory = world.inventory(&names).await;
     let plan = world.plan(&settings(rules(&world)), &inventory).await.unwrap();
-    let before = world.server.registry().stats();
+    let before = world.registry().stats();
     let dry = Choice { dry_run: true, ..all() };
     let look = Journal::look(&world.journal_path(), plan.digest()).unwrap();
     let promoted = palan::fleet::promote(&world.places, &plan, &look, &dry, &|_| {}).await.unwrap();
@@ -158,6 +158,6 @@ async fn what_would_be_done_is_said_and_not_done() {
     assert!(!world.journal_path().exists());
     let tags = world.tags("team/web").await;
     assert_eq!(tags, ["1"]);
-    assert_eq!(world.server.registry().stats().since(&before).of(palan_server::RequestKind::ManifestPut), 0);
+    assert_eq!(world.registry().stats().since(&before).of(palan_server::RequestKind::ManifestPut), 0);
     world.stop().await;
 }

@@ -1,1 +1,6 @@
 //! What may go wrong.
+
+mod meanwhile;
+mod paper;
+mod scene;
+mod together;

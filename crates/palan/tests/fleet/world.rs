@@ -1,72 +1,56 @@
 //! A registry with a fleet in it.
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, ops::Deref, path::PathBuf, sync::Mutex};
 
 use async_trait::async_trait;
 use palan::{
-    Error, Observer, Places,
-    client::Client,
-    copy::{self, Options},
+    Error, Observer,
+    copy::Options,
     files,
     fleet::{
         self, Apply, Become, Candidate, Choice, Hook, HookOutput, Inventory, Journal, Outcome, Plan,
         Planning, Settings,
     },
     image::Image as Loaded,
-    place::{Location, Memory, PutAs, Source},
+    place::Location,
     rebase::Knowledge,
 };
-use palan_core::{
-    Digest, Reference,
-    annotation::{BASE_DIGEST, BASE_NAME},
-};
+use palan_core::{Digest, Reference};
 use palan_layer::tree::Content;
 use palan_server::{Registry, Server};
-use palan_testkit::image::{Graph, Image, ImageSpec, Index, IndexSpec, LayerSpec};
+use palan_testkit::fleet::Yard;
 use tempfile::TempDir;
-
-pub(crate) const PLATFORMS: [&str; 2] = ["linux/amd64", "linux/arm64"];
 
 /// A registry in memory, a client, and a folder for plans and journals.
 pub(crate) struct World {
-    pub(crate) server: Server,
-    pub(crate) places: Places,
+    /// The embedded one; `None`: another one.
+    server: Option<Server>,
+    pub(crate) yard: Yard,
     pub(crate) folder: TempDir,
+}
+
+impl Deref for World {
+    type Target = Yard;
+
+    fn deref(&self) -> &Yard {
+        &self.yard
+    }
 }
 
 impl World {
     pub(crate) async fn new() -> Self {
         let server = Registry::memory().with_request_log().serve("127.0.0.1:0").await.unwrap();
-        let places = Places::new(Client::builder().build().unwrap());
-        Self { server, places, folder: TempDir::new().unwrap() }
+        let yard = Yard::new(server.host());
+        Self { server: Some(server), ..Self::at(yard) }
     }
 
-    pub(crate) fn name(&self, name: &str) -> Reference {
-        format!("{}/{name}", self.server.host()).parse().unwrap()
+    /// On a registry that is already there.
+    pub(crate) fn at(yard: Yard) -> Self {
+        Self { server: None, yard, folder: TempDir::new().unwrap() }
     }
 
-    pub(crate) async fn put(&self, name: &str, graph: &Graph) {
-        let memory = Memory::new();
-        for (descriptor, content) in &graph.blobs {
-            memory.add_blob(descriptor.media_type.clone(), content.clone());
-        }
-        graph.documents.iter().for_each(|document| memory.add_document(document));
-        let source: Arc<dyn Source> = Arc::new(memory);
-        let name = self.name(name);
-        let target = self.places.target(&Location::Registry(name.clone())).unwrap().place;
-        let role = PutAs::from_selector(&name.selector());
-        let roots = vec![(graph.root().clone(), role)];
-        copy::copy(&source, &target, roots, &Options::default()).await.unwrap();
-    }
-
-    /// What a tag stands for.
-    pub(crate) async fn standing(&self, name: &Reference) -> Option<Digest> {
-        let opened = self.places.standing(&Location::Registry(name.clone())).unwrap();
-        opened.place.resolve(&name.selector()).await.ok().map(|found| found.digest)
+    pub(crate) fn registry(&self) -> &Registry {
+        self.server.as_ref().unwrap().registry()
     }
 
     /// All tags of a repository.
@@ -79,44 +63,19 @@ impl World {
     pub(crate) async fn files(&self, name: &Reference, platform: &str) -> BTreeMap<String, Digest> {
         let opened = self.places.source(&Location::Registry(name.clone())).unwrap();
         let root = opened.place.document(&name.selector()).await.unwrap();
-        let images = palan::image::platforms(opened.place.as_ref(), &root).await.unwrap();
-        let entry = images.iter().find(|(_, found)| found.to_string() == platform).unwrap().0.digest;
-        let manifest = opened.place.document(&entry.into()).await.unwrap();
+        let manifest = match palan::image::platforms(opened.place.as_ref(), &root).await.unwrap() {
+            images if images.is_empty() => root,
+            images => {
+                let found = images.iter().find(|(_, found)| found.to_string() == platform).unwrap();
+                opened.place.document(&found.0.digest.into()).await.unwrap()
+            }
+        };
         let image = Loaded::load(opened.place.as_ref(), manifest).await.unwrap();
         let tree = files(opened.place.as_ref(), &image, Content::Digest).await.unwrap();
         let file = |(path, node): (&[u8], &palan_layer::tree::Node)| {
             Some((String::from_utf8(path.to_vec()).unwrap(), node.digest()?))
         };
         tree.iter().filter_map(file).collect()
-    }
-
-    /// An index of both platforms, of one layer, tagged; a base.
-    pub(crate) async fn base(&self, name: &str, content: &str) -> Index {
-        let image = |platform: &&str| {
-            let layer = LayerSpec::new().file("etc/platform", platform).file("etc/base", content).build();
-            ImageSpec::new(platform).layer(layer).build()
-        };
-        let index = PLATFORMS.iter().map(image).fold(IndexSpec::new(), IndexSpec::image).build();
-        self.put(name, &index.graph()).await;
-        index
-    }
-
-    /// An image with one layer of its own, which says what it stands on.
-    pub(crate) async fn on(&self, name: &str, base: (&str, &Index)) -> Index {
-        let image = |platform: &&str| {
-            let below: &Image = base.1.image(platform).unwrap();
-            let layer = LayerSpec::new().file(format!("app/{}", name.replace([':', '/'], "-")), name).build();
-            ImageSpec::new(platform)
-                .on(below)
-                .layer(layer)
-                .annotation(BASE_NAME, self.name(base.0).to_string())
-                .annotation(BASE_DIGEST, below.digest().to_string())
-                .label("team", name.split('/').next().unwrap_or_default())
-                .build()
-        };
-        let index = PLATFORMS.iter().map(image).fold(IndexSpec::new(), IndexSpec::image).build();
-        self.put(name, &index.graph()).await;
-        index
     }
 
     pub(crate) async fn inventory(&self, names: &[String]) -> Inventory {
@@ -160,7 +119,9 @@ impl World {
     }
 
     pub(crate) async fn stop(self) {
-        self.server.stop().await;
+        if let Some(server) = self.server {
+            server.stop().await;
+        }
     }
 }
 

@@ -700,7 +700,7 @@ fn html() {
     };
     assert_snapshot!(section("<header>", "<main>"), @r#"
     <header>
-    <p class="over">Fleet report <span title="sha256:…">plan baa26782d0b7</span></p>
+    <p class="over">Fleet report <span title="sha256:…">plan 9fb38307cca8</span></p>
     <h1>2 of 15 images promoted</h1>
     <div class="bar large" role="img" aria-label="2 promoted, 1 being moved, 1 pushed, 1 planned, 1 given back, 2 held, 1 needs a rebuild, 1 moved by others, 1 stopped by a gate, 4 failed"><i class="s-promoted" style="flex-grow:2" title="2 promoted"></i><i class="s-promoting" style="flex-grow:1" title="1 being moved"></i><i class="s-pushed" style="flex-grow:1" title="1 pushed"></i><i class="s-planned" style="flex-grow:1" title="1 planned"></i><i class="s-restored" style="flex-grow:1" title="1 given back"></i><i class="s-held" style="flex-grow:2" title="2 held"></i><i class="s-needs-rebuild" style="flex-grow:1" title="1 needs a rebuild"></i><i class="s-moved" style="flex-grow:1" title="1 moved by others"></i><i class="s-gate-failed" style="flex-grow:1" title="1 stopped by a gate"></i><i class="s-failed" style="flex-grow:4" title="4 failed"></i></div>
     <ul class="stats">

@@ -157,7 +157,7 @@ fn service(n: usize, base: &Base) -> Member {
     let server = vec![file_of("srv/app/server", &format!("server {n} for {{arch}}\n"))];
     let config = vec![file_of("srv/app/config.toml", &format!("service = {n}\n"))];
     let mut layers = vec![server];
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         layers.insert(0, config);
     }
     let mut grade = Grade::Clean;

@@ -1,0 +1,240 @@
+//! What others, and the registry, do while a plan is applied and promoted.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use async_trait::async_trait;
+use palan::fleet::{Action, Become, Candidate, Choice, Hook, HookOutput, Journal, Plan};
+use palan_testkit::fault::{Reply, Request, Store};
+use serde_json::json;
+
+use super::scene::{Expected, Scene, check, foreign, foreign_digest};
+use crate::world::{all, short};
+
+/// When it happens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum When {
+    BeforeApply,
+    /// While the first hook runs.
+    InApply,
+    BeforePromote,
+}
+
+/// What happens to `team/b`, unless another image is named.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum What {
+    /// Somebody moves the tag.
+    Move(&'static str, &'static str),
+    /// Somebody deletes it.
+    Delete,
+    /// Nobody may read or write the repository.
+    Deny,
+    /// The registry has had enough, for so many requests.
+    TooMany(usize),
+    /// The candidate is not there any more.
+    Collected,
+    /// The registry says that it has the index, or a manifest of it, and has not.
+    Lose(&'static str),
+    /// Somebody has a tag with the name of the backup.
+    TakeBackup,
+    /// The tag is written, and nobody hears of it; the second time that is refused.
+    Unheard,
+}
+
+struct Case {
+    when: When,
+    what: What,
+    /// Who is not applied.
+    apply: Expected<'static>,
+    /// Who is not promoted.
+    promote: Expected<'static>,
+    /// Whether it goes well when everything is done again with a registry that works.
+    again: bool,
+}
+
+const NOT_APPLIED: (&str, Become, &str) = ("b", Become::Failed, "it has not been applied");
+
+const TABLE: [Case; 13] = {
+    use {What::*, When::*};
+    const MOVED: (&str, Become, &str) = ("b", Become::Moved, "somebody moved it");
+    const GONE: (&str, Become, &str) = ("b", Become::Moved, "b:1 stands for nothing");
+    const LOST: (&str, Become, &str) = ("b", Become::Failed, "team/b does not have sha256:");
+    const DENIED: (&str, Become, &str) = ("b", Become::Failed, "403");
+    const B: What = Move("team/b", "1");
+    [
+        Case { when: BeforeApply, what: B, apply: &[MOVED], promote: &[NOT_APPLIED], again: false },
+        Case { when: InApply, what: B, apply: &[], promote: &[MOVED], again: false },
+        Case { when: BeforePromote, what: B, apply: &[], promote: &[MOVED], again: false },
+        Case {
+            when: BeforeApply,
+            what: Move("base/jre", "17"),
+            apply: &[
+                ("jre", Become::Moved, "somebody moved it"),
+                ("d", Become::NotBegun, "jre:17 was not done"),
+            ],
+            promote: &[
+                ("jre", Become::Failed, "it has not been applied"),
+                ("d", Become::NotBegun, "jre:17 was not done"),
+            ],
+            again: false,
+        },
+        Case { when: BeforeApply, what: Delete, apply: &[GONE], promote: &[NOT_APPLIED], again: true },
+        Case { when: BeforePromote, what: Delete, apply: &[], promote: &[GONE], again: true },
+        Case { when: BeforeApply, what: Deny, apply: &[DENIED], promote: &[NOT_APPLIED], again: true },
+        Case { when: BeforePromote, what: Deny, apply: &[], promote: &[DENIED], again: true },
+        Case { when: BeforeApply, what: TooMany(200), apply: &[], promote: &[], again: true },
+        Case { when: BeforePromote, what: Collected, apply: &[], promote: &[LOST], again: true },
+        Case { when: BeforeApply, what: Lose("1-palan-"), apply: &[], promote: &[LOST], again: true },
+        Case { when: BeforeApply, what: Lose("sha256:"), apply: &[], promote: &[LOST], again: true },
+        Case {
+            when: BeforePromote,
+            what: TakeBackup,
+            apply: &[],
+            promote: &[("b", Become::Failed, "exists, and is another image")],
+            again: false,
+        },
+    ]
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happens_to_one_image_is_told_of_it_and_the_others_go_on() {
+    for case in &TABLE {
+        run(case).await;
+    }
+}
+
+#[tokio::test]
+async fn a_tag_that_was_written_without_an_answer_is_written() {
+    run(&Case { when: When::BeforePromote, what: What::Unheard, apply: &[], promote: &[], again: true })
+        .await;
+}
+
+async fn run(case: &Case) {
+    let name = format!("{:?} {:?}", case.what, case.when);
+    let scene = Scene::new().await;
+    let plan = scene.plan(&scene.settings(&json!({"gates": {"accept": "clean", "hook": ["smoke"]}}))).await;
+    assert!(plan.images.iter().all(|entry| matches!(entry.action, Action::Rebase(_))), "{plan:?}");
+    let happen = || happen(&scene, &plan, case.what);
+    if case.when == When::BeforeApply {
+        happen();
+    }
+    let count = AtomicUsize::new(0);
+    let hook = |_: &Candidate<'_>| {
+        if case.when == When::InApply && count.fetch_add(1, Relaxed) == 0 {
+            happen();
+        }
+    };
+    let applied = scene.world.apply(&plan, all(), &Calling(&hook)).await;
+    check(&format!("{name}, apply"), &applied, case.apply);
+    if case.when == When::BeforePromote {
+        happen();
+    }
+    let promoted = scene.world.promote(&plan, all()).await;
+    check(&format!("{name}, promote"), &promoted, case.promote);
+    for (entry, locked) in plan.rebases() {
+        let repository = entry.image.repository().path();
+        let found = scene.store.tag(repository, entry.image.tag().unwrap());
+        let is_done = !case.promote.iter().any(|(image, ..)| *image == short(&entry.image));
+        let expected = if is_done { Some(locked.new_digest) } else { entry.digest };
+        assert!(found == expected || found == Some(foreign_digest()), "{name}: {}", entry.image);
+    }
+    let journal = Journal::read_of(&scene.world.journal_path(), plan.digest());
+    journal.unwrap_or_else(|e| panic!("{name}: {e}"));
+    scene.heal();
+    let (applied, expected) =
+        (scene.world.apply(&plan, all(), &Calling(&|_| {})).await, if case.again { &[] } else { case.apply });
+    check(&format!("{name}, apply again"), &applied, expected);
+    let expected = if case.again { &[] } else { case.promote };
+    check(&format!("{name}, promote again"), &scene.world.promote(&plan, all()).await, expected);
+}
+
+fn happen(scene: &Scene, plan: &Plan, what: What) {
+    let b = plan.rebases().find(|(entry, _)| short(&entry.image) == "b").unwrap().1;
+    let (candidate, backup) = (b.candidate.tag().unwrap().to_owned(), b.backup.tag().unwrap());
+    let digest = b.new_digest.to_string();
+    let missing = || Some(Reply::error(404, "MANIFEST_UNKNOWN"));
+    let is_about = |request: &Request, names: &[&str]| {
+        names.iter().any(|name| request.path() == format!("/v2/team/b/manifests/{name}"))
+    };
+    let before = scene.requests();
+    match what {
+        What::Move(repository, tag) => scene.store.put(repository, tag, &foreign()),
+        What::TakeBackup => scene.store.put("team/b", backup, &foreign()),
+        What::Delete => scene.rule(move |request| is_about(request, &["1"]).then(missing)?),
+        What::Collected => {
+            scene.rule(move |request| is_about(request, &[&candidate, &digest]).then(missing)?);
+        }
+        What::Deny => scene
+            .rule(|request| request.path().starts_with("/v2/team/b/").then(|| Reply::error(403, "DENIED"))),
+        What::TooMany(most) => scene.rule(move |request| {
+            (request.before - before < most)
+                .then(|| Reply::error(429, "TOOMANYREQUESTS").header("retry-after", "1"))
+        }),
+        What::Lose(start) => scene.rule(move |request| {
+            let start = format!("/v2/team/b/manifests/{start}");
+            (request.method == "PUT" && request.path().starts_with(&start)).then(|| Reply::status(201))
+        }),
+        What::Unheard => scene.rule(unheard(scene.store.clone())),
+    }
+}
+
+fn unheard(store: Store) -> impl Fn(&Request) -> Option<Reply> + Send {
+    let asked = AtomicUsize::new(0);
+    move |request| {
+        if request.method != "PUT" || request.path() != "/v2/team/b/manifests/1" {
+            return None;
+        }
+        match asked.fetch_add(1, Relaxed) {
+            0 => {
+                store.answer(request);
+                Some(Reply::abort())
+            }
+            _ => Some(Reply::status(412)),
+        }
+    }
+}
+
+/// A hook that calls something, and passes.
+struct Calling<'a>(&'a (dyn Fn(&Candidate<'_>) + Send + Sync));
+
+#[async_trait]
+impl Hook for Calling<'_> {
+    async fn run(&self, _: &[String], _: std::time::Duration, candidate: &Candidate<'_>) -> HookOutput {
+        (self.0)(candidate);
+        HookOutput { passed: true, output: String::new() }
+    }
+}
+
+#[tokio::test]
+async fn a_tag_that_was_moved_is_not_given_back() {
+    let scene = Scene::new().await;
+    let plan = scene.plan(&scene.settings(&json!({}))).await;
+    check("apply", &scene.world.apply(&plan, all(), &Calling(&|_| {})).await, &[]);
+    check("promote", &scene.world.promote(&plan, all()).await, &[]);
+    scene.store.put("team/b", "1", &foreign());
+    let back = scene.world.rollback(all()).await;
+    check("rollback", &back, &[("b", Become::Moved, "somebody moved it")]);
+    for (entry, _) in plan.rebases() {
+        let expected = if short(&entry.image) == "b" { Some(foreign_digest()) } else { entry.digest };
+        assert_eq!(scene.world.standing(&entry.image).await, expected, "{}", entry.image);
+    }
+    // It is told again until somebody decides, and the others are left alone.
+    let back = scene.world.rollback(all()).await;
+    assert_eq!(back.iter().map(|outcome| short(&outcome.image)).collect::<Vec<_>>(), ["b"]);
+}
+
+#[tokio::test]
+async fn no_image_is_begun_once_more_than_so_many_have_failed() {
+    let scene = Scene::new().await;
+    let plan = scene.plan(&scene.settings(&json!({}))).await;
+    for name in ["a", "b", "c"] {
+        scene.store.put(&format!("team/{name}"), "1", &foreign());
+    }
+    for (most, expected) in [(0, 1), (1, 2), (2, 3), (3, 3)] {
+        let choice = Choice { jobs: 1, max_failures: Some(most), only: vec!["*/team/*".into()], ..all() };
+        let applied = scene.world.apply(&plan, choice, &Calling(&|_| {})).await;
+        let count = |result| applied.iter().filter(|outcome| outcome.result == result).count();
+        assert_eq!(count(Become::Moved), expected, "{most}: {applied:?}");
+        // The fourth stands on a base that was not applied.
+        assert_eq!(count(Become::NotBegun), if most == 3 { 0 } else { 4 - expected }, "{most}: {applied:?}");
+    }
+}
