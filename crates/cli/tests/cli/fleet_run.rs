@@ -328,7 +328,7 @@ fn hooks_decide() {
     --- stderr
     warning: [HOST]/team/web:1: not-passed: the hook refused it: exit status: 1
     warning: [HOST]/team/mid:1: not-begun: 1 others had failed
-    warning: [HOST]/team/api:1: not-begun: 2 others had failed
+    warning: [HOST]/team/api:1: not-begun: 1 others had failed
     pushed 0 of 3 images, 1 not passed by a gate, 2 not begun
     ");
     assert_snapshot!(context.run(&["fleet", "promote", "plan.json", "--only", "*/web"]), @r#"
