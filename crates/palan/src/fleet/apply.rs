@@ -125,7 +125,7 @@ impl One<'_> {
 
     /// Whether a candidate that was pushed is not there any more: looked at only where its promotion failed.
     async fn is_lost(&self, state: &State, locked: &Locked) -> Result<bool, Fault> {
-        if !state.failed.as_ref().is_some_and(|(step, _)| step == "promote") {
+        if state.failed.as_ref().is_none_or(|(step, _)| step != "promote") {
             return Ok(false);
         }
         match check_there(self.places, &locked.candidate, locked.new_digest).await {
