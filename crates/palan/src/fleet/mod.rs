@@ -34,6 +34,7 @@ mod settings;
 mod sources;
 mod standing;
 mod swaps;
+mod tags;
 mod template;
 mod waves;
 

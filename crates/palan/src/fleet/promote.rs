@@ -3,10 +3,8 @@
 use super::{
     journal::{Event, Journal, Step},
     planned::{Entry, Locked, Plan},
-    run::{
-        Become, Choice, Fault, Listener, Outcome, Run, Written, check_there, effect, failed, moved, put_tag,
-        standing,
-    },
+    run::{Become, Choice, Fault, Listener, Outcome, Run, Written, failed},
+    tags::{check_there, effect, moved, put_tag, standing},
 };
 use crate::{
     Error,

@@ -5,7 +5,8 @@ use palan_core::Reference;
 
 use super::{
     journal::{Effect, Event, Journal, State, Step},
-    run::{Become, Choice, Fault, Listener, Outcome, effect, failed, is_chosen, moved, put_tag, standing},
+    run::{Become, Choice, Fault, Listener, Outcome, failed, is_chosen},
+    tags::{effect, moved, put_tag, standing},
 };
 use crate::{
     Error,

@@ -111,7 +111,7 @@ async fn a_tag_that_was_written_without_an_answer_is_written() {
 async fn run(case: &Case) {
     let name = format!("{:?} {:?}", case.what, case.when);
     let scene = Scene::new().await;
-    let plan = scene.plan(&scene.settings(json!({"gates": {"accept": "clean", "hook": ["smoke"]}}))).await;
+    let plan = scene.plan(&scene.settings(&json!({"gates": {"accept": "clean", "hook": ["smoke"]}}))).await;
     assert!(plan.images.iter().all(|entry| matches!(entry.action, Action::Rebase(_))), "{plan:?}");
     let happen = || happen(&scene, &plan, case.what);
     if case.when == When::BeforeApply {
@@ -207,7 +207,7 @@ impl Hook for Calling<'_> {
 #[tokio::test]
 async fn a_tag_that_was_moved_is_not_given_back() {
     let scene = Scene::new().await;
-    let plan = scene.plan(&scene.settings(json!({}))).await;
+    let plan = scene.plan(&scene.settings(&json!({}))).await;
     check("apply", &scene.world.apply(&plan, all(), &Calling(&|_| {})).await, &[]);
     check("promote", &scene.world.promote(&plan, all()).await, &[]);
     scene.store.put("team/b", "1", &foreign());
@@ -225,7 +225,7 @@ async fn a_tag_that_was_moved_is_not_given_back() {
 #[tokio::test]
 async fn no_image_is_begun_once_more_than_so_many_have_failed() {
     let scene = Scene::new().await;
-    let plan = scene.plan(&scene.settings(json!({}))).await;
+    let plan = scene.plan(&scene.settings(&json!({}))).await;
     for name in ["a", "b", "c"] {
         scene.store.put(&format!("team/{name}"), "1", &foreign());
     }

@@ -120,7 +120,7 @@ const EDITS: [(&str, Edit, Expected<'static>); 15] = {
 #[tokio::test]
 async fn a_plan_that_was_edited_is_refused_image_by_image() {
     let scene = Scene::new().await;
-    let plan = scene.plan(&scene.settings(json!({}))).await;
+    let plan = scene.plan(&scene.settings(&json!({}))).await;
     let at = plan.images.iter().position(|entry| short(&entry.image) == "b").unwrap();
     for (what, edit, expected) in EDITS {
         let mut edited = plan.clone();
@@ -172,7 +172,7 @@ async fn templates_that_give_no_tag_or_one_twice_are_told_of_the_image() {
     let names = ["base/jre:17", "team/a:1", "team/b:1", "team/b:2", "team/c:1", "team/d:1"];
     let inventory = scene.world.inventory(&names.map(str::to_owned)).await;
     for (tags, expected) in cases {
-        let plan = scene.world.plan(&scene.settings(json!({"tags": tags})), &inventory).await.unwrap();
+        let plan = scene.world.plan(&scene.settings(&json!({"tags": tags})), &inventory).await.unwrap();
         let failed: Vec<(&str, &str)> = plan
             .images
             .iter()
@@ -204,7 +204,7 @@ async fn bases_that_stand_on_each_other_fail_and_the_others_are_planned() {
     base(&mut inventory, "a", "team/b:1");
     base(&mut inventory, "b", "base/jre:17");
     base(&mut inventory, "jre", "team/a:1");
-    let plan = scene.world.plan(&scene.settings(json!({})), &inventory).await.unwrap();
+    let plan = scene.world.plan(&scene.settings(&json!({})), &inventory).await.unwrap();
     let failed: Vec<&str> = plan
         .images
         .iter()

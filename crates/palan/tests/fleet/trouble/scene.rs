@@ -61,7 +61,7 @@ impl Scene {
         world.base("os:1", "patched").await;
     }
 
-    pub(crate) fn settings(&self, more: Value) -> Settings {
+    pub(crate) fn settings(&self, more: &Value) -> Settings {
         let mut value =
             json!({"base": [{"from": format!("{}/os:*", self.world.host)}], "gates": {"accept": "clean"}});
         value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

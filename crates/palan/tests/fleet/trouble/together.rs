@@ -64,7 +64,8 @@ async fn two_runs_of_one_plan_with_journals_of_their_own_end_well() {
     let rollback = |journal| fleet::rollback(&world.places, journal, &choice, &|_| {});
     let (a, b) = tokio::join!(rollback(&one), rollback(&two));
     let (mut a, mut b) = (digests(&a.unwrap()), digests(&b.unwrap()));
-    (a.sort(), b.sort());
+    a.sort();
+    b.sort();
     assert_eq!(a, b);
     for (entry, _) in plan.rebases() {
         assert_eq!(world.standing(&entry.image).await, entry.digest);
