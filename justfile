@@ -15,6 +15,10 @@ test *words='--workspace':
 explore n *words:
     for i in $(seq {{n}}); do cargo test --quiet {{words}} || exit 1; done
 
+# palan killed at so many random moments of a fleet's operation, other ones than the last time
+crashes n='200':
+    PALAN_CRASHES={{n}} PALAN_CRASH_SEED=$(date +%s) cargo test -p palan-cli --test fleet_crash -- --nocapture
+
 # a fuzz target (tar, codec or whiteouts) for so many seconds
 fuzz target seconds='300':
     mkdir -p fuzz/corpus/{{target}}

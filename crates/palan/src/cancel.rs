@@ -3,9 +3,11 @@
 use std::{
     io::{self, Write},
     sync::{
-        Arc,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc,
     },
+    thread,
 };
 
 use tokio::sync::oneshot;
@@ -69,6 +71,53 @@ pub(crate) fn on_thread<T: Send + 'static>(
     let job: Box<dyn FnOnce() + Send> = Box::new(move || drop(sender.send(work())));
     tokio::task::spawn_blocking(job);
     async move { receiver.await.map_err(|_| Error::Cancelled) }
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A few threads that do one piece of work after the other, for work that takes much memory: allocators keep what a thread
+/// has used for that thread, and many threads in turn would keep as much as if all had worked at once.
+pub(crate) struct Crew {
+    most: usize,
+    jobs: OnceLock<mpsc::Sender<Job>>,
+}
+
+impl Crew {
+    /// Of at most so many, who come with the first piece of work.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, jobs: OnceLock::new() }
+    }
+
+    /// Does `work` when somebody is free; not at all where nobody waits for it any more by then.
+    pub(crate) async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let (sender, receiver) = oneshot::channel();
+        let job: Job = Box::new(move || {
+            if !sender.is_closed() {
+                drop(sender.send(work()));
+            }
+        });
+        let jobs = self.jobs.get_or_init(|| hire(self.most));
+        jobs.send(job).map_err(|_| Error::Cancelled)?;
+        receiver.await.map_err(|_| Error::Cancelled)
+    }
+}
+
+/// They go when nobody can send any more.
+fn hire(most: usize) -> mpsc::Sender<Job> {
+    let (sender, jobs) = mpsc::channel::<Job>();
+    let jobs = Arc::new(Mutex::new(jobs));
+    for _ in 0..most {
+        let jobs = Arc::clone(&jobs);
+        let next = move || jobs.lock().ok()?.recv().ok();
+        let work = move || std::iter::from_fn(&next).for_each(|job| job());
+        if let Err(error) = thread::Builder::new().name("judge".to_owned()).spawn(work) {
+            tracing::debug!(%error, "one thread fewer");
+        }
+    }
+    sender
 }
 
 /// As [`on_thread`], for work that is told when nobody waits for it any more.

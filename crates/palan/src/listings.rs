@@ -18,12 +18,12 @@ use std::{
 use futures_util::future::try_join_all;
 use palan_core::{Descriptor, Digest, Role};
 use palan_layer::{Limits, Listing, list_expecting, listing::Interest};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 
 pub use self::cache::{DirectoryCache, ListingCache};
 use crate::{
     Error, Event, Observer, Scratch, Transfer,
-    cancel::on_thread,
+    cancel::{Crew, on_thread},
     image::Image,
     once::Once,
     place::{BlobStream, Source, open_announced, with_reader},
@@ -49,7 +49,7 @@ pub struct Listings {
     known: Once<Digest, Listing>,
     room: Semaphore,
     room_for_small: Semaphore,
-    judging: Semaphore,
+    judges: Crew,
     counts: Arc<Counts>,
 }
 
@@ -97,7 +97,7 @@ impl Listings {
             known: Once::default(),
             room: Semaphore::new(cores.min(AT_ONCE)),
             room_for_small: Semaphore::new(SMALL_AT_ONCE),
-            judging: Semaphore::new(cores.min(JUDGED_AT_ONCE)),
+            judges: Crew::new(cores.min(JUDGED_AT_ONCE)),
             counts: Arc::default(),
         }
     }
@@ -140,9 +140,9 @@ impl Listings {
         try_join_all(layers.map(|(_, (layer, diff_id))| self.of(source, layer, *diff_id))).await
     }
 
-    /// Waits until a look at all files of an image may begin; it ends when what is given is dropped.
-    pub(crate) async fn turn(&self) -> Result<SemaphorePermit<'_>, Error> {
-        self.judging.acquire().await.map_err(|_| Error::Cancelled)
+    /// Who looks at all files of images.
+    pub(crate) fn judges(&self) -> &Crew {
+        &self.judges
     }
 
     /// What listing cost so far.

@@ -44,9 +44,9 @@ impl Phase {
     /// After how many requests it is killed at the latest: about as many as the whole makes, or fewer.
     pub(crate) fn latest(self) -> u64 {
         match self {
-            Self::Apply => 600,
-            Self::Promote => 120,
-            Self::Rollback => 50,
+            Self::Apply => 400,
+            Self::Promote => 250,
+            Self::Rollback => 60,
         }
     }
 

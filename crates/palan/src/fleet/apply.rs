@@ -7,12 +7,10 @@ use super::{
     journal::{Effect, Event, Journal, Step},
     plan::request,
     planned::{Entry, Locked, Plan},
-    run::{
-        Become, Choice, Fault, Listener, Outcome, Run, Written, check_there, effect, failed, moved, remember,
-        remembering, standing,
-    },
+    run::{Become, Choice, Fault, Listener, Outcome, Run, Written, failed, remember, remembering},
     settings::Gates,
     states::State,
+    tags::{check_there, effect, moved, standing},
 };
 use crate::{
     Error,

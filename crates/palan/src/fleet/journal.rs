@@ -346,3 +346,20 @@ pub(super) fn parse(path: &Path, content: &[u8]) -> Result<Vec<Record>, JournalE
     };
     lines.map(record).collect()
 }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A full disk may take half a line; the next line would be read as its other half.
+    #[test]
+    fn nothing_is_written_after_a_line_that_could_not_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        std::fs::write(&path, "").unwrap();
+        let mut lines = Appended { file: File::open(&path).unwrap(), is_broken: false };
+        lines.add(b"{}\n").unwrap_err();
+        lines.file = OpenOptions::new().append(true).open(&path).unwrap();
+        lines.add(b"{}\n").unwrap_err();
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
+    }
+}

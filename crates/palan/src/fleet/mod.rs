@@ -38,6 +38,7 @@ mod standing;
 mod state;
 mod states;
 mod swaps;
+mod tags;
 mod template;
 mod waves;
 

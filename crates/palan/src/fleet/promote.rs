@@ -5,10 +5,8 @@ use palan_core::{Digest, Reference};
 use super::{
     journal::{Event, Journal, Step},
     planned::{Entry, Locked, Plan},
-    run::{
-        Become, Choice, Fault, Listener, Outcome, Run, Written, check_there, effect, failed, moved, put_tag,
-        standing,
-    },
+    run::{Become, Choice, Fault, Listener, Outcome, Run, Written, failed},
+    tags::{check_there, effect, moved, put_tag, standing},
 };
 use crate::{
     Error,

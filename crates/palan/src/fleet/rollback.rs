@@ -8,8 +8,9 @@ use palan_core::Reference;
 use super::{
     journal::{Effect, Event, Journal, Step},
     planned::{Entry, Locked, Plan},
-    run::{Become, Choice, Fault, Listener, Outcome, effect, failed, is_chosen, moved, put_tag, standing},
+    run::{Become, Choice, Fault, Listener, Outcome, failed, is_chosen},
     states::State,
+    tags::{effect, moved, put_tag, standing},
 };
 use crate::{
     Error,

@@ -62,11 +62,11 @@ impl Look<'_> {
             result_config: config.object()?,
             steps: pair.steps(),
         };
-        match case.clone().judge(&pair.source.name).await {
+        match case.clone().judge(&pair.source.name, listings.judges()).await {
             // A layer that stays behind needs a picked one beneath it. What was there in the end was made of both; that
             // can be called too much, and never too little.
             Err(Error::NoFileSystem { .. }) if !case.old.is_empty() => {
-                Case { old: source, ..case }.judge(&pair.source.name).await
+                Case { old: source, ..case }.judge(&pair.source.name, listings.judges()).await
             }
             assessed => assessed,
         }

@@ -50,8 +50,7 @@ pub(super) async fn look(subject: Subject<'_>, listings: &Listings) -> Result<As
         result_config: config.object()?,
         steps: steps(image, old, splice),
     };
-    let _turn = listings.turn().await?;
-    case.judge(&image.name).await
+    case.judge(&image.name, listings.judges()).await
 }
 
 /// What made the image's own layers, where its history says so.

@@ -6,7 +6,10 @@ use palan_layer::{Listing, tree::Tree};
 use serde_json::{Map, Value};
 
 use super::{Assessment, Input, assess, settings::Settings};
-use crate::{Error, cancel::on_thread};
+use crate::{
+    Error,
+    cancel::{Crew, on_thread},
+};
 
 /// Owns what an [`Input`] borrows.
 #[derive(Clone)]
@@ -22,10 +25,10 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// Judges, on a thread where that may take its time.
+    /// Judges, when one of the judges has time.
     ///
     /// Fails with [`Error::NoFileSystem`], which names `image`, where the layers of a base do not fit together.
-    pub(crate) async fn judge(self, image: &str) -> Result<Assessment, Error> {
+    pub(crate) async fn judge(self, image: &str, judges: &Crew) -> Result<Assessment, Error> {
         let judge = move || {
             assess(&Input {
                 old: &self.old,
@@ -38,7 +41,7 @@ impl Case {
                 steps: self.steps.as_deref(),
             })
         };
-        let assessed = on_thread(judge).await?;
+        let assessed = judges.work(judge).await?;
         assessed.map_err(|source| Error::NoFileSystem { image: image.to_owned(), layer: None, source })
     }
 }

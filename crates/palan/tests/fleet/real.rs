@@ -1,6 +1,9 @@
 //! Real images: services on Debian 12 with Java 17, moved to Debian 13 with Java 21, and back.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
 use palan::{
     append::{self, LayerContent, LayerSource},
@@ -32,6 +35,9 @@ async fn twelve_services_move_to_another_distribution_and_back() {
         verdicts.iter().all(|verdict| *verdict == verdicts[0] && verdict != "not assessed"),
         "{verdicts:?}"
     );
+
+    // Not by a macro, whose output nobody sees where the test passes.
+    writeln!(std::io::stderr(), "{SERVICES} real services: {}", verdicts[0]).unwrap();
 
     let applied = world.apply(&plan, all(), &Refusing::default()).await;
     assert!(applied.iter().all(|outcome| outcome.result == Become::Done), "{applied:?}");
