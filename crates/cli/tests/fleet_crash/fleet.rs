@@ -44,8 +44,8 @@ impl Phase {
     /// After how many requests it is killed at the latest: about as many as the whole makes, or fewer.
     pub(crate) fn latest(self) -> u64 {
         match self {
-            Self::Apply => 600,
-            Self::Promote => 120,
+            Self::Apply => 300,
+            Self::Promote => 400,
             Self::Rollback => 50,
         }
     }
