@@ -220,7 +220,7 @@ fn what_cannot_be_read_is_said() {
     --- stdout
 
     --- stderr
-    error: the journal none.jsonl cannot be read
+    error: cannot read none.jsonl
       caused by: No such file or directory (os error 2)
     ");
     context.write("foreign.jsonl", journal(&good()));

@@ -166,6 +166,8 @@ fn settings_are_written_and_read_again() {
     # Lines that begin with "#" and a key show what could be said; each key is explained where it comes first.
     # how many images are worked on at the same time; default: that of the command line, 4
     # jobs = 4
+    # how many requests at once to each registry that has no number of its own; those that carry content are counted apart
+    # requests = 16
 
     # Where the images are named.
     [images]
@@ -244,6 +246,8 @@ fn settings_are_written_and_read_again() {
     # on-conflict = "app"
     # what becomes of attestations about the old image, as `rebase --attestations`
     # attestations = "drop"
+    # whether to look for signatures and the like that stay with the old images; costs one to two requests for each manifest
+    # referrers = true
     # whether a statement about the rebase is attached to each result
     # attest = false
     # when results are said to be created; without it, when the images were
@@ -251,7 +255,7 @@ fn settings_are_written_and_read_again() {
 
     # What registries bear.
     [registry."[HOST]"]
-    # how many requests at once
+    # how many requests at once; those that carry content are counted apart
     # requests = 8
     "##);
     assert_snapshot!(context.run(&["fleet", "init", "@@team/*"]), @"

@@ -18,12 +18,17 @@ mod convert;
 mod copy;
 mod delete;
 mod demo;
+mod demo_fleet;
 mod edit;
 mod export;
 mod faults;
 mod fixture;
 mod flatten;
+#[cfg(unix)]
+mod fleet_recipes;
 mod fleet_report;
+#[cfg(unix)]
+mod fleet_run;
 mod fleet_scan;
 mod fleet_state;
 mod index;

@@ -77,6 +77,7 @@ pub(super) fn settings(host: &str) -> String {
         out += &format!("\n[[base]]\nfrom = \"{host}/{name}:{old}\"\n{}", rule.replace("[HOST]", host));
     }
     out += "\n[gates]\naccept = \"clean\"\n";
+    out += "\n[rebase]\n# Nobody signs these images.\nreferrers = false\n";
     out + "\n[[wave]]\nname = \"canary\"\nlabel = \"tier=canary\"\ngates = { hook = [\"smoke-test\"] }\n"
 }
 

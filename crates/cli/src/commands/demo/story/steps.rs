@@ -130,13 +130,13 @@ impl Demo {
             Action::Hold { reasons, locked } => {
                 let reason =
                     reasons.iter().chain(locked.findings.first()).cloned().collect::<Vec<_>>().join("; ");
-                Some(Told { image: entry.image.to_string(), reason })
+                Some(Told { image: short(&entry.image), reason })
             }
             _ => None,
         });
         let moved = ends.promoted.iter().filter(|outcome| outcome.result == Become::Moved);
         let moved = moved.map(|outcome| Told {
-            image: outcome.image.to_string(),
+            image: short(&outcome.image),
             reason: outcome.reason.clone().unwrap_or_default(),
         });
         Ok(Story {
@@ -149,7 +149,7 @@ impl Demo {
             verdicts,
             held: held.collect(),
             moved: moved.collect(),
-            restored: ends.restored.iter().map(|outcome| outcome.image.to_string()).collect(),
+            restored: ends.restored.iter().map(|outcome| short(&outcome.image)).collect(),
             promoted: ends.promoted.iter().filter(|outcome| outcome.result == Become::Done).count(),
             checked: 0,
             faults: Vec::new(),

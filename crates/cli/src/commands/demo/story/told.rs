@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::steps::{Step, Story};
+use super::steps::{Step, Story, Told};
 use crate::{
     session::Session,
     ui::{
@@ -55,11 +55,11 @@ pub(super) fn tell(story: &Story, session: &Session) {
         verdicts.join(", "),
         story.tested
     ));
-    for held in &story.held {
-        say(format!("held: {}: {}", held.image, held.reason));
+    for (reason, images) in grouped(&story.held) {
+        say(format!("held: {}: {reason}", images.join(", ")));
     }
     for moved in &story.moved {
-        say(format!("left alone: {}", moved.reason));
+        say(format!("left alone: {}: somebody moved its tag after it was applied", moved.image));
     }
     let back = count(story.restored.len(), "image");
     say(format!("promoted {}, gave {back} back", count(story.promoted, "image")));
@@ -67,4 +67,16 @@ pub(super) fn tell(story: &Story, session: &Session) {
         "{} read back: every file of the new bases and of the images, configs, platforms, backups; nothing else moved",
         count(story.checked, "tag")
     ));
+}
+
+/// By reason, in the order in which they come first.
+fn grouped(all: &[Told]) -> Vec<(&str, Vec<&str>)> {
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    for told in all {
+        match groups.iter_mut().find(|(reason, _)| *reason == told.reason) {
+            Some((_, images)) => images.push(&told.image),
+            None => groups.push((&told.reason, vec![&told.image])),
+        }
+    }
+    groups
 }
