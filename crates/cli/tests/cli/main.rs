@@ -30,6 +30,7 @@ mod fleet_report;
 #[cfg(unix)]
 mod fleet_run;
 mod fleet_scan;
+mod fleet_state;
 mod index;
 mod layers;
 mod layout;

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use palan_core::{Digest, Reference};
 
 use super::{
-    journal::{Effect, Event, Journal, State, Step},
+    journal::{Effect, Event, Journal, Step},
     plan::request,
     planned::{Entry, Locked, Plan},
     run::{
@@ -12,6 +12,7 @@ use super::{
         remembering, standing,
     },
     settings::Gates,
+    states::State,
 };
 use crate::{
     Error,

@@ -5,18 +5,19 @@
 //! so looks at the registry.
 
 use std::{
-    collections::BTreeMap,
     fs::{File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use jiff::{Timestamp, ToSpan as _};
 use palan_core::{Digest, Reference};
 use serde::{Deserialize, Serialize};
 
-use super::{lines::time, run::Become};
+use super::{
+    run::Become,
+    states::{State, States},
+};
 
 /// One line of a journal. Field names are part of palan's interface.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
@@ -102,39 +103,6 @@ pub enum Step {
     Restore,
 }
 
-/// How far an image has come.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct State {
-    /// The candidate that was pushed.
-    pub candidate: Option<Effect>,
-    /// Whether the candidate passed all gates; `None`: not all were asked.
-    pub passed: Option<bool>,
-    /// The gate that it did not pass, and what that said.
-    pub gate: Option<(String, String)>,
-    /// The move of its tag, from when it began.
-    pub promoted: Option<Effect>,
-    /// The how-manieth line of the journal that was.
-    #[serde(skip)]
-    pub promoted_at: usize,
-    /// Whether that is known to have happened.
-    pub is_promoted: bool,
-    /// Whether the tag was given back.
-    pub is_restored: bool,
-    /// Why the last step was not done.
-    pub failed: Option<Failed>,
-}
-
-/// A step that was not done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Failed {
-    /// `apply`, `promote`, `rollback`.
-    pub step: String,
-    /// What became of it instead.
-    pub result: Become,
-    /// Why.
-    pub reason: String,
-}
-
 /// Why a journal cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -180,7 +148,7 @@ pub enum JournalError {
 pub struct Journal {
     path: PathBuf,
     /// `None`: nothing is written.
-    file: Option<Arc<Mutex<Lines>>>,
+    file: Option<Arc<Mutex<Appended>>>,
     run: String,
     plan: Digest,
     states: Mutex<States>,
@@ -190,13 +158,13 @@ pub struct Journal {
 
 /// The file, which ends with a whole line.
 #[derive(Debug)]
-struct Lines {
+struct Appended {
     file: File,
     /// A line could not be written: what came after it would be read as a part of it.
     is_broken: bool,
 }
 
-impl Lines {
+impl Appended {
     fn add(&mut self, line: &[u8]) -> io::Result<()> {
         if self.is_broken {
             return Err(io::Error::other("an earlier line could not be written"));
@@ -206,15 +174,6 @@ impl Lines {
         self.is_broken = written.is_err();
         written
     }
-}
-
-/// How far each image has come, by the lines read and written so far.
-#[derive(Debug, Default)]
-struct States {
-    images: BTreeMap<Reference, State>,
-    lines: usize,
-    /// When the last line was written, by whatever clock.
-    last: Timestamp,
 }
 
 impl Journal {
@@ -261,7 +220,7 @@ impl Journal {
 
     fn of(path: &Path, file: Option<File>, plan: Digest, records: &[Record]) -> Self {
         let (file, run) = (
-            file.map(|file| Arc::new(Mutex::new(Lines { file, is_broken: false }))),
+            file.map(|file| Arc::new(Mutex::new(Appended { file, is_broken: false }))),
             format!("{:016x}", fastrand::u64(..)),
         );
         let states = Mutex::new(States::of(records));
@@ -331,12 +290,12 @@ impl Journal {
         Ok(())
     }
 
-    /// Changes the file, if there is one to write; nobody else does meanwhile.
-    pub(super) fn append(&self, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), JournalError> {
+    /// Adds whole lines of others to the file, if there is one to write.
+    pub(super) fn append(&self, lines: &[u8]) -> Result<(), JournalError> {
         let Some(file) = &self.file else { return Ok(()) };
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = |source| JournalError::Io { action: "written", path: self.path.clone(), source };
-        write(&mut file.file).map_err(failed)
+        file.add(lines).map_err(failed)
     }
 
     /// Forgets how far images have come, and takes it from these records.
@@ -386,74 +345,4 @@ pub(super) fn parse(path: &Path, content: &[u8]) -> Result<Vec<Record>, JournalE
         })
     };
     lines.map(record).collect()
-}
-
-/// How far each image has come.
-pub fn states(records: &[Record]) -> BTreeMap<Reference, State> {
-    States::of(records).images
-}
-
-impl States {
-    /// What was written first counts first, wherever it stands: lines of others are appended when they are known.
-    fn of(records: &[Record]) -> Self {
-        let mut records: Vec<(Timestamp, &Record)> =
-            records.iter().map(|record| (time(record), record)).collect();
-        records.sort_by_key(|(time, _)| *time);
-        let mut states = Self::default();
-        records.iter().for_each(|(_, record)| states.absorb(record));
-        states
-    }
-
-    /// Now; but later than all that is known, even if that was written by a clock that is ahead.
-    fn next_time(&mut self) -> Timestamp {
-        let after = self.last.checked_add(1.nanosecond()).unwrap_or(self.last);
-        self.last = Timestamp::now().max(after);
-        self.last
-    }
-
-    fn absorb(&mut self, record: &Record) {
-        self.lines += 1;
-        self.last = self.last.max(time(record));
-        match &record.event {
-            Event::Start { .. } => {}
-            Event::Begin(effect) => {
-                let state = self.images.entry(effect.image.clone()).or_default();
-                // Where its tag leads must be known also when nobody could write that it was done.
-                if effect.step == Step::Promote {
-                    state.promoted = Some(effect.clone());
-                    state.promoted_at = self.lines;
-                    (state.is_promoted, state.is_restored) = (false, false);
-                }
-            }
-            Event::Done(effect) => {
-                let state = self.images.entry(effect.image.clone()).or_default();
-                state.failed = None;
-                match effect.step {
-                    Step::Push => {
-                        // Gates are asked of each candidate anew.
-                        if state.candidate.as_ref() != Some(effect) {
-                            (state.passed, state.gate) = (None, None);
-                        }
-                        state.candidate = Some(effect.clone());
-                    }
-                    Step::Backup => {}
-                    Step::Promote => {
-                        state.promoted = Some(effect.clone());
-                        state.promoted_at = self.lines;
-                        (state.is_promoted, state.is_restored) = (true, false);
-                    }
-                    Step::Restore => (state.is_promoted, state.is_restored) = (false, true),
-                }
-            }
-            Event::Gate { image, gate, passed, output, .. } => {
-                let state = self.images.entry(image.clone()).or_default();
-                state.passed = Some(*passed);
-                state.gate = (!passed).then(|| (gate.clone(), output.clone()));
-            }
-            Event::Failed { image, step, result, reason } => {
-                let state = self.images.entry(image.clone()).or_default();
-                state.failed = Some(Failed { step: step.clone(), result: *result, reason: reason.clone() });
-            }
-        }
-    }
 }

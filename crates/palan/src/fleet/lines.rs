@@ -1,6 +1,6 @@
 //! The lines of journals as a set: those of several machines are put together without anybody in between.
 
-use std::{collections::BTreeSet, io::Write as _, path::Path};
+use std::{collections::BTreeSet, path::Path};
 
 use jiff::Timestamp;
 use palan_core::Digest;
@@ -106,7 +106,7 @@ impl Journal {
         all.merge(self.path(), others.clone())?;
         let missing = all.without(&own);
         if !missing.is_empty() {
-            self.append(|file| file.write_all(&missing).and_then(|()| file.sync_data()))?;
+            self.append(&missing)?;
         }
         self.become_of(&all.records()?);
         Ok(())

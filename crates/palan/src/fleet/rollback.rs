@@ -6,9 +6,10 @@ use futures_util::{StreamExt as _, stream};
 use palan_core::Reference;
 
 use super::{
-    journal::{Effect, Event, Journal, State, Step},
+    journal::{Effect, Event, Journal, Step},
     planned::{Entry, Locked, Plan},
     run::{Become, Choice, Fault, Listener, Outcome, effect, failed, is_chosen, moved, put_tag, standing},
+    states::State,
 };
 use crate::{
     Error,

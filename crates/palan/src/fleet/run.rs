@@ -191,7 +191,7 @@ impl Run<'_> {
         let mut closed: Option<String> = None;
         // Counted at once: images of one level begin while others of it end.
         let bad = AtomicUsize::new(0);
-        for (entry, fault) in self.homeless(&faults) {
+        for (entry, fault) in self.homeless(&faults).filter(|(entry, _)| is_here(entry)) {
             let outcome = self.outcome(entry, Err(failed(fault))).await?;
             (self.listener)(&outcome);
             bad.fetch_add(1, Relaxed);

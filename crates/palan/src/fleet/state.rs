@@ -66,7 +66,8 @@ impl Remote {
     /// What all machines have written down of the plan.
     pub async fn fetch(&self) -> Result<Lines, Error> {
         let tags = match self.place.tags().await {
-            Err(error) if error.is_not_found() => Vec::new(),
+            // There is no such repository yet, or nobody lists its tags.
+            Err(error) if error.is_not_found() => vec![self.tag()],
             tags => tags?,
         };
         let mut all = Lines::default();

@@ -4,6 +4,8 @@
 
 mod world;
 
+mod conditions;
 mod operation;
 mod real;
+mod shared;
 mod trouble;

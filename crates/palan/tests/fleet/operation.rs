@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::world::{Refusing, World, all, results, settings, short};
 
 /// `os:1` with three services, and `jre:1` on it with two more; then `os:1` moves.
-async fn fleet(world: &World) -> (Vec<String>, Index) {
+pub(crate) async fn fleet(world: &World) -> (Vec<String>, Index) {
     let os = world.base("os:1", "with a hole").await;
     let jre = world.on("base/jre:17", ("os:1", &os)).await;
     for name in ["team/api:1", "team/web:1", "team/auth:2"] {
@@ -21,7 +21,7 @@ async fn fleet(world: &World) -> (Vec<String>, Index) {
     (names.map(str::to_owned).into(), world.base("os:1", "patched").await)
 }
 
-fn rules(world: &World) -> serde_json::Value {
+pub(crate) fn rules(world: &World) -> serde_json::Value {
     json!({
         "base": [{"from": format!("{}/os:*", world.host)}],
         "wave": [{"name": "canary", "images": ["*/team/web"]}],

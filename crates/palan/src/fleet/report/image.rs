@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     fleet::{
-        journal::State,
         planned::{Action, Entry, Locked, LockedPlatform, Plan},
+        states::State,
     },
     rebase::Verdict,
     text,

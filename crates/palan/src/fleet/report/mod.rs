@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use palan_core::{Digest, Reference};
 use serde::Serialize;
 
-use super::{journal::State, planned::Plan};
+use super::{planned::Plan, states::State};
 pub use counts::{Base, Counts, Rebuild, Totals, Wave};
 pub use image::{Gate, Image, Platform};
 pub use standing::{HeldBy, Standing};

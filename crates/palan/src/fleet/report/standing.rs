@@ -8,9 +8,9 @@ use super::markup::plain;
 use crate::{
     fleet::{
         Become,
-        journal::State,
         planned::{Action, Entry, Locked, Plan},
         settings::Gates,
+        states::State,
     },
     rebase::Verdict,
     verdict::Grade,

@@ -1,0 +1,234 @@
+//! Fleets that several machines work on: parts of a plan, journals that are merged, and journals in a registry.
+
+use insta::assert_snapshot;
+use palan::fleet::{Plan, Shard};
+use palan_core::{
+    Digest,
+    annotation::{BASE_DIGEST, BASE_NAME},
+};
+use palan_testkit::image::{ImageSpec, layer};
+
+use crate::{TestContext, context::Ran, family};
+
+/// The library's fixture: everything that plans have.
+const PLAN: &str = include_str!("../../../palan/tests/fleet_report/plan.json");
+
+fn line(second: u8, run: &str, plan: &str) -> String {
+    let plan = Digest::sha256(plan.as_bytes());
+    format!(
+        "{{\"at\":\"2026-01-01T00:00:0{second}Z\",\"run\":\"{run}\",\"plan\":\"{plan}\",\"event\":\"start\",\"command\":\"apply\"}}\n"
+    )
+}
+
+#[test]
+fn journals_are_merged() {
+    let context = TestContext::new();
+    context.write("a.jsonl", line(1, "a", "plan") + &line(3, "a", "plan"));
+    // Half a line of a machine that was killed.
+    context.write("b.jsonl", line(2, "b", "plan") + &line(1, "a", "plan") + "{\"at\":");
+    context.write("other.jsonl", line(1, "a", "other"));
+    context.write("empty.jsonl", "");
+    assert_snapshot!(context.run(&["fleet", "merge", "a.jsonl", "b.jsonl", "-o", "all.jsonl"]), @"
+    exit: 0
+    --- stdout
+
+    --- stderr
+    3 lines of 2 journals
+    ");
+    let all = std::fs::read_to_string(context.path("all.jsonl")).unwrap();
+    assert_eq!(all, [line(1, "a", "plan"), line(2, "b", "plan"), line(3, "a", "plan")].concat());
+    let words = ["fleet", "merge", "all.jsonl", "b.jsonl", "all.jsonl", "a.jsonl", "-o", "all.jsonl"];
+    context.run(&words).ok();
+    assert_eq!(std::fs::read_to_string(context.path("all.jsonl")).unwrap(), all);
+    assert_snapshot!(context.run(&["fleet", "merge", "a.jsonl", "other.jsonl", "-o", "new.jsonl"]), @"
+    exit: 7
+    --- stdout
+
+    --- stderr
+    error: the journal other.jsonl is of another plan (sha256:…)
+    ");
+    assert_snapshot!(context.run(&["fleet", "merge", "empty.jsonl", "-o", "new.jsonl"]), @"
+    exit: 7
+    --- stdout
+
+    --- stderr
+    error: there is no line in any of these journals
+    ");
+    assert_snapshot!(context.run(&["fleet", "merge", "a.jsonl", "none.jsonl", "-o", "new.jsonl"]), @"
+    exit: 3
+    --- stdout
+
+    --- stderr
+    error: cannot read none.jsonl
+      caused by: No such file or directory (os error 2)
+    ");
+    assert!(!context.path("new.jsonl").exists());
+}
+
+#[test]
+fn parts_of_a_plan() {
+    let context = TestContext::new();
+    let plan = Plan::parse(PLAN).unwrap();
+    context.write("plan.json", plan.to_text());
+    for bad in ["0/3", "4/3", "x"] {
+        for verb in ["apply", "promote", "show"] {
+            let ran = context.run(&["fleet", verb, "plan.json", "--shard", bad]);
+            assert_eq!(ran.code, Some(2), "{ran}");
+        }
+    }
+    assert_snapshot!(context.run(&["fleet", "show", "plan.json", "--shard", "4/3"]), @r#"
+    exit: 2
+    --- stdout
+
+    --- stderr
+    error: invalid value '4/3' for '--shard <I/N>': "4/3" is not a shard: I/N, with I from 1 to N
+
+    For more information, try '--help'.
+    "#);
+    let of = |shard: &str| {
+        let ran = context.run(&["fleet", "show", "plan.json", "--format", "json", "--shard", shard]).ok();
+        let report: serde_json::Value = serde_json::from_str(&ran.text()).unwrap();
+        assert_eq!(report["plan"], plan.digest().to_string());
+        report["images"].as_array().unwrap().iter().map(|i| i["image"].as_str().unwrap().to_owned()).collect()
+    };
+    let parts: [Vec<String>; 3] = ["1/3", "2/3", "3/3"].map(of);
+    for (n, part) in parts.iter().enumerate() {
+        let shard: Shard = format!("{}/3", n + 1).parse().unwrap();
+        let expected: Vec<String> = shard.part(&plan).images.iter().map(|e| e.image.to_string()).collect();
+        assert_eq!(*part, expected);
+    }
+    assert_eq!(parts.concat().len(), plan.images.len());
+}
+
+/// Hosts have ports of different widths: tables with one space between columns.
+fn narrow(ran: &Ran) -> String {
+    let line = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    ran.to_string().lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Four images on a base that has moved, and the plan for them.
+fn fleet(context: &TestContext) {
+    let family = family("linux/amd64");
+    context.push("base:1", &family.old.graph());
+    let base = format!("{}/base:1", context.host());
+    for name in ["api", "cart", "mail", "web"] {
+        let app = ImageSpec::new("linux/amd64").on(&family.old).layer(layer(&[("app/run", name.as_bytes())]));
+        let app = app.annotation(BASE_NAME, &base).annotation(BASE_DIGEST, family.old.digest().to_string());
+        context.push(&format!("team/{name}:1"), &app.build().graph());
+    }
+    context.push("base:1", &family.new.graph());
+    let settings = "[images]\nrepositories = [\"HOST/team/*:1\"]\n[[base]]\nfrom = \"HOST/base:*\"\n[gates]\naccept = \"broken\"\n";
+    context.write("fleet.toml", settings.replace("HOST", &context.host()));
+    context.run(&["fleet", "plan", "-o", "plan.json"]).ok();
+}
+
+#[test]
+fn the_journal_is_in_a_registry() {
+    let context = TestContext::new();
+    fleet(&context);
+    let state = ["--state", "@@team-state/journal"];
+    let run = |words: &[&str]| context.run(&[&["fleet"], words, &state].concat());
+    let applied = ["1/2", "2/2"].map(|shard| run(&["apply", "plan.json", "--shard", shard]).ok().text());
+    let mut applied: Vec<&str> = applied.iter().flat_map(|text| text.lines()).collect();
+    applied.sort_unstable();
+    assert_eq!(applied.len(), 4, "{applied:?}");
+    // Nothing is beside the plan.
+    assert_eq!(context.left(), ["fleet.toml", "plan.json"]);
+    assert_snapshot!(narrow(&run(&["status", "plan.json"])), @"
+    exit: 0
+    --- stdout
+    wave rest: 4 images, 4 pushed
+    IMAGE STATE VERDICT BASE LAYERS REASON
+    [HOST]/team/api:1 pushed clean [HOST]/base:1 → new digest ±0 B
+    [HOST]/team/cart:1 pushed clean [HOST]/base:1 → new digest ±0 B
+    [HOST]/team/mail:1 pushed clean [HOST]/base:1 → new digest ±0 B
+    [HOST]/team/web:1 pushed clean [HOST]/base:1 → new digest ±0 B
+
+    BASE IMAGES STATES
+    [HOST]/base:1 4 4 pushed
+
+    4 images: 4 pushed
+
+    --- stderr
+    ");
+    // Another machine, which has nothing but the plan.
+    assert_snapshot!(run(&["promote", "plan.json", "--dry-run"]), @"
+    exit: 0
+    --- stdout
+    [HOST]/team/api:1@sha256:…
+    [HOST]/team/cart:1@sha256:…
+    [HOST]/team/mail:1@sha256:…
+    [HOST]/team/web:1@sha256:…
+
+    --- stderr
+    4 of 4 images would be promoted
+    ");
+    assert_snapshot!(run(&["promote", "plan.json"]), @"
+    exit: 0
+    --- stdout
+    [HOST]/team/api:1@sha256:…
+    [HOST]/team/cart:1@sha256:…
+    [HOST]/team/mail:1@sha256:…
+    [HOST]/team/web:1@sha256:…
+
+    --- stderr
+    promoted 4 of 4 images
+    ");
+    assert_snapshot!(run(&["rollback", "--plan", "plan.json", "--only", "*/web"]), @"
+    exit: 0
+    --- stdout
+    [HOST]/team/web:1@sha256:…
+
+    --- stderr
+    given back 1 of 1 image
+    ");
+    assert_snapshot!(context.run(&["fleet", "rollback", "--plan", "plan.json"]), @"
+    exit: 0
+    --- stdout
+    [HOST]/team/mail:1@sha256:…
+    [HOST]/team/cart:1@sha256:…
+    [HOST]/team/api:1@sha256:…
+
+    --- stderr
+    given back 3 of 3 images
+    ");
+    assert_snapshot!(run(&["rollback", "--plan", "plan.json"]), @"
+    exit: 0
+    --- stdout
+
+    --- stderr
+    given back 0 of 0 images
+    ");
+    assert_snapshot!(context.run(&["fleet", "rollback"]), @"
+    exit: 2
+    --- stdout
+
+    --- stderr
+    error: the following required arguments were not provided:
+      <JOURNAL>
+
+    Usage: palan fleet rollback <JOURNAL>
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn a_journal_that_cannot_be_pushed_is_said() {
+    let context = TestContext::new();
+    fleet(&context);
+    let plan = context.path("plan.json");
+    let registry = context.faulty(|request| match request.method.as_str() {
+        "GET" | "HEAD" if request.path() != "/v2/" => palan_testkit::fault::Reply::error(404, "NAME_UNKNOWN"),
+        "GET" => palan_testkit::fault::Reply::json("{}"),
+        _ => palan_testkit::fault::Reply::error(403, "DENIED"),
+    });
+    let state = format!("{}/state", registry.host());
+    context.name(registry.host(), "STATE");
+    let ran = context.run(&["fleet", "apply", plan.to_str().unwrap(), "--state", &state]);
+    assert_eq!((ran.text().lines().count(), ran.code), (4, Some(4)));
+    assert_snapshot!(ran.stderr, @"
+    warning: the journal could not be pushed: POST http://[STATE]/v2/state/blobs/uploads/ answered 403 Forbidden: DENIED: scripted (no credentials were found)
+    pushed 4 of 4 images
+    ");
+}
