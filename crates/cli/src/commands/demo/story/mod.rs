@@ -52,6 +52,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         places: session.places()?.with_documents(Documents::default()),
         host: server.host(),
         folder: folder.to_owned(),
+        scratch: session.env.scratch(),
     };
     let images = usize::try_from(args.images).unwrap_or(usize::MAX);
     let story = demo.run(images, session).await;

@@ -10,13 +10,14 @@ use std::{
 
 use async_trait::async_trait;
 use palan::{
-    Location, Observer, Places,
+    Location, Observer, Places, Scratch,
     copy::Options,
     fleet::{
         self, Action, Apply, Become, Candidate, Choice, Entry, Hook, HookOutput, Inventory, Journal, Outcome,
         Plan, Planning, Settings, report::Report,
     },
     image::Image,
+    place::NewFile,
     rebase::{Knowledge, Verdict},
     verdict::Grade,
 };
@@ -41,6 +42,7 @@ pub(super) struct Demo {
     pub(super) places: Places,
     pub(super) host: String,
     pub(super) folder: PathBuf,
+    pub(super) scratch: Scratch,
 }
 
 /// What happened.
@@ -117,8 +119,11 @@ impl Demo {
     }
 
     fn keep(&self, name: &str, text: &str) -> Result {
+        use std::io::Write as _;
         let path = self.folder.join(name);
-        std::fs::write(&path, text).map_err(|e| Failure::file("write", &path, e))
+        let file = NewFile::create(&path, &self.scratch)?;
+        file.file().write_all(text.as_bytes()).map_err(|e| Failure::file("write", &path, e))?;
+        Ok(file.publish()?)
     }
 
     fn story(&self, inventory: &Inventory, ends: &Ends<'_>, steps: Vec<Step>) -> Result<Story> {

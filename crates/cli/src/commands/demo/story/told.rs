@@ -38,10 +38,11 @@ fn each(requests: u64, story: &Story) -> String {
 
 pub(super) fn tell(story: &Story, session: &Session) {
     let say = |text: String| session.ui.say(text);
-    let both: Vec<&Step> = story.steps.iter().filter(|step| ["plan", "apply"].contains(&step.name)).collect();
-    let sum = |of: fn(&Step) -> u64| both.iter().map(|step| of(step)).sum::<u64>();
+    let until_pushed: Vec<&Step> =
+        story.steps.iter().filter(|step| ["scan", "plan", "apply"].contains(&step.name)).collect();
+    let sum = |of: fn(&Step) -> u64| until_pushed.iter().map(|step| of(step)).sum::<u64>();
     say(format!(
-        "{} for {}: planned and applied in {} with {} requests ({} for each image and platform), {} sent",
+        "{} for {}: found, planned and pushed in {} with {} requests ({} for each image and platform), {} sent",
         count(story.images, "image"),
         count(story.platform_images, "platform image"),
         duration(Duration::from_millis(sum(|step| step.milliseconds))),
