@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use palan_core::{Digest, Reference};
 
 use super::{
+    gates::refused,
     journal::{Effect, Event, Journal, Step},
     plan::request,
     planned::{Entry, Locked, Plan},

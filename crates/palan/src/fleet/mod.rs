@@ -20,9 +20,11 @@
 mod apply;
 mod chain;
 mod commented;
+mod gates;
 mod inventory;
 mod journal;
 mod lines;
+mod lock;
 mod newest;
 mod plan;
 mod planned;

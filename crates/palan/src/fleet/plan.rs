@@ -1,6 +1,9 @@
 //! Planning: for each image of a fleet, the rebase, computed and locked. Writes nothing.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
@@ -8,9 +11,11 @@ use palan_core::{Reference, Selector};
 
 use super::{
     chain::Chains,
+    gates::refused,
     inventory::{Inventory, Member, MemberPlatform},
+    lock::lock,
     newest::newest,
-    planned::{Action, Entry, Locked, LockedPlatform, Plan, SCHEMA},
+    planned::{Action, Entry, Plan, SCHEMA},
     run::{remember, remembering},
     settings::{BaseRule, Gates, Rules, Settings},
     standing::FLEET,
@@ -23,9 +28,6 @@ use crate::{
     rebase::{self, Knowledge, OldBase, Policy, Refuse, Report, Request, Verdict},
     verdict::Grade,
 };
-
-/// How many findings of one platform stand in a plan; `rebase --dry-run` lists all.
-const MOST_FINDINGS: usize = 10;
 
 /// Tells whether a base is signed by somebody whom the team trusts.
 #[async_trait]
@@ -319,92 +321,16 @@ fn fail_faulty(plan: &mut Plan) {
 
 /// What stands on an image that is held cannot go either.
 fn hold_above(images: &mut [Entry]) {
-    let mut held: HashMap<Reference, ()> = HashMap::new();
+    let mut held: HashSet<Reference> = HashSet::new();
     for entry in images {
         if let Action::Rebase(locked) = &entry.action
-            && let Some(base) = entry.after.iter().find(|base| held.contains_key(base))
+            && let Some(base) = entry.after.iter().find(|base| held.contains(base))
         {
             let reasons = vec![format!("its base {base} is held")];
             entry.action = Action::Hold { reasons, locked: locked.clone() };
         }
         if matches!(entry.action, Action::Hold { .. }) {
-            held.insert(entry.image.clone(), ());
+            held.insert(entry.image.clone());
         }
     }
-}
-
-/// Why a result would not pass.
-fn refused(locked: &Locked, gates: &Gates) -> Vec<String> {
-    let mut reasons = Vec::new();
-    match locked.verdict {
-        Verdict::Assessed(grade) if grade > gates.accept => {
-            reasons
-                .push(format!("its verdict is {grade}, and {} is the worst that is accepted", gates.accept));
-        }
-        Verdict::NotAssessed if !gates.accept_unassessed => {
-            reasons.push("its files were not compared".to_owned());
-        }
-        _ => {}
-    }
-    let grown = locked.new_size.saturating_sub(locked.size);
-    if let Some(most) = gates.max_growth_percent
-        && u128::from(grown) * 100 > u128::from(locked.size) * u128::from(most)
-    {
-        reasons.push(format!(
-            "it would grow from {} to {} bytes, by more than {most} %",
-            locked.size, locked.new_size
-        ));
-    }
-    reasons
-}
-
-fn lock(
-    report: &Report,
-    old_base: Option<Reference>,
-    new_base: Reference,
-    candidate: Reference,
-    backup: Reference,
-) -> Locked {
-    let platforms = report.platforms.iter().map(|platform| LockedPlatform {
-        platform: platform.platform.clone(),
-        digest: platform.digest,
-        new_digest: platform.new_digest,
-        boundary: platform.boundary,
-        old_base: platform.old_base.name.clone(),
-        evidence: platform.old_base.evidence.clone(),
-        new_base: platform.new_base.digest,
-        verdict: platform.verdict,
-    });
-    Locked {
-        old_base,
-        new_base,
-        new_digest: report.new_digest,
-        candidate,
-        backup,
-        verdict: report.verdict,
-        size: report.platforms.iter().map(|platform| platform.size).sum(),
-        new_size: report.platforms.iter().map(|platform| platform.new_size).sum(),
-        platforms: platforms.collect(),
-        findings: findings(report),
-    }
-}
-
-/// What a reviewer should know: the worst first, and not all of it where it is much.
-fn findings(report: &Report) -> Vec<String> {
-    let mut findings = Vec::new();
-    for platform in &report.platforms {
-        let assessed = platform.assessment.iter().flat_map(|assessment| &assessment.findings);
-        let bad: Vec<_> =
-            assessed.filter(|finding| finding.grade.is_some_and(|g| g > Grade::Clean)).collect();
-        let shown =
-            bad.iter().take(MOST_FINDINGS).map(|finding| format!("{}: {}", platform.platform, finding.text));
-        findings.extend(shown);
-        if bad.len() > MOST_FINDINGS {
-            findings.push(format!("{}: and {} more findings", platform.platform, bad.len() - MOST_FINDINGS));
-        }
-        let conflicts = platform.config.conflicts.iter();
-        findings.extend(conflicts.map(|conflict| format!("{}: {conflict}", platform.platform)));
-    }
-    findings.extend(report.findings.iter().map(|finding| finding.text.clone()));
-    findings
 }

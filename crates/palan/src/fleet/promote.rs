@@ -61,7 +61,11 @@ async fn image(
     let state = journal.state(&entry.image);
     match &state.candidate {
         Some(candidate) if candidate.new == locked.new_digest => {}
-        _ => return Err(failed("it has not been applied")),
+        // Why not is what there is to know, also later.
+        _ => match state.failed.filter(|failed| failed.step == "apply") {
+            Some(failed) => return Err(Fault::Image(failed.result, failed.reason)),
+            None => return Err(failed("it has not been applied")),
+        },
     }
     if state.passed != Some(true) {
         let gate = state.gate.map_or("its gates were not asked".to_owned(), |(gate, _)| {

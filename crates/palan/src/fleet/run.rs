@@ -17,7 +17,7 @@ use super::{
     shard::Shard,
     waves::names,
 };
-use crate::{Error, documents::Documents, place::Places, rebase};
+use crate::{Error, documents::Documents, place::Places, rebase, text};
 
 /// Bytes of documents that are kept where the caller keeps none.
 const REMEMBERED: usize = 32 << 20;
@@ -274,7 +274,8 @@ impl Run<'_> {
             return Err(reason.to_owned());
         }
         if self.choice.max_failures.is_some_and(|most| bad > most) {
-            return Err(format!("{bad} others had failed"));
+            let others = text::count(bad, "other image");
+            return Err(format!("{others} had failed"));
         }
         match entry.after.iter().find(|base| outcomes.get(base).is_some_and(|o| !o.result.is_good())) {
             Some(base) => Err(format!("its base {base} was not done")),
