@@ -283,7 +283,7 @@ fn a_tag_that_somebody_moved_stays() {
     [HOST]/team/api:1-palan-…@sha256:…
 
     --- stderr
-    warning: [HOST]/team/web:1: moved: [HOST]/team/web:1 stands for sha256:…, not for sha256:…: somebody moved it
+    warning: [HOST]/team/web:1: moved: somebody moved it: [HOST]/team/web:1 stands for sha256:…, not for sha256:…
     pushed 2 of 3 images, 1 moved by somebody else
     ");
     context.run(&["fleet", "promote", "plan.json", "--only", "*/mid"]).ok();
@@ -293,7 +293,7 @@ fn a_tag_that_somebody_moved_stays() {
     --- stdout
 
     --- stderr
-    warning: [HOST]/team/mid:1: moved: [HOST]/team/mid:1 stands for sha256:…, not for sha256:…: somebody moved it
+    warning: [HOST]/team/mid:1: moved: somebody moved it: [HOST]/team/mid:1 stands for sha256:…, not for sha256:…
     given back 0 of 1 image, 1 moved by somebody else
     ");
 }
@@ -327,8 +327,8 @@ fn hooks_decide() {
 
     --- stderr
     warning: [HOST]/team/web:1: not-passed: the hook refused it: exit status: 1
-    warning: [HOST]/team/mid:1: not-begun: 1 others had failed
-    warning: [HOST]/team/api:1: not-begun: 1 others had failed
+    warning: [HOST]/team/mid:1: not-begun: 1 other image had failed
+    warning: [HOST]/team/api:1: not-begun: 1 other image had failed
     pushed 0 of 3 images, 1 not passed by a gate, 2 not begun
     ");
     assert_snapshot!(context.run(&["fleet", "promote", "plan.json", "--only", "*/web"]), @r#"

@@ -123,6 +123,11 @@ impl One<'_> {
         if found != Some(digest) {
             return Err(moved(&entry.image, digest, found));
         }
+        // Whoever edits a plan does not get round its gates.
+        let reasons = refused(locked, gates);
+        if !reasons.is_empty() {
+            return Err(Fault::Image(Become::NotPassed, reasons.join("; ")));
+        }
         let plan = self.rebase(entry, locked, digest).await?;
         if self.apply.choice.dry_run {
             return Ok(written(Become::Planned));

@@ -25,8 +25,7 @@ use crate::{
     Error,
     once::Once,
     place::{Location, Places},
-    rebase::{self, Knowledge, OldBase, Policy, Refuse, Report, Request, Verdict},
-    verdict::Grade,
+    rebase::{self, Knowledge, OldBase, Policy, Refuse, Request},
 };
 
 /// Tells whether a base is signed by somebody whom the team trusts.

@@ -26,7 +26,7 @@ pub(super) async fn standing(places: &Places, tag: &Reference) -> Result<Option<
 /// Why an image's tag cannot be moved.
 pub(super) fn moved(image: &Reference, expected: Digest, found: Option<Digest>) -> Fault {
     let found = found.map_or("nothing".to_owned(), |digest| digest.to_string());
-    Fault::Image(Become::Moved, format!("{image} stands for {found}, not for {expected}: somebody moved it"))
+    Fault::Image(Become::Moved, format!("somebody moved it: {image} stands for {found}, not for {expected}"))
 }
 
 /// Moves a tag inside its repository from one digest to another, and writes that down before and after.

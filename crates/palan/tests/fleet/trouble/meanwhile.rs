@@ -51,8 +51,6 @@ struct Case {
     again: bool,
 }
 
-const NOT_APPLIED: (&str, Become, &str) = ("b", Become::Failed, "it has not been applied");
-
 const TABLE: [Case; 13] = {
     use {What::*, When::*};
     const MOVED: (&str, Become, &str) = ("b", Become::Moved, "somebody moved it");
@@ -61,7 +59,7 @@ const TABLE: [Case; 13] = {
     const DENIED: (&str, Become, &str) = ("b", Become::Failed, "403");
     const B: What = Move("team/b", "1");
     [
-        Case { when: BeforeApply, what: B, apply: &[MOVED], promote: &[NOT_APPLIED], again: false },
+        Case { when: BeforeApply, what: B, apply: &[MOVED], promote: &[MOVED], again: false },
         Case { when: InApply, what: B, apply: &[], promote: &[MOVED], again: false },
         Case { when: BeforePromote, what: B, apply: &[], promote: &[MOVED], again: false },
         Case {
@@ -72,14 +70,14 @@ const TABLE: [Case; 13] = {
                 ("d", Become::NotBegun, "jre:17 was not done"),
             ],
             promote: &[
-                ("jre", Become::Failed, "it has not been applied"),
+                ("jre", Become::Moved, "somebody moved it"),
                 ("d", Become::NotBegun, "jre:17 was not done"),
             ],
             again: false,
         },
-        Case { when: BeforeApply, what: Delete, apply: &[GONE], promote: &[NOT_APPLIED], again: true },
+        Case { when: BeforeApply, what: Delete, apply: &[GONE], promote: &[GONE], again: true },
         Case { when: BeforePromote, what: Delete, apply: &[], promote: &[GONE], again: true },
-        Case { when: BeforeApply, what: Deny, apply: &[DENIED], promote: &[NOT_APPLIED], again: true },
+        Case { when: BeforeApply, what: Deny, apply: &[DENIED], promote: &[DENIED], again: true },
         Case { when: BeforePromote, what: Deny, apply: &[], promote: &[DENIED], again: true },
         Case { when: BeforeApply, what: TooMany(200), apply: &[], promote: &[], again: true },
         Case { when: BeforePromote, what: Collected, apply: &[], promote: &[LOST], again: true },
