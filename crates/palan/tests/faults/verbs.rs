@@ -245,7 +245,11 @@ fn files_are_whole(folder: &Path) -> Result<(), String> {
     let Ok(blobs) = std::fs::read_dir(folder.join("blobs/sha256")) else { return Ok(()) };
     for entry in blobs {
         let path = entry.unwrap().path();
-        let bytes = std::fs::read(&path).unwrap();
+        // What was dropped on its way is taken away by its thread, perhaps only now.
+        let bytes = match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            read => read.unwrap(),
+        };
         let name = path.file_name().unwrap().to_str().unwrap();
         if Digest::sha256(&bytes).hex() != name {
             return Err(format!("{name} is half-written"));
