@@ -74,6 +74,16 @@ pub fn measure() -> Result<String> {
     Ok(out)
 }
 
+fn together(plan: &Cost, apply: &Cost) -> Cost {
+    Cost {
+        wall: plan.wall + apply.wall,
+        cpu: plan.cpu + apply.cpu,
+        peak: plan.peak.max(apply.peak),
+        requests: plan.requests + apply.requests,
+        ..Cost::default()
+    }
+}
+
 fn row(out: &mut String, name: &str, step: &str, cost: &Cost, images: u32, compared: bool) {
     let each = cost.requests as f64 / f64::from(images * PLATFORMS);
     let loops = Duration::from_millis(u64::from(DELAY)) * images * PLATFORMS * REQUESTS_OF_OTHERS;
