@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Seek as _},
+    io::{self, Seek as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -27,6 +27,13 @@ impl NewFile {
         let path = destination(path)?;
         let file = temporary_in(folder_for(&path, scratch)).map_err(Error::io("write", &path))?;
         Ok(Self { file, path })
+    }
+
+    /// A file with this content, or what was there before.
+    pub fn write(path: &Path, content: &[u8], scratch: &Scratch) -> Result<(), Error> {
+        let new = Self::create(path, scratch)?;
+        new.file().write_all(content).map_err(Error::io("write", &new.path))?;
+        new.publish()
     }
 
     /// What is written so far.

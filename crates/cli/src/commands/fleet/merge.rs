@@ -1,4 +1,4 @@
-use std::{io::Write as _, path::PathBuf};
+use std::path::PathBuf;
 
 use palan::{fleet::Lines, place::NewFile};
 
@@ -35,9 +35,7 @@ pub(super) fn run(args: &Args, session: &Session) -> Result {
     if all.is_empty() {
         return Err(Failure::new(Code::Damaged, "there is no line in any of these journals"));
     }
-    let file = NewFile::create(&args.output, &session.env.scratch())?;
-    file.file().write_all(&all.to_bytes()).map_err(|e| Failure::file("write", &args.output, e))?;
-    file.publish()?;
+    NewFile::write(&args.output, &all.to_bytes(), &session.env.scratch())?;
     let (lines, journals) = (text::count(all.len(), "line"), text::count(args.journals.len(), "journal"));
     session.ui.say(format!("{lines} of {journals}"));
     Ok(())

@@ -18,7 +18,10 @@ mod status;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use palan::fleet::{Choice, Journal, Plan, Settings, Shard};
+use palan::{
+    fleet::{Choice, Journal, Plan, Settings, Shard},
+    place::NewFile,
+};
 
 use self::state::{Kept, Of, StateArgs};
 use crate::{
@@ -163,6 +166,14 @@ impl PlanArgs {
         let of = Of { plan: plan.digest(), shard: choice.shard, dry_run: choice.dry_run };
         let beside = Some(Journal::path_beside(&self.plan));
         self.state.open(self.journal.as_deref(), beside, &of, session).await
+    }
+}
+
+/// Writes a report to a file, complete or not at all; without one, to stdout.
+fn deliver(file: Option<&Path>, text: &str, session: &Session) -> Result {
+    match file {
+        Some(path) => Ok(NewFile::write(path, text.as_bytes(), &session.env.scratch())?),
+        None => session.ui.data(text.as_bytes()),
     }
 }
 

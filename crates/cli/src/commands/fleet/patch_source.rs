@@ -1,6 +1,5 @@
 use std::{
     collections::BTreeSet,
-    io::Write as _,
     path::{Path, PathBuf},
 };
 
@@ -165,9 +164,7 @@ fn name(folder: &Path, taken: &mut BTreeSet<String>) -> String {
 fn write(folder: &Path, name: &str, patch: &str, session: &Session) -> Result<String> {
     std::fs::create_dir_all(folder).map_err(|error| Failure::file("create", folder, error))?;
     let path = folder.join(format!("{name}.patch"));
-    let new = NewFile::create(&path, &session.env.scratch())?;
-    new.file().write_all(patch.as_bytes()).map_err(|error| Failure::file("write", &path, error))?;
-    new.publish()?;
+    NewFile::write(&path, patch.as_bytes(), &session.env.scratch())?;
     Ok(path.display().to_string())
 }
 

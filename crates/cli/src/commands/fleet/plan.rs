@@ -5,7 +5,6 @@ use std::{
 
 use palan::{
     fleet::{self, Action, Inventory, Plan, Planning},
-    place::NewFile,
     rebase::Knowledge,
 };
 
@@ -64,7 +63,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let planning = Planning { settings: &settings, inventory: &inventory, knowledge, jobs, signatures: None };
     let plan = fleet::plan(&places, &planning).await?;
     drop(progress);
-    write(&plan, args, session)?;
+    super::deliver(args.output.as_deref(), &plan.to_text(), session)?;
     session.ui.say(sum(&plan));
     match plan.images.iter().any(|entry| matches!(entry.action, Action::Fail { .. })) {
         true => Err(Failure::reported(Code::Partial)),
@@ -76,19 +75,6 @@ fn read_inventory(path: &Path) -> Result<Inventory> {
     let text = std::fs::read_to_string(path).map_err(|e| Failure::file("read", path, e))?;
     serde_json::from_str(&text)
         .map_err(|e| Failure::usage(format!("{} is not an inventory: {e}", path.display())))
-}
-
-fn write(plan: &Plan, args: &Args, session: &Session) -> Result {
-    let text = plan.to_text();
-    match &args.output {
-        None => session.ui.data(text.as_bytes()),
-        Some(path) => {
-            use std::io::Write as _;
-            let new = NewFile::create(path, &session.env.scratch())?;
-            new.file().write_all(text.as_bytes()).map_err(|e| Failure::file("write", path, e))?;
-            Ok(new.publish()?)
-        }
-    }
 }
 
 /// What the plan is about, and what a person must look at.

@@ -1,12 +1,6 @@
-use std::{
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use palan::{
-    fleet::{self, Inventory, Member, MemberPlatform, Settings},
-    place::NewFile,
-};
+use palan::fleet::{self, Inventory, Member, MemberPlatform, Settings};
 use palan_core::Reference;
 
 use super::{
@@ -69,7 +63,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         ReportFormat::Json => serde_json::to_string_pretty(&inventory)? + "\n",
         ReportFormat::Text => table(&inventory),
     };
-    write(args.output.as_deref(), &report, session)?;
+    super::deliver(args.output.as_deref(), &report, session)?;
     told(&inventory, session)
 }
 
@@ -114,13 +108,6 @@ pub(super) fn told(inventory: &Inventory, session: &Session) -> Result {
         true => Ok(()),
         false => Err(Failure::reported(Code::Partial)),
     }
-}
-
-fn write(file: Option<&Path>, report: &str, session: &Session) -> Result {
-    let Some(path) = file else { return session.ui.data(report.as_bytes()) };
-    let new = NewFile::create(path, &session.env.scratch())?;
-    new.file().write_all(report.as_bytes()).map_err(|error| Failure::file("write", path, error))?;
-    Ok(new.publish()?)
 }
 
 /// One group for each base, with an empty line between them.

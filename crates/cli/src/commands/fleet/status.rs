@@ -1,15 +1,9 @@
-use std::{
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
-use palan::{
-    fleet::{
-        Journal, JournalError, Lines, Plan,
-        report::{Base, Image, Report, Wave},
-        states,
-    },
-    place::NewFile,
+use palan::fleet::{
+    Journal, JournalError, Lines, Plan,
+    report::{Base, Image, Report, Wave},
+    states,
 };
 
 use crate::{
@@ -80,10 +74,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         Format::Prometheus => report.to_prometheus(),
         Format::Html => report.to_html(),
     };
-    match &args.output {
-        Some(path) => write(path, &text, session)?,
-        None => session.ui.data(text.as_bytes())?,
-    }
+    super::deliver(args.output.as_deref(), &text, session)?;
     match report.has_failures() {
         true => Err(Failure::reported(Code::Failure)),
         false => Ok(()),
@@ -106,12 +97,6 @@ async fn report(args: &Args, plan: &Plan, session: &Session) -> Result<Report> {
     lines.merge(&path, others).map_err(super::journal_failed)?;
     let records = lines.records().map_err(super::journal_failed)?;
     Ok(Report::new(plan, &states(&records)))
-}
-
-fn write(path: &Path, text: &str, session: &Session) -> Result {
-    let file = NewFile::create(path, &session.env.scratch())?;
-    file.file().write_all(text.as_bytes()).map_err(|e| Failure::file("write", path, e))?;
-    Ok(file.publish()?)
 }
 
 fn text(report: &Report) -> String {

@@ -119,11 +119,7 @@ impl Demo {
     }
 
     fn keep(&self, name: &str, text: &str) -> Result {
-        use std::io::Write as _;
-        let path = self.folder.join(name);
-        let file = NewFile::create(&path, &self.scratch)?;
-        file.file().write_all(text.as_bytes()).map_err(|e| Failure::file("write", &path, e))?;
-        Ok(file.publish()?)
+        Ok(NewFile::write(&self.folder.join(name), text.as_bytes(), &self.scratch)?)
     }
 
     fn story(&self, inventory: &Inventory, ends: &Ends<'_>, steps: Vec<Step>) -> Result<Story> {
