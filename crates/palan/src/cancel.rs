@@ -68,7 +68,7 @@ pub(crate) fn on_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> impl Future<Output = Result<T, Error>> + Send {
     let (sender, receiver) = oneshot::channel();
-    let job: Box<dyn FnOnce() + Send> = Box::new(move || drop(sender.send(work())));
+    let job: Job = Box::new(move || drop(sender.send(work())));
     tokio::task::spawn_blocking(job);
     async move { receiver.await.map_err(|_| Error::Cancelled) }
 }

@@ -200,9 +200,7 @@ impl Journal {
 
     /// Opens the journal of a plan that need not be at hand.
     pub fn resume(path: &Path) -> Result<Self, JournalError> {
-        let records = Self::read(path)?;
-        let plan = records.first().ok_or_else(|| JournalError::Empty(path.to_owned()))?.plan;
-        Self::open(path, plan)
+        Self::open(path, plan_of(path, &Self::read(path)?)?)
     }
 
     /// Reads a plan's journal, if there is one, and never writes it: for runs that only say what they would do.
@@ -214,7 +212,7 @@ impl Journal {
     /// As [`Journal::look`], of a plan that need not be at hand.
     pub fn peek(path: &Path) -> Result<Self, JournalError> {
         let records = Self::read(path)?;
-        let plan = records.first().ok_or_else(|| JournalError::Empty(path.to_owned()))?.plan;
+        let plan = plan_of(path, &records)?;
         Ok(Self::of(path, None, plan, &of_plan(path, records, plan)?))
     }
 
@@ -326,6 +324,11 @@ impl Journal {
 pub(super) fn whole(content: &[u8]) -> &[u8] {
     let end = content.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     &content[..end]
+}
+
+/// The plan that a journal is about.
+fn plan_of(path: &Path, records: &[Record]) -> Result<Digest, JournalError> {
+    records.first().map(|record| record.plan).ok_or_else(|| JournalError::Empty(path.to_owned()))
 }
 
 pub(super) fn of_plan(path: &Path, records: Vec<Record>, plan: Digest) -> Result<Vec<Record>, JournalError> {

@@ -8,7 +8,7 @@ use palan_core::Reference;
 use super::{
     journal::{Effect, Event, Journal, Step},
     planned::{Entry, Locked, Plan},
-    run::{Become, Choice, Fault, Listener, Outcome, failed, is_chosen},
+    run::{Become, Choice, Fault, Listener, Outcome, Written, failed, is_chosen, outcome},
     states::State,
     tags::{effect, moved, put_tag, standing},
 };
@@ -84,7 +84,13 @@ impl Run<'_> {
                 Lead::Plan(entry, locked) => self.found(entry, locked).await,
             };
             let Some(done) = done.transpose() else { return Ok(None) };
-            let outcome = outcome(self.journal, image, done).await?;
+            let done = done.map(|(result, Effect { tag, new: digest, .. })| Written {
+                result,
+                tag,
+                digest,
+                conditional: None,
+            });
+            let outcome = outcome(self.journal, "rollback", &image, None, done).await?;
             (self.listener)(&outcome);
             Ok(Some(outcome))
         });
@@ -136,32 +142,5 @@ impl Run<'_> {
         put_tag(self.places, self.journal, back.clone(), PutAs::Replace { tag, expected: promotion.new })
             .await?;
         Ok((Become::Done, back))
-    }
-}
-
-async fn outcome(
-    journal: &Journal,
-    image: Reference,
-    done: Result<(Become, Effect), Fault>,
-) -> Result<Outcome, Error> {
-    let blank = |image, result| Outcome {
-        image,
-        wave: None,
-        result,
-        tag: None,
-        digest: None,
-        conditional: None,
-        reason: None,
-    };
-    match done {
-        Ok((result, effect)) => {
-            Ok(Outcome { tag: Some(effect.tag), digest: Some(effect.new), ..blank(image, result) })
-        }
-        Err(Fault::Journal(error)) => Err(error.into()),
-        Err(Fault::Image(result, reason)) => {
-            let (failed, step) = (image.clone(), "rollback".to_owned());
-            journal.write(Event::Failed { image: failed, step, result, reason: reason.clone() }).await?;
-            Ok(Outcome { reason: Some(reason), ..blank(image, result) })
-        }
     }
 }

@@ -210,12 +210,11 @@ impl Run<'_> {
                         let begun = self.may_begin(entry, &outcomes, closed.as_deref(), bad.load(Relaxed));
                         begun.err().map(|reason| Fault::Image(Become::NotBegun, reason))
                     });
-                    let work = if ahead.is_none() { Some(work(entry, locked)) } else { None };
+                    let begun = ahead.map_or_else(|| Ok(work(entry, locked)), Err);
                     async move {
-                        let done = match (ahead, work) {
-                            (None, Some(work)) => work.await,
-                            (Some(fault), _) => Err(fault),
-                            (None, None) => Err(failed("it was not begun")),
+                        let done = match begun {
+                            Ok(work) => work.await,
+                            Err(fault) => Err(fault),
                         };
                         (entry, self.outcome(entry, done).await)
                     }
@@ -284,28 +283,33 @@ impl Run<'_> {
     }
 
     async fn outcome(&self, entry: &Entry, done: Result<Written, Fault>) -> Result<Outcome, Error> {
-        let outcome = |result| Outcome {
-            image: entry.image.clone(),
-            wave: Some(entry.wave.clone()),
-            result,
-            tag: None,
-            digest: None,
-            conditional: None,
-            reason: None,
-        };
-        match done {
-            Ok(Written { result, tag, digest, conditional }) => {
-                Ok(Outcome { tag: Some(tag), digest: Some(digest), conditional, ..outcome(result) })
+        outcome(self.journal, self.step, &entry.image, Some(&entry.wave), done).await
+    }
+}
+
+/// What became of an image; why nothing did is written down.
+pub(super) async fn outcome(
+    journal: &Journal,
+    step: &str,
+    image: &Reference,
+    wave: Option<&str>,
+    done: Result<Written, Fault>,
+) -> Result<Outcome, Error> {
+    let (image, wave) = (image.clone(), wave.map(str::to_owned));
+    match done {
+        Ok(Written { result, tag, digest, conditional }) => {
+            let (tag, digest) = (Some(tag), Some(digest));
+            Ok(Outcome { image, wave, result, tag, digest, conditional, reason: None })
+        }
+        Err(Fault::Journal(error)) => Err(error.into()),
+        Err(Fault::Image(result, reason)) => {
+            // Gates have a line of their own.
+            if result != Become::NotPassed {
+                let (image, step, reason) = (image.clone(), step.to_owned(), reason.clone());
+                journal.write(Event::Failed { image, step, result, reason }).await?;
             }
-            Err(Fault::Journal(error)) => Err(error.into()),
-            Err(Fault::Image(result, reason)) => {
-                // Gates have a line of their own.
-                if result != Become::NotPassed {
-                    let (image, step, reason) = (entry.image.clone(), self.step.to_owned(), reason.clone());
-                    self.journal.write(Event::Failed { image, step, result, reason }).await?;
-                }
-                Ok(Outcome { reason: Some(reason), ..outcome(result) })
-            }
+            let reason = Some(reason);
+            Ok(Outcome { image, wave, result, tag: None, digest: None, conditional: None, reason })
         }
     }
 }

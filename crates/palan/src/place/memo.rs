@@ -50,7 +50,7 @@ impl Memo {
     }
 
     /// Notes that a repository has a blob now.
-    pub(crate) fn is_written(&self, repository: &Repository, blob: Digest) {
+    pub(crate) fn note_written(&self, repository: &Repository, blob: Digest) {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         written.retain(|_, written| written.since.elapsed() < YOUNG);
         let new = || Written { since: Instant::now(), blobs: HashSet::new() };

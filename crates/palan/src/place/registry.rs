@@ -174,7 +174,7 @@ impl Target for Registry {
             {
                 let mounted = self.repo.mount_blob(blob, &origin).await?;
                 if mounted {
-                    self.memo.is_written(self.repository(), blob.digest);
+                    self.memo.note_written(self.repository(), blob.digest);
                 }
                 Ok(mounted)
             }
@@ -185,7 +185,7 @@ impl Target for Registry {
     async fn put_blob(&self, blob: &Descriptor, from: &dyn Source) -> Result<(), Error> {
         match self.repo.push_blob(blob, &Reopen { blob, from }).await {
             Ok(()) => {
-                self.memo.is_written(self.repository(), blob.digest);
+                self.memo.note_written(self.repository(), blob.digest);
                 Ok(())
             }
             // The other place's own error says it better than that an upload could not be read.
