@@ -29,7 +29,7 @@ const RULES: &[Rule] = &[
 /// Only the binary talks to people.
 const FOR_PEOPLE: &[&str] = &["anstream", "anstyle", "clap", "clap_complete", "comfy-table", "indicatif"];
 /// An embedder of the registry pays neither for the HTTP client nor for C codecs.
-const NOT_IN_SERVER: &[&str] = &["reqwest", "rustls", "zstd", "libdeflater", "flate2"];
+const NOT_IN_SERVER: &[&str] = &["reqwest", "rustls", "zstd", "libdeflater", "libz-rs-sys"];
 /// Pure: no I/O, no async, no C.
 const NOT_IN_CORE: &[&str] =
     &["tokio", "futures-util", "reqwest", "hyper", "zstd", "libdeflater", "tempfile"];

@@ -47,7 +47,8 @@ pub use limits::Limits;
 pub use links::{OuterLink, Paths};
 pub use listing::Listing;
 pub use pass::{
-    Packed, Packing, Scan, list_expecting, pack_layer, pack_written, scan, scan_expecting, spool_expecting,
+    Packed, Packing, Scan, Spooled, list_expecting, pack_layer, pack_merged, scan, scan_expecting,
+    spool_expecting,
 };
 pub use scratch::Scratch;
 

@@ -4,18 +4,18 @@
 //! The calls through it move whole buffers.
 
 use std::{
-    io::{BufWriter, Read, Write},
+    io::{self, Read, Seek, Write},
     num::NonZeroUsize,
 };
 
-use palan_core::{Algorithm, Compression, Descriptor, Digest, Family, MediaType};
+use palan_core::{Algorithm, Compression, Descriptor, Digest, Family, Hasher, MediaType};
 
 use crate::{
-    BUFFER, Decoder, Encoder, Error, HashingReader, HashingWriter, Level, Limits, Result,
-    codec::{self, Sniffed},
+    Decoder, Encoder, Error, HashingReader, HashingWriter, Level, Limits, Result,
+    codec::{self, Blocks, Original, Sniffed},
     hash::{Expected, RawReader, TeeReader, VerifyingReader, drain},
     listing::{Interest, Listing},
-    merge::{Index, Written},
+    merge::{Index, Merged, Sink, Written},
     tar::{Archive, End, Ending},
 };
 
@@ -53,7 +53,7 @@ impl Scan {
 pub fn scan(mut reader: impl Read, limits: &Limits) -> Result<Scan> {
     let reader: &mut dyn Read = &mut reader;
     let mut blob = HashingReader::new(reader, Algorithm::Sha256);
-    let (inner, ()) = scan_raw(&mut blob, Algorithm::Sha256, limits, walk)?;
+    let (inner, ()) = scan_raw(&mut blob, Algorithm::Sha256, limits, false, walk)?;
     let (digest, size, _) = blob.finish();
     Ok(inner.into_scan(digest, size))
 }
@@ -83,24 +83,48 @@ pub fn list_expecting(
     Ok((scan, listing))
 }
 
-/// As [`scan_expecting`], and checks the diff ID where it is known; writes the uncompressed archive to `spool` and
-/// indexes it in the same pass.
+/// A layer on this machine, uncompressed.
+#[derive(Debug)]
+pub struct Spooled {
+    /// What the pass over its blob told.
+    pub scan: Scan,
+    /// Where its entries stand.
+    pub index: Index,
+    /// Where its blocks stand, if it is gzip and its blob was asked for.
+    pub blocks: Option<Blocks>,
+}
+
+/// As [`scan_expecting`], and checks the diff ID where it is known; writes the uncompressed archive to `spool`, and the
+/// blob as it is to `blob`, and indexes the archive in the same pass.
 pub fn spool_expecting(
     mut reader: impl Read,
     expected: &Expected,
     diff_id: Option<Digest>,
     limits: &Limits,
     mut spool: impl Write,
-) -> Result<(Scan, Index)> {
+    blob: Option<&mut dyn Write>,
+) -> Result<Spooled> {
     let spool: &mut dyn Write = &mut spool;
-    let (scan, index) = expecting(&mut reader, expected, limits, |raw, limits| {
+    let read = |raw: &mut dyn Read, limits: &Limits| {
         let tee = TeeReader { reader: raw, writer: &mut *spool };
         let (index, entries, ending) = Index::read_to_end(tee, limits)?;
         Ok((entries, ending, index))
-    })?;
+    };
+    let (scan, blocks, index) = match blob {
+        None => {
+            let (scan, index) = expecting(&mut reader, expected, limits, read)?;
+            (scan, None, index)
+        }
+        Some(blob) => {
+            let mut tee = TeeReader { reader: &mut reader, writer: &mut *blob };
+            let noted = expecting_with(&mut tee, expected, limits, true, read)?;
+            blob.flush()?;
+            noted
+        }
+    };
     diff_id.map_or(Ok(()), |diff_id| scan.check_diff_id(diff_id))?;
     spool.flush()?;
-    Ok((scan, index))
+    Ok(Spooled { scan, index, blocks })
 }
 
 fn expecting<T>(
@@ -109,11 +133,24 @@ fn expecting<T>(
     limits: &Limits,
     read: impl FnOnce(&mut dyn Read, &Limits) -> Result<(u64, Ending, T)>,
 ) -> Result<(Scan, T)> {
+    let (scan, _, read) = expecting_with(reader, expected, limits, false, read)?;
+    Ok((scan, read))
+}
+
+fn expecting_with<T>(
+    reader: &mut dyn Read,
+    expected: &Expected,
+    limits: &Limits,
+    notes_blocks: bool,
+    read: impl FnOnce(&mut dyn Read, &Limits) -> Result<(u64, Ending, T)>,
+) -> Result<(Scan, Option<Blocks>, T)> {
     let mut blob = VerifyingReader::new(reader, expected);
-    match scan_raw(&mut blob, expected.descriptor.digest.algorithm(), limits, read) {
-        Ok((inner, read)) => {
+    let Descriptor { digest, size, .. } = expected.descriptor;
+    match scan_raw(&mut blob, digest.algorithm(), limits, notes_blocks, read) {
+        Ok((mut inside, read)) => {
             blob.finish()?;
-            Ok((inner.into_scan(expected.descriptor.digest, expected.descriptor.size), read))
+            let blocks = inside.blocks.take();
+            Ok((inside.into_scan(digest, size), blocks, read))
         }
         Err(error @ (Error::Io(_) | Error::Content(_) | Error::Limit { .. })) => Err(error),
         Err(error) => {
@@ -133,11 +170,12 @@ struct Inside {
     entries: u64,
     ending: Ending,
     padding: u64,
+    blocks: Option<Blocks>,
 }
 
 impl Inside {
     fn into_scan(self, digest: Digest, size: u64) -> Scan {
-        let Self { diff_id, raw_size, compression, entries, ending, padding } = self;
+        let Self { diff_id, raw_size, compression, entries, ending, padding, .. } = self;
         let diff_id = diff_id.unwrap_or(digest);
         Scan { digest, size, diff_id, raw_size, compression, entries, ending, padding }
     }
@@ -155,18 +193,22 @@ fn scan_raw<T>(
     mut blob: &mut dyn Read,
     algorithm: Algorithm,
     limits: &Limits,
+    notes_blocks: bool,
     read: impl FnOnce(&mut dyn Read, &Limits) -> Result<(u64, Ending, T)>,
 ) -> Result<(Inside, T)> {
-    let decoder = Decoder::with_limits(&mut *blob, limits)?;
+    let mut decoder = Decoder::with_limits(&mut *blob, limits)?;
+    if notes_blocks {
+        decoder.note_blocks();
+    }
     let compression = decoder.compression();
     let is_blob = compression == Compression::None && algorithm == Algorithm::Sha256;
     let mut raw = RawReader::new(decoder, is_blob);
     let (entries, ending, read) = read(&mut raw, limits)?;
-    let (diff_id, raw_size, decoder) = raw.finish();
-    let padding = decoder.padding();
+    let (diff_id, raw_size, mut decoder) = raw.finish();
+    let (padding, blocks) = (decoder.padding(), decoder.blocks());
     drop(decoder);
     drain(&mut blob)?;
-    Ok((Inside { diff_id, raw_size, compression, entries, ending, padding }, read))
+    Ok((Inside { diff_id, raw_size, compression, entries, ending, padding, blocks }, read))
 }
 
 /// Reads an uncompressed archive to its end.
@@ -260,27 +302,54 @@ fn pack(reader: &mut dyn Read, packing: &Packing, writer: &mut dyn Write) -> Res
     }
 }
 
-/// As [`pack_layer`], for an archive that `write` writes.
-pub fn pack_written(
+/// Makes a blob of layers that are merged; `archives`: as [`Merged::write`] reads them; `originals`: the layers' blobs, by
+/// the same numbers. With gzip at its usual level, what stands in one of those as it is to be written stays compressed as it
+/// is there.
+pub fn pack_merged<S: Read + Seek>(
     packing: &Packing,
+    merged: &Merged,
+    archives: &mut [S],
+    originals: Vec<Option<Original>>,
     mut writer: impl Write,
-    write: impl FnOnce(&mut dyn Write) -> Result<Written>,
 ) -> Result<(Packed, Written)> {
     let Packing { compression, level, threads, .. } = *packing;
     let writer: &mut dyn Write = &mut writer;
-    let sink = HashingWriter::new(writer, Algorithm::Sha256);
-    let encoder = Encoder::with_threads(sink, compression, level, threads)?;
-    let raw = HashingWriter::new(encoder, Algorithm::Sha256);
-    let mut buffered = BufWriter::with_capacity(BUFFER, raw);
-    let written = write(&mut buffered)?;
-    let raw = buffered.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-    let (diff_id, raw_size, encoder) = raw.finish();
-    let mut sink = encoder.finish()?;
-    sink.flush()?;
-    let (digest, size, _) = sink.finish();
-    let entries = written.entries;
+    let blob = HashingWriter::new(writer, Algorithm::Sha256);
+    let mut encoder = Encoder::with_threads(blob, compression, level, threads)?;
+    encoder.keep_of(originals);
+    let mut raw = Hashed { hasher: Algorithm::Sha256.hasher(), encoder };
+    let written = merged.write_to(archives, merged.usual_names(), &mut raw)?;
+    let mut blob = raw.encoder.finish()?;
+    blob.flush()?;
+    let (digest, size, _) = blob.finish();
+    let (diff_id, raw_size, entries) = (raw.hasher.finish(), written.size, written.entries);
     let ending = Ending { end: End::Marker, trailing: 0, hidden_data: false };
     Ok((Packed { digest, size, diff_id, raw_size, compression, entries, ending }, written))
+}
+
+/// An archive on its way into a blob.
+struct Hashed<W: Write> {
+    hasher: Hasher,
+    encoder: Encoder<W>,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let n = self.encoder.write(buf)?;
+        self.hasher.update(&buf[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.encoder.flush()
+    }
+}
+
+impl<W: Write> Sink for Hashed<W> {
+    fn copy(&mut self, layer: u32, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.hasher.update(bytes);
+        self.encoder.copy(layer, offset, bytes)
+    }
 }
 
 fn store(
@@ -290,7 +359,7 @@ fn store(
     sink: HashingWriter<&mut dyn Write>,
 ) -> Result<Packed> {
     let mut tee = TeeReader { reader, writer: sink };
-    let (inside, ()) = scan_raw(&mut tee, Algorithm::Sha256, &packing.limits, walk)?;
+    let (inside, ()) = scan_raw(&mut tee, Algorithm::Sha256, &packing.limits, false, walk)?;
     tee.writer.flush()?;
     let (digest, size, _) = tee.writer.finish();
     Ok(inside.into_packed(digest, size, found))
@@ -312,7 +381,7 @@ fn compress(
     let (digest, size, _) = sink.finish();
     let compression = packing.compression;
     let padding = tee.reader.padding();
-    let inside = Inside { diff_id, raw_size, compression, entries, ending, padding };
+    let inside = Inside { diff_id, raw_size, compression, entries, ending, padding, blocks: None };
     Ok(inside.into_packed(digest, size, compression))
 }
 

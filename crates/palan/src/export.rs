@@ -83,7 +83,7 @@ async fn files(
     out: impl Write + Send + 'static,
     options: &Options,
 ) -> Result<Exported, Error> {
-    let spool = Spool::read(source, image, layers, diff_ids, options).await?;
+    let spool = Spool::read(source, image, layers, diff_ids, false, options).await?;
     let (mut out, _cancel) = Output::new(out);
     let image = image.to_owned();
     let work = move || {

@@ -14,7 +14,7 @@ use palan_core::{Compression, Descriptor, Digest, Document, Kind, Platform};
 use palan_layer::{
     Level, Packed, Packing,
     merge::{Merge, Written},
-    pack_written,
+    pack_merged,
 };
 use serde_json::{Map, Value, json};
 
@@ -255,9 +255,9 @@ impl Work<'_> {
         let work = move |cancelled: &Cancelled| {
             spool.write_blob(|file| {
                 let mut stacked = layers.finish(merge)?;
-                let packed = pack_written(&packing, cancelled.writer(file), |out| {
-                    stacked.merged.write(&mut stacked.archives, out)
-                });
+                let (archives, originals) = (&mut stacked.archives, stacked.originals);
+                let packed =
+                    pack_merged(&packing, &stacked.merged, archives, originals, cancelled.writer(file));
                 let packed =
                     packed.map_err(|source| Error::NoFileSystem { image: name, layer: None, source })?;
                 Ok((packed.0.digest, packed))
@@ -276,10 +276,13 @@ impl Work<'_> {
         platform: &Platform,
         keep: usize,
     ) -> Result<(Spool, Merge), Error> {
+        // Other levels are asked for because of what they make: everything is compressed anew.
+        let Request { compression, level, .. } = *self.request;
+        let keeps_blobs = compression == Compression::Gzip && level == Level::DEFAULT;
         let read = async |range: Range<usize>| {
             let layers = &image.manifest_view.layers[range.clone()];
             let diff_ids = &image.config_view.rootfs.diff_ids[range];
-            Spool::read(self.source, &image.name, layers, Some(diff_ids), self.options).await
+            Spool::read(self.source, &image.name, layers, Some(diff_ids), keeps_blobs, self.options).await
         };
         let layers = read(keep..image.manifest_view.layers.len()).await?;
         let above = keep > 0;

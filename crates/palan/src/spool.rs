@@ -1,11 +1,16 @@
 //! Layers on this machine, uncompressed, to be merged: each downloaded, inflated and checked once, in one pass.
 
-use std::{collections::HashMap, fs::File, io::BufReader};
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{BufReader, Write},
+};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use palan_core::{Descriptor, Digest, Role};
 use palan_layer::{
-    codec,
+    Spooled,
+    codec::{self, Original},
     merge::{Index, Merge, Merged},
     spool_expecting,
 };
@@ -24,6 +29,8 @@ pub(crate) struct Spool {
     /// Whose layers they are, for messages.
     image: String,
     files: Vec<File>,
+    /// By the same numbers: their blobs, as far as they are worth keeping parts of.
+    originals: Vec<Option<Original>>,
     indexes: Vec<Index>,
     /// Numbers of files, the lowest layer's first: a layer may be there twice.
     order: Vec<u32>,
@@ -32,12 +39,14 @@ pub(crate) struct Spool {
 }
 
 impl Spool {
-    /// Reads layers, several at the same time. `diff_ids`: of as many layers, where they are known.
+    /// Reads layers, several at the same time. `diff_ids`: of as many layers, where they are known. `keeps_blobs`: they are
+    /// for [`pack_merged`](palan_layer::pack_merged).
     pub(crate) async fn read(
         source: &dyn Source,
         image: &str,
         layers: &[Descriptor],
         diff_ids: Option<&[Digest]>,
+        keeps_blobs: bool,
         options: &Options,
     ) -> Result<Self, Error> {
         let mut known = HashMap::new();
@@ -46,14 +55,26 @@ impl Spool {
             let diff_id = diff_ids.and_then(|ids| ids.get(number)).copied();
             let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
             order.push(*known.entry((layer.digest, diff_id)).or_insert_with(|| {
-                reading.push(one(source, layer, diff_id, options));
+                reading.push(one(source, layer, diff_id, keeps_blobs, options));
                 digests.push(layer.digest);
                 next
             }));
         }
         let read: Vec<_> = stream::iter(reading).buffered(options.jobs.max(1)).try_collect().await?;
-        let (files, indexes) = read.into_iter().unzip();
-        Ok(Self { image: image.to_owned(), files, indexes, order, digests })
+        let mut spool = Self {
+            image: image.to_owned(),
+            files: Vec::new(),
+            originals: Vec::new(),
+            indexes: Vec::new(),
+            order,
+            digests,
+        };
+        for Read { file, original, index } in read {
+            spool.files.push(file);
+            spool.originals.push(original);
+            spool.indexes.push(index);
+        }
+        Ok(spool)
     }
 
     /// Stacks the layers. Does no I/O, but takes a while.
@@ -80,6 +101,7 @@ impl Spool {
         let mut merge = Merge::whole();
         below.push(&mut merge, u32::try_from(self.files.len()).unwrap_or(u32::MAX))?;
         self.files.extend(below.files);
+        self.originals.extend(below.originals);
         self.digests.extend(below.digests);
         Ok(merge)
     }
@@ -94,7 +116,7 @@ impl Spool {
         let merged = merge.finish().map_err(|misfit| self.unfit(misfit.layer, misfit.source))?;
         let archives =
             self.files.into_iter().map(|file| BufReader::with_capacity(READ_AHEAD, file)).collect();
-        Ok(Stacked { merged, archives })
+        Ok(Stacked { merged, archives, originals: self.originals })
     }
 }
 
@@ -102,14 +124,23 @@ impl Spool {
 pub(crate) struct Stacked {
     pub(crate) merged: Merged,
     pub(crate) archives: Vec<BufReader<File>>,
+    pub(crate) originals: Vec<Option<Original>>,
+}
+
+/// A layer that was read.
+struct Read {
+    file: File,
+    original: Option<Original>,
+    index: Index,
 }
 
 async fn one(
     source: &dyn Source,
     layer: &Descriptor,
     diff_id: Option<Digest>,
+    keeps_blob: bool,
     options: &Options,
-) -> Result<(File, Index), Error> {
+) -> Result<Read, Error> {
     if matches!(layer.media_type.role(), Role::Layer { foreign: true, .. }) && !source.has(layer).await? {
         return Err(Error::NotHere { digest: layer.digest, place: source.name() });
     }
@@ -117,18 +148,28 @@ async fn one(
     let (expected, limits) = (content.expected(layer), options.limits);
     let scratch = options.scratch.clone();
     let read = move |reader: &mut _| {
-        let file = scratch.file().map_err(Error::io("create a file in", scratch.path()))?;
-        let spooled = spool_expecting(reader, &expected, diff_id, &limits, &file);
-        Ok::<_, Error>(spooled.map(|(scan, index)| (scan.compression, file, index)))
+        let file = || scratch.file().map_err(Error::io("create a file in", scratch.path()));
+        let (archive, mut blob) = (file()?, keeps_blob.then(file).transpose()?);
+        let spooled = || {
+            let kept = blob.as_mut().map(|blob| blob as &mut dyn Write);
+            let Spooled { scan, index, blocks } =
+                spool_expecting(reader, &expected, diff_id, &limits, &archive, kept)?;
+            let original = match (blob, blocks) {
+                (Some(blob), Some(blocks)) => Original::new(blob, blocks, &archive)?,
+                _ => None,
+            };
+            Ok((scan.compression, Read { file: archive, original, index }))
+        };
+        Ok::<_, Error>(spooled())
     };
     let spooled = with_reader(content, read).await??;
     let unreadable = |e| Error::Layer { digest: layer.digest, place: source.name(), source: e };
-    let (compression, file, index) = spooled.map_err(unreadable)?;
+    let (compression, read) = spooled.map_err(unreadable)?;
     // Its content is known by its diff ID; what it is called does not change that.
     if let Err(wrong) = codec::check(&layer.media_type, compression) {
         let text = format!("layer {} of {}: {wrong}; it was read all the same", layer.digest, source.name());
         options.observer.emit(&Event::Note { text });
     }
     options.observer.emit(&Event::BlobDone { blob: layer, how: Transfer::Moved });
-    Ok((file, index))
+    Ok(read)
 }

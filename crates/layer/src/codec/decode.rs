@@ -2,10 +2,9 @@
 
 use std::io::{self, BufReader, Read};
 
-use flate2::bufread::GzDecoder;
 use palan_core::Compression;
 
-use super::{Sniffed, input::Input, sniff};
+use super::{Blocks, Sniffed, gunzip::Gunzip, input::Input, sniff};
 use crate::{BUFFER, Error, Limits, Result};
 
 type Source<R> = Input<BufReader<Sniffed<R>>>;
@@ -28,7 +27,7 @@ pub struct Decoder<R: Read> {
 
 enum Stream<R: Read> {
     Plain(Source<R>),
-    Gzip(Gunzip<R>),
+    Gzip(Gunzip<BufReader<Sniffed<R>>>),
     // Boxed: the decoder is large beside the other variants.
     Zstd(Box<zstd::stream::read::Decoder<'static, Source<R>>>),
 }
@@ -45,7 +44,7 @@ impl<R: Read> Decoder<R> {
         let source = Input::new(BufReader::with_capacity(BUFFER, reader));
         let stream = match compression {
             Compression::None => Stream::Plain(source),
-            Compression::Gzip => Stream::Gzip(Gunzip::new(source)),
+            Compression::Gzip => Stream::Gzip(Gunzip::new(source)?),
             Compression::Zstd => Stream::Zstd(Box::new(zstd::stream::read::Decoder::with_buffer(source)?)),
         };
         Ok(Self { stream, compression, limits: *limits, produced: 0 })
@@ -69,10 +68,25 @@ impl<R: Read> Decoder<R> {
         }
     }
 
+    /// From now on, notes where gzip's blocks stand.
+    pub fn note_blocks(&mut self) {
+        if let Stream::Gzip(gunzip) = &mut self.stream {
+            gunzip.blocks = Some(Blocks::default());
+        }
+    }
+
+    /// The blocks noted so far; `None` where it is not gzip or nobody asked to note them.
+    pub fn blocks(&mut self) -> Option<Blocks> {
+        match &mut self.stream {
+            Stream::Gzip(gunzip) => gunzip.blocks.take(),
+            _ => None,
+        }
+    }
+
     fn source(&self) -> Option<&Source<R>> {
         match &self.stream {
             Stream::Plain(source) => Some(source),
-            Stream::Gzip(gunzip) => gunzip.source(),
+            Stream::Gzip(gunzip) => Some(gunzip.source()),
             Stream::Zstd(decoder) => Some(decoder.get_ref()),
         }
     }
@@ -114,81 +128,5 @@ impl<R: Read> Read for Decoder<R> {
         self.produced += n as u64;
         self.check_limits()?;
         Ok(n)
-    }
-}
-
-/// Members of a gzip stream, one after another.
-///
-/// flate2's own `MultiGzDecoder` takes padding for a damaged header and cannot say where a stream went wrong.
-struct Gunzip<R: Read> {
-    state: State<R>,
-    padding: u64,
-}
-
-enum State<R: Read> {
-    Member(Box<GzDecoder<Source<R>>>),
-    End(Source<R>),
-    /// Only while a member is exchanged for the next.
-    Between,
-}
-
-impl<R: Read> Gunzip<R> {
-    fn new(source: Source<R>) -> Self {
-        Self { state: State::Member(Box::new(GzDecoder::new(source))), padding: 0 }
-    }
-
-    fn source(&self) -> Option<&Source<R>> {
-        match &self.state {
-            State::Member(decoder) => Some(decoder.get_ref()),
-            State::End(source) => Some(source),
-            State::Between => None,
-        }
-    }
-
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if buf.is_empty() {
-            return Ok(0);
-        }
-        loop {
-            let State::Member(decoder) = &mut self.state else { return Ok(0) };
-            let n = decoder.read(buf)?;
-            if n > 0 {
-                return Ok(n);
-            }
-            self.next_member()?;
-        }
-    }
-
-    fn next_member(&mut self) -> io::Result<()> {
-        let State::Member(decoder) = std::mem::replace(&mut self.state, State::Between) else {
-            return Ok(());
-        };
-        let mut source = decoder.into_inner();
-        let outcome = self.look_behind(&mut source);
-        self.state = match outcome {
-            Ok(true) => State::Member(Box::new(GzDecoder::new(source))),
-            _ => State::End(source),
-        };
-        outcome.map(|_| ())
-    }
-
-    /// Whether another member follows. Otherwise there is nothing, or padding, which is consumed.
-    fn look_behind(&mut self, source: &mut Source<R>) -> io::Result<bool> {
-        use std::io::BufRead as _;
-        loop {
-            let bytes = source.fill_buf()?;
-            let Some(first) = bytes.first() else { return Ok(false) };
-            if *first == 0x1f && self.padding == 0 {
-                return Ok(true);
-            }
-            let zeros = bytes.iter().take_while(|b| **b == 0).count();
-            let clean = zeros == bytes.len();
-            source.consume(zeros);
-            self.padding += zeros as u64;
-            if !clean {
-                let offset = source.consumed - self.padding;
-                return Err(Error::TrailingData { compression: Compression::Gzip, offset }.into());
-            }
-        }
     }
 }

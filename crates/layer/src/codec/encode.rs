@@ -9,7 +9,10 @@ use std::{
 use palan_core::Compression;
 use zstd::zstd_safe::CParameter;
 
-use super::gzip::{Effort, Members};
+use super::{
+    gzip::{Effort, Members},
+    keep::{Keeper, Original},
+};
 use crate::{Error, Result};
 
 /// Input per zstd job, at levels up to [`MAX_SMALL_JOBS`]. Part of the format: another size gives other bytes. zstd's
@@ -17,6 +20,9 @@ use crate::{Error, Result};
 const JOB: u32 = 2 * 1024 * 1024;
 /// The highest level with windows (2 MiB) that fit such a job.
 const MAX_SMALL_JOBS: i32 = 6;
+
+/// The usual level of gzip.
+pub(super) const GZIP: i32 = 5;
 
 /// How hard to compress: a number on the codec's own scale, or its default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,7 +54,7 @@ impl Level {
     fn resolve(self, compression: Compression) -> Result<i32> {
         let (usual, quick, min, max) = match compression {
             Compression::None => return Ok(0),
-            Compression::Gzip => (5, 1, 0, 12),
+            Compression::Gzip => (GZIP, 1, 0, 12),
             Compression::Zstd => (3, 3, 1, 22),
         };
         let level = match self.0 {
@@ -68,7 +74,7 @@ pub struct Encoder<W: Write>(Stream<W>);
 
 enum Stream<W: Write> {
     Plain(W),
-    Gzip(Members<W>),
+    Gzip(Keeper<W>),
     Zstd(zstd::stream::write::Encoder<'static, W>),
 }
 
@@ -90,7 +96,9 @@ impl<W: Write> Encoder<W> {
         let level = level.resolve(compression)?;
         Ok(Self(match compression {
             Compression::None => Stream::Plain(writer),
-            Compression::Gzip => Stream::Gzip(Members::new(writer, Effort { level, saves_time }, threads)),
+            Compression::Gzip => {
+                Stream::Gzip(Keeper::new(Members::new(writer, Effort { level, saves_time }, threads)))
+            }
             Compression::Zstd => {
                 let mut encoder = zstd::stream::write::Encoder::new(writer, level)?;
                 encoder.include_checksum(true)?;
@@ -104,11 +112,26 @@ impl<W: Write> Encoder<W> {
         }))
     }
 
+    /// Lets what [`Encoder::copy`] writes keep the blocks that these layers have, by their numbers. For gzip only.
+    pub fn keep_of(&mut self, originals: Vec<Option<Original>>) {
+        if let Stream::Gzip(keeper) = &mut self.0 {
+            keeper.keep_of(originals);
+        }
+    }
+
+    /// Writes bytes that stand at `offset` in a layer's uncompressed archive.
+    pub fn copy(&mut self, layer: u32, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.0 {
+            Stream::Gzip(keeper) => keeper.copy(layer, offset, bytes),
+            _ => self.write_all(bytes),
+        }
+    }
+
     /// Writes what is left and gives the writer back.
     pub fn finish(self) -> Result<W> {
         Ok(match self.0 {
             Stream::Plain(writer) => writer,
-            Stream::Gzip(members) => members.finish()?,
+            Stream::Gzip(keeper) => keeper.finish()?,
             Stream::Zstd(encoder) => encoder.finish()?,
         })
     }
@@ -118,7 +141,7 @@ impl<W: Write> Write for Encoder<W> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match &mut self.0 {
             Stream::Plain(writer) => writer.write(buf),
-            Stream::Gzip(members) => members.write(buf),
+            Stream::Gzip(keeper) => keeper.write(buf),
             Stream::Zstd(encoder) => encoder.write(buf),
         }
     }

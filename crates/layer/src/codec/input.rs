@@ -31,8 +31,9 @@ impl<R: Read> Read for Input<R> {
 impl<R: BufRead> BufRead for Input<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         loop {
-            // Asking twice is free when the buffer is full, and satisfies the borrow checker.
             match self.inner.fill_buf() {
+                Ok([]) => return Ok(&[]),
+                // Asking twice is free when there is something in the buffer, and satisfies the borrow checker.
                 Ok(_) => break,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => {

@@ -2,13 +2,20 @@
 //!
 //! Sources: RFC 1952 (gzip), RFC 8878 (zstd), image-spec "Layer media types".
 
+mod bits;
+mod blocks;
 mod decode;
 mod encode;
+mod gunzip;
 mod gzip;
+mod inflate;
 mod input;
+mod keep;
 
+pub use blocks::Blocks;
 pub use decode::Decoder;
 pub use encode::{Encoder, Level, default_threads};
+pub use keep::Original;
 
 use std::io::{self, Cursor, Read};
 

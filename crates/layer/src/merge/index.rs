@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, io::Read};
 
-use super::key::Key;
+use super::key::{Key, Names};
 use crate::{
     Limits, Result,
     tar::{Archive, Ending, Entry as TarEntry, Header, Kind, OPAQUE, WHITEOUT},
@@ -30,13 +30,35 @@ pub(super) struct Entry {
     pub(super) escapes: bool,
 }
 
-/// Which of an entry's names are spelled otherwise than the merged archive spells names. What has a `..` is not touched:
-/// readers disagree about what it means.
+/// In which kinds of archive an entry's names are spelled as all are. What has a `..` is not touched: readers disagree
+/// about what it means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Spelling {
-    pub(super) path: bool,
+    pub(super) path: Fits,
     /// The target of a hard link.
-    pub(super) target: bool,
+    pub(super) target: Fits,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fits {
+    plain: bool,
+    dotted: bool,
+}
+
+impl Default for Fits {
+    /// Everywhere.
+    fn default() -> Self {
+        Self { plain: true, dotted: true }
+    }
+}
+
+impl Fits {
+    pub(super) fn fits(self, names: Names) -> bool {
+        match names {
+            Names::Plain => self.plain,
+            Names::Dotted => self.dotted,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -138,17 +160,19 @@ pub(crate) fn check<R: Read>(entry: &TarEntry<'_, R>) -> Result<()> {
 
 impl Spelling {
     fn of(header: &Header, key: &Key, what: &What) -> Self {
-        let differs =
-            |key: &Key, spelled: &[u8], is_dir| !key.leads_upwards() && key.spelled(is_dir) != spelled;
-        let target = match what {
-            What::Link(target) => differs(target, header.link(), false),
-            _ => false,
+        let fits = |key: &Key, spelled: &[u8], is_dir| {
+            let fits = |names| key.leads_upwards() || key.spelled(names, is_dir) == spelled;
+            Fits { plain: fits(Names::Plain), dotted: fits(Names::Dotted) }
         };
-        Self { path: differs(key, header.path(), matches!(what, What::Dir)), target }
+        let target = match what {
+            What::Link(target) => fits(target, header.link(), false),
+            _ => Fits::default(),
+        };
+        Self { path: fits(key, header.path(), matches!(what, What::Dir)), target }
     }
 
-    pub(super) fn is_clean(self) -> bool {
-        !self.path && !self.target
+    pub(super) fn fits(self, names: Names) -> bool {
+        self.path.fits(names) && self.target.fits(names)
     }
 }
 

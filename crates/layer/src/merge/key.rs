@@ -7,6 +7,16 @@ pub(crate) struct Key(Box<[u8]>);
 
 const SLASH: u8 = 0;
 
+/// How an archive spells the names of its entries, and the targets of hard links.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Names {
+    /// `etc/hosts`, as tar is told `etc` in the root, and as most tools that make layers.
+    #[default]
+    Plain,
+    /// `./etc/hosts`, as tar is told `.`.
+    Dotted,
+}
+
 impl Key {
     pub(crate) fn of(path: &[u8]) -> Self {
         let mut out = Vec::with_capacity(path.len());
@@ -32,9 +42,17 @@ impl Key {
         self.0.iter().map(|b| if *b == SLASH { b'/' } else { *b }).collect()
     }
 
-    /// The path as GNU tar spells names: directories end in a slash, and the root is `./`.
-    pub(super) fn spelled(&self, is_dir: bool) -> Vec<u8> {
-        let mut path = self.path();
+    /// The path as an archive with such names has it, but for the slash at the end.
+    pub(super) fn named(&self, names: Names) -> Vec<u8> {
+        match names {
+            Names::Dotted if !self.is_root() => [b"./", &*self.path()].concat(),
+            _ => self.path(),
+        }
+    }
+
+    /// The path as an archive with such names has it: directories end in a slash, and the root is `./`.
+    pub(super) fn spelled(&self, names: Names, is_dir: bool) -> Vec<u8> {
+        let mut path = self.named(names);
         if is_dir {
             path.extend_from_slice(if self.is_root() { b"./" } else { b"/" });
         }

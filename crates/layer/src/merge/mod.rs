@@ -5,8 +5,9 @@
 //! [`Tree`](crate::tree::Tree), and decides which entries are left; [`Merged::write`] copies those, byte for byte, into
 //! one archive. Memory grows with the number of entries, never with their content.
 //!
-//! Names and the targets of hard links are spelled as GNU tar spells them, whichever way the layers do: without `./`, `/`
-//! or empty parts, directories with a slash at the end, the root as `./`. What is spelled so keeps its header blocks.
+//! Names and the targets of hard links are spelled in one of the two ways of GNU tar ([`Names`]), whichever way the layers
+//! do: without `/` before or empty parts, directories with a slash at the end, the root as `./`. What is spelled so keeps its
+//! header blocks.
 //!
 //! Only what else must change does: a file whose first name is gone moves to the next one, and hard links whose target was
 //! renamed, replaced, or comes later, name another. The order is that of the paths, directory by directory, so that
@@ -24,8 +25,9 @@ mod write;
 pub use index::Index;
 pub(crate) use index::check;
 pub(crate) use key::Key;
+pub use key::Names;
 pub use stack::{Merge, Merged, Misfit};
-pub use write::Written;
+pub use write::{Sink, Written};
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use super::{
     Index,
     ahead::Ahead,
     index::{Entry, Place, Spelling, What},
-    key::Key,
+    key::{Key, Names},
 };
 use crate::{EntryPath, Error, Result};
 
@@ -114,6 +114,21 @@ impl From<Misfit> for Error {
 pub struct Merged {
     pub(super) nodes: BTreeMap<Key, Node>,
     pub(super) inodes: Vec<Inode>,
+}
+
+impl Merged {
+    /// The way in which most of the layers' bytes that are left are named: what is named so need not be named anew.
+    pub fn usual_names(&self) -> Names {
+        let (mut plain, mut dotted) = (0, 0);
+        for node in self.nodes.values() {
+            if let NodeKind::Dir(place) | NodeKind::Name { place, .. } = &node.kind {
+                let size = place.header + place.content;
+                plain += if node.spelling.fits(Names::Plain) { size } else { 0 };
+                dotted += if node.spelling.fits(Names::Dotted) { size } else { 0 };
+            }
+        }
+        if dotted > plain { Names::Dotted } else { Names::Plain }
+    }
 }
 
 impl Merge {

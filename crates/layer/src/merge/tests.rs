@@ -198,6 +198,39 @@ fn names_are_spelled_one_way() {
     assert_eq!(names(&partial), ["d/", "d/x", "y = below"]);
 }
 
+/// What need not be named anew is copied as it is, header blocks and all.
+#[test]
+fn the_names_of_most_bytes_are_usual() {
+    let dotted =
+        || new().dir("./").dir("./etc/").file("./etc/a", vec![1; 3000]).hard_link("./etc/b", "./etc/a");
+    let plain = |size| new().dir("etc/").file("etc/c", vec![2; size]).symlink("s", "etc").whiteout("etc/b");
+    let write = |layers: Vec<Builder>| {
+        let archives = tars(layers);
+        let mut merge = Merge::whole();
+        for (number, tar) in archives.iter().enumerate() {
+            let index = Index::read(tar.as_slice(), &Limits::default()).unwrap();
+            merge.push(u32::try_from(number).unwrap(), &index).unwrap();
+        }
+        let merged = merge.finish().unwrap();
+        let names = merged.usual_names();
+        let mut archives: Vec<_> = archives.iter().map(Cursor::new).collect();
+        let mut out = Vec::new();
+        merged.write_to(&mut archives, names, write::Plain(&mut out)).unwrap();
+        (names, out)
+    };
+    assert_eq!(write(vec![dotted()]), (Names::Dotted, dotted().tar().unwrap()));
+    let (names, out) = write(vec![dotted(), plain(10)]);
+    assert_eq!(names, Names::Dotted);
+    assert_eq!(self::names(&out), ["./", "./etc/", "./etc/a", "./etc/c", "./s -> etc"]);
+    let (names, out) = write(vec![dotted(), plain(9000)]);
+    assert_eq!(names, Names::Plain);
+    assert_eq!(self::names(&out), ["./", "etc/", "etc/a", "etc/c", "s -> etc"]);
+    let links =
+        new().file("./z", "1").hard_link("a", "z").dir("d").hard_link("./e", "./z").hard_link("./f", "z");
+    let (_, out) = write(vec![links, new().dir("./d/")]);
+    assert_eq!(self::names(&out), ["./a", "./d/", "./e = ./a", "./f = ./a", "./z = ./a"]);
+}
+
 /// Whatever else an entry says stays.
 #[test]
 fn entries_that_are_spelled_otherwise_keep_the_rest() {

@@ -1,11 +1,11 @@
 //! Writing what is left into one archive.
 
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 
 use super::{
     Merged,
     index::Place,
-    key::Key,
+    key::{Key, Names},
     stack::{Inode, Node, NodeKind},
 };
 use crate::{
@@ -30,15 +30,56 @@ pub struct Written {
     pub escaping_names: Vec<EntryPath>,
 }
 
+/// Where a merged archive goes.
+pub trait Sink: Write {
+    /// Writes bytes that stand at `offset` in the *uncompressed* archive of the layer with this number.
+    fn copy(&mut self, layer: u32, offset: u64, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// A writer that does not mind where bytes are from.
+pub(super) struct Plain<W>(pub(super) W);
+
+impl<W: Write> Write for Plain<W> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl<W: Write> Sink for Plain<W> {
+    fn copy(&mut self, _: u32, _: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)
+    }
+}
+
+impl<S: Sink + ?Sized> Sink for &mut S {
+    fn copy(&mut self, layer: u32, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        (**self).copy(layer, offset, bytes)
+    }
+}
+
 impl Merged {
     /// Writes the archive. `archives` are the *uncompressed* archives of the layers, by the numbers given to
     /// [`Merge::push`](super::Merge::push); they are best buffered (by something that keeps its buffer in
     /// [`Seek::seek_relative`]), and so is `out`.
     pub fn write<S: Read + Seek>(&self, archives: &mut [S], out: impl Write) -> Result<Written> {
+        self.write_to(archives, Names::Plain, Plain(out))
+    }
+
+    /// As [`Merged::write`], with such names, and tells where the bytes are from.
+    pub fn write_to<S: Read + Seek>(
+        &self,
+        archives: &mut [S],
+        names: Names,
+        out: impl Sink,
+    ) -> Result<Written> {
         let heads = vec![None; self.inodes.len()];
         let at = vec![None; archives.len()];
         let written = Written::default();
-        let mut pen = Pen { merged: self, archives, at, out, heads, buffer: vec![0; BUFFER], written };
+        let mut pen = Pen { merged: self, archives, names, at, out, heads, buffer: vec![0; BUFFER], written };
         for (key, node) in &self.nodes {
             pen.node(key, node)?;
         }
@@ -51,6 +92,7 @@ impl Merged {
 struct Pen<'a, S, W> {
     merged: &'a Merged,
     archives: &'a mut [S],
+    names: Names,
     /// Where the archives are read next, where that is known.
     at: Vec<Option<u64>>,
     out: W,
@@ -60,18 +102,18 @@ struct Pen<'a, S, W> {
     written: Written,
 }
 
-impl<'a, S: Read + Seek, W: Write> Pen<'a, S, W> {
+impl<'a, S: Read + Seek, W: Sink> Pen<'a, S, W> {
     fn node(&mut self, key: &'a Key, node: &Node) -> Result<()> {
         match &node.kind {
             NodeKind::Implied => return Ok(()),
             NodeKind::Dir(place) => self.spell(key, node, *place, None)?,
-            NodeKind::Made => self.header(&key.path(), Kind::Dir, &Meta::DIR)?,
+            NodeKind::Made => self.header(&key.named(self.names), Kind::Dir, &Meta::DIR)?,
             NodeKind::Whiteout => {
                 let name = [WHITEOUT, key.name()].concat();
-                self.header(&key.sibling(&name).path(), Kind::File, &Meta::FILE)?;
+                self.header(&key.sibling(&name).named(self.names), Kind::File, &Meta::FILE)?;
             }
             NodeKind::Opaque(dir) => {
-                let mut path = dir.path();
+                let mut path = dir.named(self.names);
                 if !dir.is_root() {
                     path.push(b'/');
                 }
@@ -119,7 +161,7 @@ impl<'a, S: Read + Seek, W: Write> Pen<'a, S, W> {
                 match (*at, *content) == (layer, place) {
                     true => self.spell(key, node, place, None),
                     false => {
-                        let header = renamed(&self.read_header(*at, *content)?, &key.path())?;
+                        let header = renamed(&self.read_header(*at, *content)?, &key.named(self.names))?;
                         self.bytes(&header)?;
                         self.copy_content(*at, content.offset + content.header, content.content)
                     }
@@ -143,7 +185,8 @@ impl<'a, S: Read + Seek, W: Write> Pen<'a, S, W> {
     }
 
     fn link(&mut self, key: &Key, layer: u32, place: Place, target: &Key) -> Result<()> {
-        let header = hard_linked(&self.read_header(layer, place)?, &key.path(), &target.path())?;
+        let names = self.names;
+        let header = hard_linked(&self.read_header(layer, place)?, &key.named(names), &target.named(names))?;
         self.bytes(&header)
     }
 
@@ -158,16 +201,16 @@ impl<'a, S: Read + Seek, W: Write> Pen<'a, S, W> {
 
     /// An entry as it is, but for names that are spelled otherwise. `target`: what it names, where it is a hard link.
     fn spell(&mut self, key: &Key, node: &Node, place: Place, target: Option<&Key>) -> Result<()> {
-        if node.spelling.is_clean() {
+        if node.spelling.fits(self.names) {
             return self.copy(node.layer, place);
         }
         let old = self.read_header(node.layer, place)?;
-        let path = match node.spelling.path {
-            true => key.spelled(matches!(node.kind, NodeKind::Dir(_))),
-            false => path_of(&old)?.unwrap_or_else(|| key.path()),
+        let path = match node.spelling.path.fits(self.names) {
+            true => path_of(&old)?.unwrap_or_else(|| key.path()),
+            false => key.spelled(self.names, matches!(node.kind, NodeKind::Dir(_))),
         };
-        let new = match target.filter(|_| node.spelling.target) {
-            Some(target) => hard_linked(&old, &path, &target.path()),
+        let new = match target.filter(|_| !node.spelling.target.fits(self.names)) {
+            Some(target) => hard_linked(&old, &path, &target.named(self.names)),
             None => renamed(&old, &path),
         };
         match new {
@@ -192,10 +235,11 @@ impl<'a, S: Read + Seek, W: Write> Pen<'a, S, W> {
         let (end, padding) = (offset + length, padding(length));
         let mut done = 0;
         while done < padding.len() {
-            match self.read(layer, end + done as u64, (padding.len() - done) as u64)? {
+            let at = end + done as u64;
+            match self.read(layer, at, (padding.len() - done) as u64)? {
                 0 => return self.bytes(&padding[done..]),
                 n => {
-                    self.write_read(n)?;
+                    self.write_read(layer, at, n)?;
                     done += n;
                 }
             }
@@ -208,16 +252,16 @@ impl<'a, S: Read + Seek, W: Write> Pen<'a, S, W> {
         let mut at = offset;
         while at < end {
             let n = self.read_some(layer, at, end - at)?;
-            self.write_read(n)?;
+            self.write_read(layer, at, n)?;
             at += n as u64;
         }
         Ok(())
     }
 
-    /// Writes what was read into the buffer.
-    fn write_read(&mut self, n: usize) -> Result<()> {
+    /// Writes what was read into the buffer from this place.
+    fn write_read(&mut self, layer: u32, offset: u64, n: usize) -> Result<()> {
         self.written.size += n as u64;
-        Ok(self.out.write_all(&self.buffer[..n])?)
+        Ok(self.out.copy(layer, offset, &self.buffer[..n])?)
     }
 
     fn read_header(&mut self, layer: u32, place: Place) -> Result<Vec<u8>> {
