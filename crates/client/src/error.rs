@@ -124,10 +124,10 @@ pub enum Error {
         reason: String,
     },
     /// The bytes to upload could not be read.
-    #[error("cannot read {digest} for uploading")]
+    #[error("cannot read {} for uploading", .digest.map_or("a blob".to_owned(), |digest| digest.to_string()))]
     Source {
-        /// The blob.
-        digest: Digest,
+        /// The blob; `None`: it was still being made.
+        digest: Option<Digest>,
         /// Why.
         source: BoxError,
     },

@@ -53,7 +53,7 @@ mod warning;
 mod wire;
 
 pub use auth::TokenResponse;
-pub use blob::{BlobOpener, BlobStream, ByteStream, RemoteBlob};
+pub use blob::{BlobOpener, BlobStream, ByteStream, GrowingBlob, RemoteBlob};
 pub use builder::Builder;
 pub use client::{Client, Stats};
 pub use config::RegistriesConf;

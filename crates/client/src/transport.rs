@@ -349,7 +349,9 @@ impl Transport {
                 Ok((bytes.clone().into(), None))
             }
             Payload::Upload(upload) if sends => {
-                headers.insert(header::CONTENT_LENGTH, upload.length().into());
+                if let Some(length) = upload.length() {
+                    headers.insert(header::CONTENT_LENGTH, length.into());
+                }
                 let activity = crate::wire::Activity::new();
                 let body = upload.body(activity.clone(), self.wire.clone()).await?;
                 Ok((body, Some(activity)))

@@ -14,8 +14,8 @@ use std::{
 use bytes::Bytes;
 use common::{LONGER, PATIENCE, blob, builder, client, content, named, repo};
 use futures_util::{StreamExt, stream};
-use palan_client::{BlobOpener, BoxError, BoxFuture, ByteStream, Error, Fault};
-use palan_core::Digest;
+use palan_client::{BlobOpener, BoxError, BoxFuture, ByteStream, Error, Fault, GrowingBlob};
+use palan_core::{Descriptor, Digest};
 use palan_testkit::fault::{FaultRegistry, Reply, Request, Store};
 use proptest::prelude::*;
 
@@ -69,7 +69,11 @@ impl Uploads {
     }
 
     fn append(&mut self, id: usize, request: &Request) -> Reply {
-        let start: usize = request.header("content-range").split('-').next().unwrap().parse().unwrap();
+        let start = match request.header("content-range") {
+            // Of unknown length: all that there is.
+            "" => 0,
+            range => range.split('-').next().unwrap().parse().unwrap(),
+        };
         if start != self.sessions[id].len() {
             return self.status(id, 416);
         }
@@ -383,6 +387,79 @@ async fn the_sources_failure_is_the_sources() {
         let last = registry.lines().pop().unwrap();
         assert!(last.starts_with("DELETE /v2/a/b/blobs/uploads/0?"), "{last}");
     }
+}
+
+/// A blob that is made piece by piece.
+struct Made {
+    bytes: Bytes,
+    error: Option<&'static str>,
+    made: Option<Descriptor>,
+}
+
+impl BlobOpener for Made {
+    fn open(&self, offset: u64) -> BoxFuture<'_, Result<ByteStream, BoxError>> {
+        let rest = self.bytes.slice(usize::try_from(offset).unwrap()..);
+        let error = self.error.map(|error| Err(BoxError::from(error)));
+        let pieces: Vec<_> = rest.chunks(10_000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        let pieces = stream::iter(pieces).then(|piece| async move {
+            tokio::task::yield_now().await;
+            piece
+        });
+        Box::pin(async move { Ok(pieces.chain(stream::iter(error)).boxed()) })
+    }
+}
+
+impl GrowingBlob for Made {
+    fn made(&self) -> BoxFuture<'_, Option<Descriptor>> {
+        Box::pin(async move { self.made.clone() })
+    }
+}
+
+#[tokio::test]
+async fn a_blob_is_sent_while_it_is_made() {
+    let uploads = Shared::default();
+    let registry = FaultRegistry::start(scripted(&uploads)).await;
+    let (client, bytes) = (client(), content(300_000));
+    let made = Made { bytes: bytes.clone(), error: None, made: Some(blob(&bytes)) };
+    let pushed = repo(&client, &registry).push_growing(&made).await.unwrap();
+    assert_eq!(pushed, Some(blob(&bytes)));
+    assert_eq!(uploads.lock().unwrap().blobs, std::slice::from_ref(&bytes));
+    assert_eq!(kinds(&registry), ["POST", "PATCH", "PUT"]);
+    let patch = &registry.requests()[1];
+    assert_eq!((patch.header("content-length"), patch.header("transfer-encoding")), ("", "chunked"));
+    assert_eq!(client.stats().bytes_sent, 300_000);
+}
+
+/// Whatever goes wrong: one attempt, and the registry need not keep what it has of it.
+#[tokio::test]
+async fn what_is_never_made_is_not_stored() {
+    let bytes = content(300_000);
+    let whole = || Made { bytes: bytes.clone(), error: None, made: Some(blob(&bytes)) };
+    let cases = [
+        ("never made", Made { made: None, ..whole() }, None, Some(false)),
+        ("cut off", Made { error: Some("disk on fire"), ..whole() }, None, None),
+        ("another one", Made { made: Some(blob(&content(300_001))), ..whole() }, None, None),
+        ("refused", whole(), Some("PATCH"), None),
+        ("not stored", whole(), Some("PUT"), None),
+    ];
+    for (name, made, refused, expected) in cases {
+        let uploads = Shared::default();
+        let answer = scripted(&uploads);
+        let registry = FaultRegistry::start(move |request| match Some(request.method.as_str()) == refused {
+            true => Reply::error(503, "UNAVAILABLE"),
+            false => answer(request),
+        })
+        .await;
+        let pushed = repo(&client(), &registry).push_growing(&made).await;
+        assert_eq!(pushed.ok().map(|pushed| pushed.is_some()), expected, "{name}");
+        assert!(uploads.lock().unwrap().blobs.is_empty(), "{name}");
+        let kinds = kinds(&registry);
+        assert!(kinds.len() <= 4 && kinds.last().unwrap() == "DELETE", "{name}: {kinds:?}");
+    }
+    let registry = FaultRegistry::start(scripted(&Shared::default())).await;
+    let client = builder().largest_upload(100_000).build().unwrap();
+    assert_eq!(repo(&client, &registry).push_growing(&whole()).await.unwrap(), None);
+    assert!(registry.requests().is_empty());
 }
 
 /// The kinds of requests, `POST with` being one with the blob in it.

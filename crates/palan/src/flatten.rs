@@ -50,6 +50,8 @@ pub struct Request {
     /// When the result is said to be created, RFC 3339; `None`: its layer, when the newest of those it is made from
     /// was, as the history tells, or else when the image was.
     pub created: Option<String>,
+    /// Whether the result is sure to be written: layers are sent to a registry while they are made then.
+    pub ahead: bool,
 }
 
 /// Which layers stay as they are: always the lowest ones.
@@ -91,7 +93,9 @@ pub async fn plan(
         _ => Vec::new(),
     };
     let (old, source) = (root.digest(), opened.place);
-    let spool = Arc::new(Layout::in_temporary_folder(&options.scratch)?);
+    let target = subject.target.as_ref().unwrap_or(&subject.image);
+    let ahead = if request.ahead { places.ahead(target)? } else { None };
+    let spool = Arc::new(Layout::in_temporary_folder(&options.scratch)?.sending(ahead));
     let work = Work {
         source: source.as_ref(),
         request,
@@ -103,6 +107,7 @@ pub async fn plan(
     };
     let mut rewritten =
         rewrite(source.as_ref(), root, &subject.platforms, subject.attestations, &work).await?;
+    spool.sent().await;
     let Made { digests, notes } = work.made.into_inner().unwrap_or_else(PoisonError::into_inner);
     rewritten.notes.extend(notes);
     let plan = Plan::new(subject, old, rewritten, source)?;

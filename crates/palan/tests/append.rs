@@ -6,12 +6,15 @@ mod common;
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
-use common::{chain, places, repository, server, store};
+use common::{chain, client, places, repository, server, store};
 use palan::{
-    Error, Event, Location, Observer,
+    Error, Event, Location, Observer, Places,
     append::{self, LayerContent, LayerSource, Request, append},
     copy::Options,
     files,
@@ -22,6 +25,7 @@ use palan::{
 };
 use palan_core::{Compression, Digest, Family, MediaType, Selector, annotation, view};
 use palan_layer::tree::Content;
+use palan_testkit::fault::{FaultRegistry, Reply, Store};
 use palan_testkit::image::{
     Attestation, Graph, History, Image as Fixture, ImageSpec, IndexSpec, Layer, LayerSpec, layer,
 };
@@ -526,4 +530,38 @@ async fn new_layers_wait_in_the_folder_that_is_given() {
     let request = request(None, vec![stream("-", "")], location(folder.path(), "new"));
     let error = append(&places, request, &Options::default()).await.unwrap_err();
     assert!(chain(&error).contains(missing.to_str().unwrap()), "{}", chain(&error));
+}
+
+/// A layer is at the registry when it is packed, and is sent once; where it cannot be sent meanwhile, it is sent then.
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_are_sent_while_they_are_packed() {
+    let mut state = 1u64;
+    let mut noise = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    let content: Vec<u8> = (0..4_000_000).map(|_| noise()).collect();
+    let tar = LayerSpec::new().file("noise", &content).compression(Compression::None).build().bytes;
+    for (refused, ahead) in [("", true), ("PATCH", true), ("PUT /v2/app/blobs", true), ("", false)] {
+        let store = Store::new();
+        let (answers, first) = (store.clone(), AtomicBool::new(!refused.is_empty()));
+        let registry = FaultRegistry::start(move |request| {
+            match request.line().starts_with(refused) && first.swap(false, Relaxed) {
+                true => Reply::error(400, "UNSUPPORTED"),
+                false => answers.answer(request),
+            }
+        })
+        .await;
+        let target: Location = format!("{}/app:v1", registry.host()).parse().unwrap();
+        let client = client();
+        let layers = vec![stream("noise.tar", tar.clone())];
+        let request = Request { ahead, ..request(None, layers, target) };
+        append(&Places::new(client.clone()), request, &Options::default()).await.unwrap();
+        assert!(store.tag("app", "v1").is_some() && store.damaged().is_empty(), "{refused}");
+        assert_eq!(registry.count("PATCH") > 0, ahead, "{refused}: {:?}", registry.lines());
+        let (sent, times) = (client.stats().bytes_sent, if refused.is_empty() { 1 } else { 2 });
+        assert!(sent < times * 4_000_000 + 100_000, "{refused}: {sent} bytes");
+        let uploads = registry.count("PATCH /v2/app/blobs") + registry.count("PUT /v2/app/blobs");
+        assert!(uploads <= 3, "{refused}: {:?}", registry.lines());
+    }
 }

@@ -388,6 +388,7 @@ async fn flatten(folder: &Path) {
         compression: Compression::Gzip,
         level: Level::DEFAULT,
         created: None,
+        ahead: false,
     };
     let plan = plan(&places(), &request, None, &Options::default()).await.unwrap();
     rewrite::apply(&places(), &plan, &Options::default()).await.unwrap();

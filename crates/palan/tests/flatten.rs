@@ -39,6 +39,7 @@ fn request(folder: &Path, image: Location, keep: Keep) -> Request {
         compression: Compression::Gzip,
         level: Level::DEFAULT,
         created: None,
+        ahead: false,
     }
 }
 
@@ -334,4 +335,30 @@ async fn layers_are_inflated_into_the_folder_that_is_given() {
     let error = plan(&places(), &request(folder.path(), image, Keep::Nothing), None, &options).await;
     let text = chain(&error.err().unwrap());
     assert!(text.contains(missing.to_str().unwrap()), "{text}");
+}
+
+/// What is compressed already stays so, unless a level is asked for; the files are the same.
+#[tokio::test]
+async fn what_is_copied_keeps_its_compression() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = |seed: usize, size: usize| -> String {
+        (0..size / 8).map(|n| format!("{:7} ", (n * 7919 + seed) * n % 100_003)).collect()
+    };
+    let base = LayerSpec::new().file("a", words(1, 3_000_000)).file("b", words(2, 40_000)).file("c", "1");
+    let upper = LayerSpec::new().whiteout("c").file("b", words(3, 1_000_000)).hard_link("l", "b");
+    let image = ImageSpec::new("linux/amd64").layer(base.build()).layer(upper.build()).build();
+    let from = publish(folder.path(), &image.graph()).await;
+    let mut sizes = Vec::new();
+    for level in [Level::DEFAULT, Level::new(5), Level::new(1)] {
+        let request = Request { level, ..request(folder.path(), from.clone(), Keep::Nothing) };
+        run(&request).await.unwrap();
+        validated(folder.path()).await;
+        let [flat] = &images(folder.path(), "flat").await[..] else { panic!("one image") };
+        let [whole] = &images(folder.path(), "v1").await[..] else { panic!("one image") };
+        assert_eq!(seen(folder.path(), flat).await, seen(folder.path(), whole).await);
+        sizes.push((flat.manifest_view.layers[0].size, flat.config_view.rootfs.diff_ids[0]));
+    }
+    let [kept, anew, quick] = sizes[..] else { panic!("three") };
+    assert!(kept.1 == anew.1 && kept.1 == quick.1);
+    assert!(kept.0 != anew.0 && kept.0.abs_diff(anew.0) < anew.0 / 50 && kept.0 < quick.0, "{sizes:?}");
 }

@@ -88,6 +88,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         compression: args.compressing.kind().unwrap_or(Compression::Gzip),
         level: args.compressing.level()?.unwrap_or_default(),
         created: session.env.created()?,
+        ahead: !args.rewriting.is_dry(),
     };
     let known = match request.keep {
         Keep::Base => args.known.open(session)?,

@@ -111,6 +111,11 @@ impl From<Keep> for Attestations {
 }
 
 impl Rewriting {
+    /// Whether nothing is to be written.
+    pub(super) fn is_dry(&self) -> bool {
+        self.writing.is_dry()
+    }
+
     /// What to change. `target` takes the place of `--tag`.
     pub(super) fn subject(&self, image: Location, target: Option<Location>, session: &Session) -> Subject {
         let target = target.or_else(|| self.tag().cloned());

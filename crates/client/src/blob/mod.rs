@@ -1,5 +1,6 @@
 //! Blobs: distribution-spec "Pulling blobs", "Pushing Blobs", "Mounting a blob from another repository".
 
+mod growing;
 mod pull;
 mod push;
 mod upload;
@@ -17,6 +18,7 @@ use palan_core::{Descriptor, Digest, Repository};
 
 use crate::{BoxError, Error, Repo, auth::Scopes, repo::Access, transport::Target, wire::Lane};
 
+pub use self::growing::GrowingBlob;
 pub use self::pull::BlobStream;
 pub(crate) use self::upload::Upload;
 

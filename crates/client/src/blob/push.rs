@@ -74,8 +74,8 @@ struct Push<'a> {
 }
 
 /// An upload that the registry has opened.
-struct Session {
-    location: Url,
+pub(super) struct Session {
+    pub(super) location: Url,
     /// Bytes that the registry has.
     offset: u64,
     /// `OCI-Chunk-Min-Length`.
@@ -315,7 +315,7 @@ fn says_nothing_of_posts(status: StatusCode) -> bool {
     [StatusCode::UNAUTHORIZED, StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status)
 }
 
-async fn open(repo: &Repo) -> Result<Session, Error> {
+pub(super) async fn open(repo: &Repo) -> Result<Session, Error> {
     let mut call = repo.call(Method::POST, "blobs/uploads/", Access::Push)?;
     call.retry = false;
     let answer = repo.send(&call).await?;
@@ -332,7 +332,7 @@ impl Session {
 }
 
 /// How many bytes the registry has, from `Range: 0-<last byte>`.
-fn received(answer: &Response) -> Option<u64> {
+pub(super) fn received(answer: &Response) -> Option<u64> {
     let range = answer.header(header::RANGE)?.trim();
     let (start, last) = range.strip_prefix("bytes=").unwrap_or(range).split_once('-')?;
     (start.trim() == "0").then(|| last.trim().parse::<u64>().ok()?.checked_add(1))?

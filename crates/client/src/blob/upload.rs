@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use palan_core::Digest;
 
-use super::{BlobOpener, ByteStream};
+use super::{BlobOpener, ByteStream, GrowingBlob};
 use crate::{
     BoxError, Error,
     wire::{Activity, Wire},
@@ -19,9 +19,11 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Upload<'a> {
     opener: &'a dyn BlobOpener,
-    digest: Digest,
+    /// Which blob it is of, where that is known already.
+    digest: Option<Digest>,
     offset: u64,
-    length: u64,
+    /// `None`: up to the end of what is opened.
+    length: Option<u64>,
     /// Where in the blob the bytes end that were handed out for sending, in this or another request of the session.
     handed: Arc<AtomicU64>,
     /// Why the bytes could not be read: not the registry's fault, so not to be mixed up with it.
@@ -30,7 +32,14 @@ pub(crate) struct Upload<'a> {
 
 impl<'a> Upload<'a> {
     pub(crate) fn new(opener: &'a dyn BlobOpener, digest: Digest, offset: u64, length: u64) -> Self {
-        Self { opener, digest, offset, length, handed: Arc::default(), failure: Arc::default() }
+        let (handed, failure) = Default::default();
+        Self { opener, digest: Some(digest), offset, length: Some(length), handed, failure }
+    }
+
+    /// All of a blob that is still being made.
+    pub(crate) fn growing(blob: &'a dyn GrowingBlob) -> Self {
+        let (handed, failure) = Default::default();
+        Self { opener: blob, digest: None, offset: 0, length: None, handed, failure }
     }
 
     /// Counts what is handed out for sending here.
@@ -38,7 +47,7 @@ impl<'a> Upload<'a> {
         Self { handed: handed.clone(), ..self }
     }
 
-    pub(crate) fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> Option<u64> {
         self.length
     }
 
@@ -49,13 +58,13 @@ impl<'a> Upload<'a> {
     ) -> Result<reqwest::Body, Error> {
         let opened = self.opener.open(self.offset).await;
         let source = opened.map_err(|source| Error::Source { digest: self.digest, source })?;
-        activity.set_sent(self.length == 0);
+        activity.set_sent(self.length == Some(0));
         let ready = Bytes::new();
         let body = Body {
             source,
             ready,
             left: self.length,
-            end: self.offset + self.length,
+            at: self.offset,
             handed: self.handed.clone(),
             activity,
             wire,
@@ -82,9 +91,10 @@ struct Body {
     source: ByteStream,
     /// What the source gave and was not sent yet.
     ready: Bytes,
-    left: u64,
-    /// Where in the blob it ends.
-    end: u64,
+    /// `None`: whatever the source has.
+    left: Option<u64>,
+    /// Where in the blob the next byte stands.
+    at: u64,
     handed: Arc<AtomicU64>,
     activity: Arc<Activity>,
     wire: Arc<Wire>,
@@ -93,7 +103,7 @@ struct Body {
 
 impl Body {
     async fn next(&mut self) -> Option<Result<Bytes, BoxError>> {
-        if self.left == 0 {
+        if self.left == Some(0) {
             return None;
         }
         while self.ready.is_empty() {
@@ -104,7 +114,11 @@ impl Body {
                 Some(Ok(chunk)) => self.ready = chunk,
                 Some(Err(error)) => return Some(Err(self.fail(error))),
                 None => {
-                    let missing = self.left;
+                    let Some(missing) = self.left else {
+                        self.left = Some(0);
+                        self.activity.set_sent(true);
+                        return None;
+                    };
                     return Some(
                         Err(self.fail(format!("the content ends {missing} bytes too early").into())),
                     );
@@ -115,19 +129,21 @@ impl Body {
     }
 
     fn piece(&mut self) -> Bytes {
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(PIECE);
+        let left = self.left.unwrap_or(u64::MAX);
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
         let piece = self.ready.split_to(self.ready.len().min(most));
-        self.left -= piece.len() as u64;
+        self.at += piece.len() as u64;
+        self.left = self.left.map(|left| left - piece.len() as u64);
         self.wire.counters.bytes_sent.fetch_add(piece.len() as u64, Relaxed);
-        self.handed.fetch_max(self.end - self.left, Relaxed);
-        self.activity.set_sent(self.left == 0);
+        self.handed.fetch_max(self.at, Relaxed);
+        self.activity.set_sent(self.left == Some(0));
         piece
     }
 
     fn fail(&mut self, error: BoxError) -> BoxError {
         let text = error.to_string();
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-        self.left = 0;
+        self.left = Some(0);
         text.into()
     }
 }

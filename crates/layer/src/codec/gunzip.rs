@@ -16,6 +16,8 @@ pub(super) struct Gunzip<R> {
     inflate: Inflate,
     /// Whether the last member is behind.
     ended: bool,
+    /// What comes after the content that was read.
+    damage: Option<io::Error>,
     produced: u64,
     pub(super) padding: u64,
     /// Where blocks stand, if somebody wants to know.
@@ -25,7 +27,7 @@ pub(super) struct Gunzip<R> {
 impl<R: BufRead> Gunzip<R> {
     pub(super) fn new(source: Input<R>) -> io::Result<Self> {
         let inflate = Inflate::gzip()?;
-        Ok(Self { source, inflate, ended: false, produced: 0, padding: 0, blocks: None })
+        Ok(Self { source, inflate, ended: false, damage: None, produced: 0, padding: 0, blocks: None })
     }
 
     pub(super) fn source(&self) -> &Input<R> {
@@ -68,6 +70,9 @@ impl<R: BufRead> Read for Gunzip<R> {
             return Ok(0);
         }
         while !self.ended {
+            if let Some(damage) = self.damage.take() {
+                return Err(damage);
+            }
             let step = self.inflate.step(self.source.fill_buf()?, buf, self.blocks.is_some())?;
             self.source.consume(step.read);
             self.produced += step.written as u64;
@@ -81,6 +86,7 @@ impl<R: BufRead> Read for Gunzip<R> {
                     }
                     self.next_member()?;
                 }
+                (At::Damage(damage), _) => self.damage = Some(damage),
                 _ => {}
             }
             if step.written > 0 {

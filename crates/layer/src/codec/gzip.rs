@@ -319,6 +319,7 @@ impl Deflate {
                     }
                 }
                 At::End => return Ok(blocks),
+                At::Damage(damage) => return Err(damage),
             }
         }
     }

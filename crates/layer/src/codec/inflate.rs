@@ -47,11 +47,13 @@ pub(super) enum At {
     },
     /// Behind the stream and, with gzip, its trailer, which was right.
     End,
+    /// Where it is damaged.
+    Damage(io::Error),
 }
 
 impl Step {
     fn is_idle(&self) -> bool {
-        self.read + self.written == 0 && !matches!(self.at, At::End)
+        self.read + self.written == 0 && matches!(self.at, At::Somewhere | At::Boundary { .. })
     }
 }
 
@@ -107,7 +109,7 @@ impl Inflate {
                 At::Boundary { unused: (stream.data_type & 63) as u8, last: stream.data_type & 64 != 0 }
             }
             Z_OK | Z_BUF_ERROR => At::Somewhere,
-            code => return Err(self.error(code)),
+            code => At::Damage(self.error(code)),
         };
         let step = Step { read, written, at };
         // Content may be waiting for room when all input was read.

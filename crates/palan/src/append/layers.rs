@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 use crate::{
     Error, Scratch,
     cancel::{Cancelled, blocking},
-    place::{Layout, Source},
+    place::{Ahead, Layout, Source},
     rewrite::Content,
 };
 
@@ -93,6 +93,11 @@ impl Stack {
         self.spool.clone()
     }
 
+    /// Waits until the layers are sent that could be sent while they were packed.
+    pub(crate) async fn sent(&self) {
+        self.spool.sent().await;
+    }
+
     /// What there is to say about the layers.
     pub(crate) fn notes(&self) -> Vec<String> {
         self.layers.iter().filter_map(|layer| unusual_end(&layer.name, &layer.packed)).collect()
@@ -112,8 +117,9 @@ pub(crate) async fn pack_all(
     family: Family,
     how: How,
     scratch: &Scratch,
+    ahead: Option<Ahead>,
 ) -> Result<Stack, Error> {
-    let spool = Arc::new(Layout::in_temporary_folder(scratch)?);
+    let spool = Arc::new(Layout::in_temporary_folder(scratch)?.sending(ahead));
     let mut packed = Vec::new();
     for layer in layers {
         packed.push(pack(Arc::clone(&spool), layer, family, how).await?);

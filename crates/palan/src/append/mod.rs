@@ -57,6 +57,8 @@ pub struct Request {
     pub attestations: Attestations,
     /// Bounds on what a layer may make us do.
     pub limits: Limits,
+    /// Whether the result is sure to be written: layers are sent to a registry while they are packed then.
+    pub ahead: bool,
 }
 
 /// What the history of an image says about new layers.
@@ -88,6 +90,7 @@ impl Request {
             base_annotations: false,
             attestations: Attestations::default(),
             limits: Limits::default(),
+            ahead: false,
         }
     }
 }
@@ -107,7 +110,8 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
         }
     };
     let family = base.as_ref().map_or(Family::Oci, |(base, _)| base.root.family());
-    let stack = pack_all(layers, family, how, places.scratch()).await?;
+    let ahead = if request.ahead { places.ahead(&target)? } else { None };
+    let stack = pack_all(layers, family, how, places.scratch(), ahead).await?;
     let mut work = Work { stack: &stack, history, hints: None };
     let mut plan = match base {
         None => Plan::fresh(target, work.empty(&request.empty_platform).await?, stack.spool())?,
@@ -122,6 +126,7 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
         }
     };
     plan.rewritten.notes.extend(stack.notes());
+    stack.sent().await;
     Ok(plan.with(stack.into_content()))
 }
 

@@ -231,7 +231,7 @@ pub async fn file(
         recompress: false,
         limits: Limits::default(),
     };
-    let stack = append::pack_all(layers, image.manifest.family(), how, places.scratch()).await?;
+    let stack = append::pack_all(layers, image.manifest.family(), how, places.scratch(), None).await?;
     let created = file.time.filter(|_| is_new).and_then(|time| jiff::Timestamp::from_second(time).ok());
     let history = History {
         created_by: Some(format!("palan edit fs {name}")),

@@ -68,7 +68,7 @@ pub async fn plan(places: &Places, request: Request) -> Result<Plan, Error> {
         recompress: false,
         limits: palan_layer::Limits::default(),
     };
-    let stack = append::pack_all(layers, root.family(), how, places.scratch()).await?;
+    let stack = append::pack_all(layers, root.family(), how, places.scratch(), None).await?;
     let (old, source) = (root.digest(), opened.place);
     let is_index = root.kind() == Kind::Index;
     let (notes, platforms) = (Mutex::default(), Mutex::default());

@@ -21,7 +21,7 @@ use palan_core::{Descriptor, Digest, Document, MediaType, Platform, Selector, Ve
 use serde_json::{Map, Value, json};
 
 use super::{
-    BlobStream, Origin, PutAs, Source, Target, checked,
+    Ahead, BlobStream, Origin, PutAs, Source, Target, checked,
     content::{is_content_of, parse_document, read_bounded, read_file},
     index_json::{self, tag_of},
     memory::{check_role, referrers_among},
@@ -42,6 +42,8 @@ pub struct Layout {
     pub(super) lease: Arc<OnceLock<File>>,
     /// That of a temporary one, which goes with its last user; that may be a thread.
     pub(super) folder: Option<Arc<tempfile::TempDir>>,
+    /// Where blobs that are made here are to go.
+    pub(super) ahead: Option<Arc<Ahead>>,
 }
 
 impl Layout {
@@ -87,7 +89,7 @@ impl Layout {
     }
 
     fn at(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), lease: Arc::default(), folder: None }
+        Self { root: root.into(), lease: Arc::default(), folder: None, ahead: None }
     }
 
     fn exists(&self) -> bool {

@@ -10,7 +10,7 @@ use std::{
 use palan_client::Client;
 use palan_core::{Descriptor, Digest, Reference, ReferenceError, Selector};
 
-use super::{Archive, ArchiveWriter, Format, Layout, Memo, Registry, Source, Target};
+use super::{Ahead, Archive, ArchiveWriter, Format, Layout, Memo, Registry, Source, Target};
 use crate::{Error, Scratch, documents::Documents};
 
 /// An image location: a registry reference, or a file or directory behind a scheme.
@@ -294,6 +294,14 @@ impl Places {
                 self.standing(location)
             }
             _ => self.source(location),
+        }
+    }
+
+    /// Sends what is made for a location there meanwhile, if it is in a registry.
+    pub(crate) fn ahead(&self, target: &Location) -> Result<Option<Ahead>, Error> {
+        match target {
+            Location::Registry(_) => Ok(Some(Ahead::new(self.target(target)?.place))),
+            _ => Ok(None),
         }
     }
 

@@ -4,6 +4,7 @@
 //! A [`Target`] is a source that is written: content is verified before it becomes visible. Every place passes the
 //! same conformance suite, and every operation takes any place.
 
+mod ahead;
 mod archive;
 mod archive_writer;
 mod content;
@@ -29,6 +30,8 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use palan_core::{Descriptor, Digest, Document, Repository, Selector};
 
+pub(crate) use ahead::Ahead;
+pub use ahead::Growing;
 pub use archive::{Archive, Format};
 pub use archive_writer::ArchiveWriter;
 pub(crate) use content::read_file;
@@ -198,6 +201,11 @@ pub trait Target: Source {
 
     /// Reads a blob from `from` and stores it; visible only when digest and size are right.
     async fn put_blob(&self, blob: &Descriptor, from: &dyn Source) -> Result<(), Error>;
+
+    /// Stores a blob while it is made, where something is gained by that; what is not stored so is put when it is whole.
+    async fn put_growing(&self, _blob: &Growing) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Stores a document. Everything it names has been stored before, except its `subject`.
     async fn put_document(&self, document: &Document, role: &PutAs) -> Result<(), Error>;

@@ -1,12 +1,20 @@
 //! A repository of a registry as a place.
 
+use std::{future::pending, pin::pin};
+
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
+use futures_util::{
+    StreamExt as _, TryStreamExt as _,
+    future::{BoxFuture, Either, select},
+    stream,
+};
 use palan_client::{BlobOpener, ByteStream, Precondition, Repo};
 use palan_core::{Algorithm, Descriptor, Digest, Document, MAX_DOCUMENT_SIZE, Repository, Role, Selector};
 
-use super::{BlobStream, Memo, Origin, PutAs, Source, Target, ask_each, read_all, stream::hold_back};
+use super::{
+    BlobStream, Growing, Memo, Origin, PutAs, Source, Target, ask_each, read_all, stream::hold_back,
+};
 use crate::{Error, documents::Documents};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -71,6 +79,19 @@ impl Registry {
         let content = hold_back(content.map_err(Error::from));
         // Of a part, only the size can be checked.
         Ok(if offset == 0 { BlobStream::verified(blob, content) } else { BlobStream::new(content) })
+    }
+
+    /// Waits until a blob is made that was there before, as far as it is worth to ask.
+    async fn has_made(&self, blob: &Growing) -> Descriptor {
+        match blob.made().await {
+            Some(made) if blob.is_far_behind(made.size) => {
+                if let Ok(true) = self.repo.has_blob(&made).await {
+                    return made;
+                }
+            }
+            _ => {}
+        }
+        pending().await
     }
 
     fn not_found(&self, selector: &Selector, error: palan_client::Error) -> Error {
@@ -195,6 +216,19 @@ impl Target for Registry {
             },
             Err(e) => Err(e.into()),
         }
+    }
+
+    async fn put_growing(&self, blob: &Growing) -> Result<(), Error> {
+        let push = pin!(self.repo.push_growing(blob));
+        let there = pin!(self.has_made(blob));
+        let stored = match select(push, there).await {
+            Either::Left((pushed, _)) => pushed?,
+            Either::Right((there, _)) => Some(there),
+        };
+        if let Some(blob) = stored {
+            self.memo.note_written(self.repository(), blob.digest);
+        }
+        Ok(())
     }
 
     async fn put_document(&self, document: &Document, role: &PutAs) -> Result<(), Error> {

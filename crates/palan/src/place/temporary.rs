@@ -9,7 +9,7 @@ use std::{
 use palan_core::Digest;
 use tempfile::NamedTempFile;
 
-use super::{Layout, publish};
+use super::{Ahead, Layout, publish};
 use crate::{Error, Scratch};
 
 /// How much is written at once, in bytes.
@@ -23,6 +23,18 @@ impl Layout {
         Ok(Self { folder: Some(Arc::new(folder)), ..layout })
     }
 
+    /// The same layout; blobs that are made in it are sent to where they are to go meanwhile.
+    pub(crate) fn sending(self, ahead: Option<Ahead>) -> Self {
+        Self { ahead: ahead.map(Arc::new), ..self }
+    }
+
+    /// Waits until all blobs are sent that could be sent while they were made.
+    pub(crate) async fn sent(&self) {
+        if let Some(ahead) = &self.ahead {
+            ahead.sent().await;
+        }
+    }
+
     /// Puts what `write` writes in, as the blob whose digest it gives beside what else came of it. May take a while.
     pub(crate) fn write_blob<T>(
         &self,
@@ -30,10 +42,22 @@ impl Layout {
     ) -> Result<T, Error> {
         let unwritten = || Error::io("write in", &self.root);
         let mut file = NamedTempFile::new_in(&self.root).map_err(unwritten())?;
-        let mut out = BufWriter::with_capacity(BUFFER, &mut file);
-        let (digest, result) = write(&mut out)?;
-        out.flush().map_err(unwritten())?;
-        drop(out);
+        let (digest, result) = match &self.ahead {
+            None => {
+                let mut out = BufWriter::with_capacity(BUFFER, &mut file);
+                let written = write(&mut out)?;
+                out.flush().map_err(unwritten())?;
+                written
+            }
+            Some(ahead) => {
+                let path = file.path().to_owned();
+                let mut out = BufWriter::with_capacity(BUFFER, ahead.watch(&mut file, &path));
+                let written = write(&mut out)?;
+                let watched = out.into_inner().map_err(|error| unwritten()(error.into_error()))?;
+                watched.finish(written.0);
+                written
+            }
+        };
         self.take(file, digest)?;
         Ok(result)
     }

@@ -115,6 +115,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         base_annotations: args.set_base_image_annotations,
         attestations: args.attestations.into(),
         limits: session.limits(),
+        ahead: !args.dry_run,
         ..Request::new(single.or_else(|| args.base.clone()), layers, target.clone())
     };
     if args.base.is_none() && !args.oci_empty_base {
