@@ -36,6 +36,12 @@ use crate::{
 /// What the history says about the layer that is made.
 const CREATED_BY: &str = "palan flatten";
 
+/// How hard to compress if nobody says: as crane does with gzip, of which most is compressed already; quickly with zstd, which
+/// makes smaller layers than gzip all the same.
+pub fn usual_level(compression: Compression) -> Level {
+    if compression == Compression::Zstd { Level::QUICK } else { Level::DEFAULT }
+}
+
 /// What to flatten, and how.
 #[derive(Clone, Debug)]
 pub struct Request {

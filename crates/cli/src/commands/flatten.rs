@@ -1,6 +1,6 @@
 use palan::{
     Error,
-    flatten::{Keep, Request, plan},
+    flatten::{Keep, Request, plan, usual_level},
     place::Location,
 };
 use palan_core::Compression;
@@ -21,6 +21,12 @@ use crate::{
 /// result, by digest.
 #[derive(clap::Args)]
 #[command(mut_arg("compression", |arg| arg.help("Compression of the layer; default: gzip")))]
+#[command(mut_arg("level", |arg| {
+    arg.help("How hard to compress: gzip 0 to 12, by default 5; zstd 1 to 22, by default 2").long_help(
+        "How hard to compress: gzip 0 to 12, by default 5; zstd 1 to 22, by default 2\n\n\
+         Without it, parts that are compressed with gzip already, and well, stay as they are.",
+    )
+}))]
 pub(crate) struct Args {
     /// The image or index
     #[arg(value_name = "IMAGE")]
@@ -76,6 +82,7 @@ impl std::str::FromStr for Base {
 }
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
+    let compression = args.compressing.kind().unwrap_or(Compression::Gzip);
     let request = Request {
         subject: args.rewriting.subject(args.image.clone(), None, session),
         keep: match (args.last, args.keep_base, &args.onto_base) {
@@ -85,8 +92,8 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
             (.., Some(base)) => Keep::Of(base.clone()),
             (None, None, None) => Keep::Nothing,
         },
-        compression: args.compressing.kind().unwrap_or(Compression::Gzip),
-        level: args.compressing.level()?.unwrap_or_default(),
+        compression,
+        level: args.compressing.level()?.unwrap_or_else(|| usual_level(compression)),
         created: session.env.created()?,
         ahead: !args.rewriting.is_dry(),
     };

@@ -25,7 +25,7 @@ use crate::{
     )
 }))]
 #[command(mut_arg("level", |arg| {
-    arg.help("How hard to compress: gzip 0 to 12, by default 1, as crane does; zstd 1 to 22, by default 3")
+    arg.help("How hard to compress: gzip 0 to 12, by default 1, as crane does; zstd 1 to 22, by default 2")
 }))]
 pub(crate) struct Args {
     /// The image to append to; default: an empty one
