@@ -270,6 +270,28 @@ fn tags_are_moved_and_given_back() {
     --- stderr
     given back 0 of 0 images
     ");
+    // A run that is repeated does not undo that, and says so.
+    assert_snapshot!(context.run(&["fleet", "promote", "plan.json"]), @"
+    exit: 12
+    --- stdout
+
+    --- stderr
+    warning: [HOST]/team/web:1: given-back: a rollback gave its tag back
+    warning: [HOST]/team/mid:1: not-begun: 1 of the wave canary was given back
+    warning: [HOST]/team/api:1: not-begun: 1 of the wave canary was given back
+    promoted 0 of 3 images, 2 not begun, 1 given back before
+    note: with --again, what was given back goes forth once more
+    ");
+    assert_snapshot!(context.run(&["fleet", "promote", "plan.json", "--again"]), @"
+    exit: 0
+    --- stdout
+    [HOST]/team/web:1@sha256:…
+    [HOST]/team/mid:1@sha256:…
+    [HOST]/team/api:1@sha256:…
+
+    --- stderr
+    promoted 3 of 3 images
+    ");
 }
 
 #[test]
@@ -307,10 +329,39 @@ fn hooks_decide() {
 
     --- stderr
     warning: [HOST]/team/web:1: not-passed: the hook refused it: exit status: 1
-    warning: [HOST]/team/mid:1: not-begun: 1 of the wave canary did not pass their gates
-    warning: [HOST]/team/api:1: not-begun: 1 of the wave canary did not pass their gates
+    warning: [HOST]/team/mid:1: not-begun: 1 of the wave canary did not pass its gates
+    warning: [HOST]/team/api:1: not-begun: 1 of the wave canary did not pass its gates
     pushed 0 of 3 images, 1 not passed by a gate, 2 not begun
     ");
+    // What was not begun is what it was, and nothing is wrong with it.
+    let ran = context.run(&["fleet", "status", "plan.json", "--format", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&ran.text()).unwrap();
+    let states: Vec<_> = report["images"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|image| [&image["state"], &image["reasons"][0]])
+        .collect();
+    assert_snapshot!(serde_json::to_string_pretty(&states).unwrap(), @r#"
+    [
+      [
+        "gate-failed",
+        "gate hook: exit status: 1"
+      ],
+      [
+        "planned",
+        "apply: not-begun: 1 of the wave canary did not pass its gates"
+      ],
+      [
+        "held",
+        "its verdict is shadowed, and clean is the worst that is accepted"
+      ],
+      [
+        "planned",
+        "apply: not-begun: 1 of the wave canary did not pass its gates"
+      ]
+    ]
+    "#);
     assert_snapshot!(shown(&context.run(&["fleet", "apply", "plan.json", "--keep-going"])), @"
     exit: 12
     --- stdout

@@ -2,8 +2,6 @@
 //!
 //! * [`scan`](fn@scan) finds what each image stands on: an [`Inventory`].
 //! * [`plan`](fn@plan) computes a rebase for each image and locks it by digest: a [`Plan`], a file to review. It writes
-//! * [`scan()`] finds what each image stands on: an [`Inventory`].
-//! * `plan` computes a rebase for each image and locks it by digest: a [`Plan`], a file to review. It writes
 //!   nothing.
 //! * [`apply`](fn@apply) pushes the results under *candidate* tags and asks the gates.
 //! * [`promote`](fn@promote) moves the real tags, each after a backup tag, wave by wave.

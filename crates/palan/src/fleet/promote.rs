@@ -17,7 +17,8 @@ use crate::{
 /// Moves the tags of a plan's images to their candidates, where those passed all gates.
 ///
 /// A tag is read right before it is moved, and the move is conditional where the registry can do that. One that stands for
-/// neither of the plan's two digests is left alone. What it stood for is kept under the backup tag first.
+/// neither of the plan's two digests is left alone. What it stood for is kept under the backup tag first. What a rollback
+/// gave back goes forth once more only with [`Choice::again`].
 pub async fn promote(
     places: &Places,
     plan: &Plan,
@@ -62,7 +63,7 @@ async fn image(
     match &state.candidate {
         Some(candidate) if candidate.new == locked.new_digest => {}
         // Why not is what there is to know, also later.
-        _ => match state.failed.filter(|failed| failed.step == "apply") {
+        _ => match state.failed.or(state.left).filter(|failed| failed.step == "apply") {
             Some(failed) => return Err(Fault::Image(failed.result, failed.reason)),
             None => return Err(failed("it has not been applied")),
         },
@@ -86,6 +87,9 @@ async fn image(
     }
     if found != Some(digest) {
         return Err(moved(&entry.image, digest, found));
+    }
+    if state.is_restored && !choice.again {
+        return Err(Fault::Image(Become::GivenBack, "a rollback gave its tag back".to_owned()));
     }
     let backup = standing(places, &locked.backup).await?;
     if backup.is_some_and(|found| found != digest) {

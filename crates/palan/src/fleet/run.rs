@@ -33,8 +33,10 @@ pub struct Choice {
     pub shard: Option<Shard>,
     /// No image is begun once more than so many have failed; `None`: however many.
     pub max_failures: Option<usize>,
-    /// Go on with the next wave where results of one did not pass their gates.
+    /// Go on with the next wave where results of one did not pass their gates, or were given back.
     pub keep_going: bool,
+    /// Promoting: also those that were promoted and given back.
+    pub again: bool,
     /// How many images at the same time.
     pub jobs: usize,
     /// Say what would be done.
@@ -85,6 +87,8 @@ pub enum Become {
     Failed,
     /// It was not begun: too many others had failed, or what it stands on.
     NotBegun,
+    /// Its tag was given back by a rollback, and stays so.
+    GivenBack,
 }
 
 impl Become {
@@ -98,6 +102,7 @@ impl Become {
             Self::Moved => "moved",
             Self::Failed => "failed",
             Self::NotBegun => "not-begun",
+            Self::GivenBack => "given-back",
         }
     }
 
@@ -106,9 +111,14 @@ impl Become {
         matches!(self, Self::Done | Self::Already | Self::Planned)
     }
 
+    /// Whether it was left as it is, and nothing is wrong with it.
+    pub(super) fn is_left(self) -> bool {
+        matches!(self, Self::NotBegun | Self::GivenBack)
+    }
+
     /// Whether it counts among the failures: it was begun, or could not be.
     fn is_bad(self) -> bool {
-        !self.is_good() && self != Self::NotBegun
+        !self.is_good() && !self.is_left()
     }
 }
 
@@ -231,9 +241,8 @@ impl Run<'_> {
                 outcomes.extend(done);
             }
             self.journal.end_wave();
-            let not_passed = outcomes.values().filter(|o| o.result == Become::NotPassed).count();
-            if not_passed > 0 && !self.choice.keep_going && closed.is_none() {
-                closed = Some(format!("{not_passed} of the wave {} did not pass their gates", wave.name));
+            if !self.choice.keep_going {
+                closed = closed.or_else(|| stopped(&outcomes, &wave.name));
             }
         }
         Ok(self.plan.images.iter().filter_map(|entry| outcomes.remove(&entry.image)).collect())
@@ -284,6 +293,18 @@ impl Run<'_> {
 
     async fn outcome(&self, entry: &Entry, done: Result<Written, Fault>) -> Result<Outcome, Error> {
         outcome(self.journal, self.step, &entry.image, Some(&entry.wave), done).await
+    }
+}
+
+/// Why no later wave is begun, for what became of images so far.
+fn stopped(outcomes: &BTreeMap<&Reference, Outcome>, wave: &str) -> Option<String> {
+    let count = |result| outcomes.values().filter(|outcome| outcome.result == result).count();
+    match (count(Become::NotPassed), count(Become::GivenBack)) {
+        (0, 0) => None,
+        (0, 1) => Some(format!("1 of the wave {wave} was given back")),
+        (0, n) => Some(format!("{n} of the wave {wave} were given back")),
+        (1, _) => Some(format!("1 of the wave {wave} did not pass its gates")),
+        (n, _) => Some(format!("{n} of the wave {wave} did not pass their gates")),
     }
 }
 

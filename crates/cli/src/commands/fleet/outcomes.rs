@@ -31,6 +31,9 @@ pub(super) fn tell(outcomes: &[Outcome], done: &str, format: ReportFormat, sessi
         }
     }
     session.ui.say(sum(outcomes, done));
+    if outcomes.iter().any(|outcome| outcome.result == Become::GivenBack) {
+        session.ui.note("with --again, what was given back goes forth once more");
+    }
     match outcomes.iter().all(|outcome| outcome.result.is_good()) {
         true => Ok(()),
         false => Err(Failure::reported(Code::Partial)),
@@ -71,6 +74,7 @@ fn sum(outcomes: &[Outcome], done: &str) -> String {
         (Become::Moved, "moved by somebody else"),
         (Become::Failed, "failed"),
         (Become::NotBegun, "not begun"),
+        (Become::GivenBack, "given back before"),
     ];
     let others = words.iter().filter(|(result, _)| count(*result) > 0);
     parts.extend(others.map(|(result, word)| format!("{} {word}", count(*result))));
