@@ -431,15 +431,34 @@ fn hooks_that_pass_end_too_late_or_are_not_there() {
     warning: [HOST]/team/web:1: not-passed: the hook refused it: it did not end within 1 s
     pushed 0 of 1 image, 1 not passed by a gate
     ");
+    // What cannot be run is told before anything is pushed.
     let context = planned("hook = [\"./not-there\"]");
-    assert_snapshot!(shown(&context.run(&["fleet", "apply", "plan.json", "--wave", "canary"])), @"
-    exit: 12
-    --- stdout
+    let words = ["fleet", "apply", "plan.json", "--wave", "canary"];
+    assert_snapshot!(shown(&context.run(&[&words[..], &["--dry-run"]].concat())), @"");
+    assert_snapshot!(shown(&context.run(&words)), @"");
+    assert_eq!(context.run(&["ls", "@@team/web"]).ok().text(), "1\n");
+    context.write("not-there", "#!/bin/sh\n");
+    assert_snapshot!(context.run(&words).stderr, @"");
+    let context = planned("hook = [\"not-in-path\"]");
+    assert_snapshot!(context.run_with(&words, &[("PATH", "/usr/bin:bin".as_ref())]).stderr, @"");
+}
 
-    --- stderr
-    warning: [HOST]/team/web:1: not-passed: the hook refused it: ./not-there cannot be run: No such file or directory (os error 2)
-    pushed 0 of 1 image, 1 not passed by a gate
-    ");
+/// A plan is applied from anywhere, and its hook stands beside it.
+#[test]
+fn hooks_are_found_beside_the_plan() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let context = planned("hook = [\"./bin/smoke\", \"beside\"]");
+    std::fs::create_dir_all(context.path("approved/bin")).unwrap();
+    context.write("approved/bin/smoke", "#!/bin/sh\ntest -e \"$1\" && basename \"$PWD\"\n");
+    context.write("approved/beside", "");
+    let program = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(context.path("approved/bin/smoke"), program).unwrap();
+    std::fs::rename(context.path("plan.json"), context.path("approved/plan.json")).unwrap();
+    let words = ["fleet", "apply", "approved/plan.json", "--wave", "canary"];
+    context.run(&[&words[..], &["--dry-run"]].concat()).ok();
+    context.run(&words).ok();
+    let journal = std::fs::read_to_string(context.path("approved/plan.journal.jsonl")).unwrap();
+    assert!(journal.contains(r#""passed":true,"output":"approved""#), "{journal}");
 }
 
 #[test]

@@ -23,6 +23,12 @@ use crate::{
 /// A program, or whatever else, that looks at a candidate.
 #[async_trait]
 pub trait Hook: Send + Sync {
+    /// Whether `command` could be run at all; asked before anything is pushed, and by runs that only say what they would do.
+    /// The error says why not.
+    async fn check(&self, _command: &[String]) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Runs `command` (program and arguments, as the plan has them) for a candidate.
     async fn run(
         &self,
@@ -128,6 +134,7 @@ impl One<'_> {
         if !reasons.is_empty() {
             return Err(Fault::Image(Become::NotPassed, reasons.join("; ")));
         }
+        self.check_hook(entry, locked, gates).await?;
         let plan = self.rebase(entry, locked, digest).await?;
         if self.apply.choice.dry_run {
             return Ok(written(Become::Planned));
@@ -179,6 +186,18 @@ impl One<'_> {
         rebase::apply(self.places, &plan, &self.apply.options).await?;
         self.journal.write(Event::Done(candidate)).await?;
         Ok(())
+    }
+
+    /// A hook that cannot be run would stop the image after it was pushed.
+    async fn check_hook(&self, entry: &Entry, locked: &Locked, gates: &Gates) -> Result<(), Fault> {
+        let Some(hook) = self.apply.hook.filter(|_| !gates.hook.is_empty()) else { return Ok(()) };
+        let Err(reason) = hook.check(&gates.hook).await else { return Ok(()) };
+        let reason = format!("the hook cannot be run: {reason}");
+        let (image, digest, gate) = (entry.image.clone(), locked.new_digest, "hook".to_owned());
+        self.journal
+            .write(Event::Gate { image, digest, gate, passed: false, output: reason.clone() })
+            .await?;
+        Err(Fault::Image(Become::NotPassed, reason))
     }
 
     /// Asks the gates that need the candidate, and writes down what they said.
