@@ -443,6 +443,17 @@ fn hooks_that_pass_end_too_late_or_are_not_there() {
     assert_snapshot!(context.run_with(&words, &[("PATH", "/usr/bin:bin".as_ref())]).stderr, @"");
 }
 
+#[test]
+fn what_a_hook_said_is_told_where_it_refuses() {
+    let context = planned(r#"hook = ["sh", "-c", "seq 1 30; printf '\\033[31mbad\\033[0m\\n' >&2; exit 3"]"#);
+    let words = ["fleet", "apply", "plan.json", "--wave", "canary"];
+    assert_snapshot!(context.run(&words).stderr, @"");
+    let ran = context.run(&[&words[..], &["--format", "json"]].concat());
+    let told: serde_json::Value = serde_json::from_str(&ran.text()).unwrap();
+    let said = told[0]["said"].as_str().unwrap();
+    assert!(said.starts_with("1\n2\n") && said.ends_with("30\nbad\nexit status: 3"), "{said}");
+}
+
 /// A plan is applied from anywhere, and its hook stands beside it.
 #[test]
 fn hooks_are_found_beside_the_plan() {

@@ -152,7 +152,7 @@ impl One<'_> {
         match check_there(self.places, &locked.candidate, locked.new_digest).await {
             Ok(()) => Ok(false),
             Err(Fault::Journal(error)) => Err(Fault::Journal(error)),
-            Err(Fault::Image(..)) => Ok(true),
+            Err(_) => Ok(true),
         }
     }
 
@@ -197,7 +197,7 @@ impl One<'_> {
         self.journal
             .write(Event::Gate { image, digest, gate, passed: false, output: reason.clone() })
             .await?;
-        Err(Fault::Image(Become::NotPassed, reason))
+        Err(Fault::Gate(reason, String::new()))
     }
 
     /// Asks the gates that need the candidate, and writes down what they said.
@@ -220,8 +220,8 @@ impl One<'_> {
         let gate = if hook.is_some() { "hook" } else { "plan" }.to_owned();
         let (image, digest) = (entry.image.clone(), locked.new_digest);
         let reason = format!("the hook refused it: {}", last_line(&output));
-        self.journal.write(Event::Gate { image, digest, gate, passed, output }).await?;
-        if passed { Ok(()) } else { Err(Fault::Image(Become::NotPassed, reason)) }
+        self.journal.write(Event::Gate { image, digest, gate, passed, output: output.clone() }).await?;
+        if passed { Ok(()) } else { Err(Fault::Gate(reason, output)) }
     }
 }
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     journal::{Event, Journal, JournalError},
     planned::{Entry, Locked, Plan},
+    report::plain,
     shard::Shard,
     waves::names,
 };
@@ -66,6 +67,9 @@ pub struct Outcome {
     /// Why nothing was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What the gate said that it did not pass, without colours and the like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub said: Option<String>,
 }
 
 /// What can become of an image.
@@ -131,6 +135,8 @@ impl fmt::Display for Become {
 /// Why one image was not done: what is told of it. Errors of the journal end the run.
 pub(super) enum Fault {
     Image(Become, String),
+    /// Why it did not pass a gate, and all that this said.
+    Gate(String, String),
     Journal(JournalError),
 }
 
@@ -320,19 +326,29 @@ pub(super) async fn outcome(
     match done {
         Ok(Written { result, tag, digest, conditional }) => {
             let (tag, digest) = (Some(tag), Some(digest));
-            Ok(Outcome { image, wave, result, tag, digest, conditional, reason: None })
+            Ok(Outcome { image, wave, result, tag, digest, conditional, reason: None, said: None })
         }
         Err(Fault::Journal(error)) => Err(error.into()),
+        // Gates have a line of their own.
+        Err(Fault::Gate(reason, said)) => {
+            let said = Some(plain(said.trim_end())).filter(|said| !said.is_empty());
+            let not_passed = not_done(image, wave, Become::NotPassed, reason);
+            Ok(Outcome { said, ..not_passed })
+        }
         Err(Fault::Image(result, reason)) => {
-            // Gates have a line of their own.
+            // The plan says it, and who reads that finds it there.
             if result != Become::NotPassed {
                 let (image, step, reason) = (image.clone(), step.to_owned(), reason.clone());
                 journal.write(Event::Failed { image, step, result, reason }).await?;
             }
-            let reason = Some(reason);
-            Ok(Outcome { image, wave, result, tag: None, digest: None, conditional: None, reason })
+            Ok(not_done(image, wave, result, reason))
         }
     }
+}
+
+fn not_done(image: Reference, wave: Option<String>, result: Become, reason: String) -> Outcome {
+    let reason = Some(reason);
+    Outcome { image, wave, result, tag: None, digest: None, conditional: None, reason, said: None }
 }
 
 pub(super) fn is_chosen(choice: &Choice, image: &Reference) -> bool {

@@ -22,6 +22,7 @@ use serde::Serialize;
 use super::{planned::Plan, states::State};
 pub use counts::{Base, Counts, Rebuild, Totals, Wave};
 pub use image::{Gate, Image, Platform};
+pub(super) use markup::plain;
 pub use standing::{HeldBy, Standing};
 
 /// What the field `schema` of a report says.
