@@ -329,6 +329,8 @@ fn hooks_decide() {
 
     --- stderr
     warning: [HOST]/team/web:1: not-passed: the hook refused it: exit status: 1
+      | 4
+      | exit status: 1
     warning: [HOST]/team/mid:1: not-begun: 1 of the wave canary did not pass its gates
     warning: [HOST]/team/api:1: not-begun: 1 of the wave canary did not pass its gates
     pushed 0 of 3 images, 1 not passed by a gate, 2 not begun
@@ -370,6 +372,8 @@ fn hooks_decide() {
 
     --- stderr
     warning: [HOST]/team/web:1: not-passed: the hook refused it: exit status: 1
+      | 4
+      | exit status: 1
     pushed 2 of 3 images, 1 not passed by a gate
     ");
     assert_snapshot!(shown(&context.run(&["fleet", "apply", "plan.json", "--max-failures", "0", "--keep-going"])), @"
@@ -378,6 +382,8 @@ fn hooks_decide() {
 
     --- stderr
     warning: [HOST]/team/web:1: not-passed: the hook refused it: exit status: 1
+      | 4
+      | exit status: 1
     warning: [HOST]/team/mid:1: not-begun: 1 other image had failed
     warning: [HOST]/team/api:1: not-begun: 1 other image had failed
     pushed 0 of 3 images, 1 not passed by a gate, 2 not begun
@@ -434,9 +440,23 @@ fn hooks_that_pass_end_too_late_or_are_not_there() {
     // What cannot be run is told before anything is pushed.
     let context = planned("hook = [\"./not-there\"]");
     let words = ["fleet", "apply", "plan.json", "--wave", "canary"];
-    assert_snapshot!(shown(&context.run(&[&words[..], &["--dry-run"]].concat())), @"");
-    assert_snapshot!(shown(&context.run(&words)), @"");
-    assert_eq!(context.run(&["ls", "@@team/web"]).ok().text(), "1\n");
+    assert_snapshot!(shown(&context.run(&[&words[..], &["--dry-run"]].concat())), @"
+    exit: 12
+    --- stdout
+
+    --- stderr
+    warning: [HOST]/team/web:1: not-passed: the hook cannot be run: there is no ./not-there in the folder of the plan
+    pushed 0 of 1 image, 1 not passed by a gate
+    ");
+    assert_snapshot!(shown(&context.run(&words)), @"
+    exit: 12
+    --- stdout
+
+    --- stderr
+    warning: [HOST]/team/web:1: not-passed: the hook cannot be run: there is no ./not-there in the folder of the plan
+    pushed 0 of 1 image, 1 not passed by a gate
+    ");
+    assert_eq!(context.run(&["ls", "@@team/web"]).ok().text(), "1");
     context.write("not-there", "#!/bin/sh\n");
     assert_snapshot!(context.run(&words).stderr, @"");
     let context = planned("hook = [\"not-in-path\"]");
@@ -447,7 +467,30 @@ fn hooks_that_pass_end_too_late_or_are_not_there() {
 fn what_a_hook_said_is_told_where_it_refuses() {
     let context = planned(r#"hook = ["sh", "-c", "seq 1 30; printf '\\033[31mbad\\033[0m\\n' >&2; exit 3"]"#);
     let words = ["fleet", "apply", "plan.json", "--wave", "canary"];
-    assert_snapshot!(context.run(&words).stderr, @"");
+    assert_snapshot!(context.run(&words).stderr, @"
+    warning: [HOST]/team/web:1: not-passed: the hook refused it: exit status: 3
+      | 13
+      | 14
+      | 15
+      | 16
+      | 17
+      | 18
+      | 19
+      | 20
+      | 21
+      | 22
+      | 23
+      | 24
+      | 25
+      | 26
+      | 27
+      | 28
+      | 29
+      | 30
+      | bad
+      | exit status: 3
+    pushed 0 of 1 image, 1 not passed by a gate
+    ");
     let ran = context.run(&[&words[..], &["--format", "json"]].concat());
     let told: serde_json::Value = serde_json::from_str(&ran.text()).unwrap();
     let said = told[0]["said"].as_str().unwrap();
