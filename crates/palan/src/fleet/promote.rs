@@ -6,7 +6,7 @@ use super::{
     journal::{Event, Journal, Step},
     planned::{Entry, Locked, Plan},
     run::{Become, Choice, Fault, Listener, Outcome, Run, Written, failed},
-    tags::{check_there, effect, moved, put_tag, standing},
+    tags::{check_stands, check_there, effect, moved, put_tag, standing},
 };
 use crate::{
     Error,
@@ -18,7 +18,8 @@ use crate::{
 ///
 /// A tag is read right before it is moved, and the move is conditional where the registry can do that. One that stands for
 /// neither of the plan's two digests is left alone. What it stood for is kept under the backup tag first. What a rollback
-/// gave back goes forth once more only with [`Choice::again`].
+/// gave back goes forth once more only with [`Choice::again`]. Where the registry makes no conditional moves, each tag is read
+/// again after it was written.
 pub async fn promote(
     places: &Places,
     plan: &Plan,
@@ -102,10 +103,15 @@ async fn image(
     if backup.is_none() {
         let keep = effect(&entry.image, Step::Backup, &locked.backup, None, digest);
         let tag = locked.backup.tag().unwrap_or_default().to_owned();
-        put_tag(places, journal, keep, PutAs::Absent(tag)).await?;
+        put_tag(places, journal, keep, PutAs::Absent(tag), false).await?;
     }
     let conditional = conditions.heeded(&locked.backup, digest).await;
+    // Where it does not compare, nothing but a look tells what a write came to.
+    let is_checked = conditional != Some(true);
+    if is_checked && backup.is_none() {
+        check_stands(places, &locked.backup, digest).await?;
+    }
     let tag = entry.image.tag().unwrap_or_default().to_owned();
-    put_tag(places, journal, promotion, PutAs::Replace { tag, expected: digest }).await?;
+    put_tag(places, journal, promotion, PutAs::Replace { tag, expected: digest }, is_checked).await?;
     Ok(Written { conditional, ..written(Become::Done) })
 }

@@ -8,7 +8,7 @@ use crate::{args::ReportFormat, exit::Result, session::Session};
 /// Only images that were applied and passed their gates. A tag is read right before it is moved: one that stands for
 /// something else than the plan says is left alone. The move is conditional where the registry heeds conditional requests,
 /// which is found out with the first backup. Where it does not, which is said, somebody else may come between reading and
-/// writing: that is best effort.
+/// writing: that is best effort. There each tag is read again after it was written, too.
 ///
 /// An image that a rollback gave back stays as it is, which is said, and ends the command with exit code 12: a run that is
 /// repeated, by cron or in CI, does not undo the rollback. With --again it goes forth once more.
