@@ -35,7 +35,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let plan = args.plan.read()?;
-    let choice = args.choice.choice();
+    let choice = args.choice.choice(&plan);
     session.bound(plan.bounds());
     let kept = args.plan.journal(&plan, &choice, session).await?;
     let progress = session.ui.progress();

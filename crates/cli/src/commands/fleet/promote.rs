@@ -33,7 +33,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let plan = args.plan.read()?;
-    let choice = Choice { again: args.again, ..args.choice.choice() };
+    let choice = Choice { again: args.again, ..args.choice.choice(&plan) };
     session.bound(plan.bounds());
     let kept = args.plan.journal(&plan, &choice, session).await?;
     let places = session.places()?;

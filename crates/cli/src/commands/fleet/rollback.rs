@@ -43,8 +43,8 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
-    let choice = args.some.choice();
     let plan = args.plan.as_deref().map(read_plan).transpose()?;
+    let choice = args.some.choice(plan.as_ref());
     if let Some(plan) = &plan {
         session.bound(plan.bounds());
     }

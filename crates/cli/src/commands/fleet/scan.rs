@@ -52,7 +52,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let progress = session.ui.progress();
     session.bound(settings.bounds());
     let (places, known) = (session.knowing_places(&progress)?, args.named.known.open(session)?);
-    let jobs = args.at_once.or(&settings);
+    let jobs = args.at_once.or(settings.jobs);
     let inventory = fleet::scan(&places, &settings, known.as_ref(), jobs, &progress.observer()).await?;
     drop(progress);
     let inventory = match &args.on {
