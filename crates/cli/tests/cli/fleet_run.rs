@@ -458,9 +458,15 @@ fn hooks_that_pass_end_too_late_or_are_not_there() {
     ");
     assert_eq!(context.run(&["ls", "@@team/web"]).ok().text(), "1");
     context.write("not-there", "#!/bin/sh\n");
-    assert_snapshot!(context.run(&words).stderr, @"");
+    assert_snapshot!(context.run(&words).stderr, @"
+    warning: [HOST]/team/web:1: not-passed: the hook cannot be run: ./not-there may not be executed
+    pushed 0 of 1 image, 1 not passed by a gate
+    ");
     let context = planned("hook = [\"not-in-path\"]");
-    assert_snapshot!(context.run_with(&words, &[("PATH", "/usr/bin:bin".as_ref())]).stderr, @"");
+    assert_snapshot!(context.run_with(&words, &[("PATH", "/usr/bin:bin".as_ref())]).stderr, @"
+    warning: [HOST]/team/web:1: not-passed: the hook cannot be run: there is no program not-in-path in PATH
+    pushed 0 of 1 image, 1 not passed by a gate
+    ");
 }
 
 #[test]

@@ -165,7 +165,8 @@ impl PlanArgs {
     }
 
     async fn journal(&self, plan: &Plan, choice: &Choice, session: &Session) -> Result<Kept> {
-        let of = Of { plan: plan.digest(), shard: choice.shard, dry_run: choice.dry_run };
+        let of =
+            Of { plan: plan.digest(), shard: choice.shard, dry_run: choice.dry_run, may_be_damaged: false };
         let beside = Some(Journal::path_beside(&self.plan));
         self.state.open(self.journal.as_deref(), beside, &of, session).await
     }
