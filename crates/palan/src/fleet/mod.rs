@@ -2,8 +2,6 @@
 //!
 //! * [`scan`](fn@scan) finds what each image stands on: an [`Inventory`].
 //! * [`plan`](fn@plan) computes a rebase for each image and locks it by digest: a [`Plan`], a file to review. It writes
-//! * [`scan()`] finds what each image stands on: an [`Inventory`].
-//! * `plan` computes a rebase for each image and locks it by digest: a [`Plan`], a file to review. It writes
 //!   nothing.
 //! * [`apply`](fn@apply) pushes the results under *candidate* tags and asks the gates.
 //! * [`promote`](fn@promote) moves the real tags, each after a backup tag, wave by wave.
@@ -50,7 +48,7 @@ pub use inventory::{Inventory, Member, MemberPlatform, Missed};
 pub use journal::{Effect, Event, Journal, JournalError, Record, Step};
 pub use lines::Lines;
 pub use plan::{BaseSignatures, Planning, plan};
-pub use planned::{Action, Entry, Locked, LockedPlatform, Plan, PlanError, SCHEMA, Wave};
+pub use planned::{Action, Entry, Locked, LockedPlatform, Plan, PlanError, SCHEMA, Stood, Wave};
 pub use promote::promote;
 pub use rollback::{rollback, rollback_plan};
 pub use run::{Become, Choice, Listener, Outcome};

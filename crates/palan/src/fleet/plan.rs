@@ -15,10 +15,11 @@ use super::{
     inventory::{Inventory, Member, MemberPlatform},
     lock::lock,
     newest::newest,
-    planned::{Action, Entry, Plan, SCHEMA},
+    planned::{Action, Entry, Plan, SCHEMA, Stood},
     run::{remember, remembering},
     settings::{BaseRule, Gates, Rules, Settings},
     standing::FLEET,
+    tags::standing,
     waves::{assign, waves},
 };
 use crate::{
@@ -185,12 +186,21 @@ impl Planner<'_> {
         let fill = |template: &super::Template| {
             template.fill(&member.image, report.digest, report.new_digest, &new_base)
         };
-        Ok(match (fill(&tags.candidate), fill(&tags.backup)) {
-            (Ok(candidate), Ok(backup)) => {
-                Action::Rebase(Box::new(lock(report, old_base.clone(), new_base.clone(), candidate, backup)))
-            }
-            (Err(reason), _) | (_, Err(reason)) => Action::Fail { reason },
-        })
+        let (candidate, backup) = match (fill(&tags.candidate), fill(&tags.backup)) {
+            (Ok(candidate), Ok(backup)) => (candidate, backup),
+            (Err(reason), _) | (_, Err(reason)) => return Ok(Action::Fail { reason }),
+        };
+        // A tag that names the result stands for nothing else.
+        let was = match tags.candidate.names_result() {
+            true => None,
+            false => Some(standing(self.places, &candidate).await?.into()),
+        };
+        let moves = was.filter(|was| !matches!(was, Stood::Nothing) && *was != Stood::For(report.new_digest));
+        let finding =
+            moves.map(|was| format!("its candidate tag is there already: {candidate} stands for {was}"));
+        let mut locked = lock(report, old_base.clone(), new_base.clone(), (candidate, was), backup);
+        locked.findings.extend(finding);
+        Ok(Action::Rebase(Box::new(locked)))
     }
 
     /// Waves and gates, now that it is known what there is to do.
