@@ -37,7 +37,7 @@ mod sources;
 mod standing;
 mod state;
 mod states;
-mod swaps;
+mod successors;
 mod tags;
 mod template;
 mod waves;
@@ -60,5 +60,5 @@ pub use settings::{
 pub use shard::{Shard, ShardError};
 pub use state::{JOURNAL, Remote};
 pub use states::{Failed, State, states};
-pub use swaps::swaps;
+pub use successors::{Successors, Swaps};
 pub use template::{Template, TemplateError};
