@@ -175,7 +175,7 @@ fn settings_are_written_and_read_again() {
     # references = ["ghcr.io/org/api:1"]
     # files with names separated by white space, `#` begins a comment; or what `kubectl get pods -A -o json` prints
     # files = ["images.txt"]
-    # Kubernetes manifests, Compose files and Helm values, or folders of them: `*.yaml` and `*.yml`
+    # Kubernetes manifests, kustomizations, Compose files and Helm values, or folders of them: `*.yaml` and `*.yml`
     # manifests = ["deploy"]
     # repositories and patterns of tags: `*` for any characters, `?` for one; wildcards in the name ask for the registry's catalog
     repositories = [

@@ -18,6 +18,7 @@
 mod apply;
 mod chain;
 mod commented;
+mod files;
 mod gates;
 mod inventory;
 mod journal;

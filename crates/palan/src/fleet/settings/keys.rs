@@ -52,7 +52,7 @@ pub const KEYS: &[Key] = &[
         "images",
         "manifests",
         "[\"deploy\"]",
-        "Kubernetes manifests, Compose files and Helm values, or folders of them: `*.yaml` and `*.yml`",
+        "Kubernetes manifests, kustomizations, Compose files and Helm values, or folders of them: `*.yaml` and `*.yml`",
     ),
     key(
         "images",
