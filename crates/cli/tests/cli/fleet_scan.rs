@@ -216,7 +216,7 @@ fn settings_are_written_and_read_again() {
     # max-growth-percent = 20
     # a program and its arguments, run for each candidate; the exit code decides
     # hook = ["./smoke-test"]
-    # after how many seconds it is ended, and has failed
+    # after how many seconds it is ended, with all that it has started (not on Windows), and has failed
     # hook-timeout = 600
     # whether the new base must be signed
     # signed-base = false
