@@ -11,7 +11,7 @@ use super::{
     run::{Become, Choice, Fault, Listener, Outcome, Run, Written, failed, remember, remembering},
     settings::Gates,
     states::State,
-    tags::{check_there, effect, moved, standing},
+    tags::{effect, found_there, moved, standing},
     template::names,
 };
 use crate::{
@@ -144,8 +144,8 @@ impl One<'_> {
         if state.failed.as_ref().is_none_or(|failed| failed.step != "promote") {
             return Ok(false);
         }
-        match check_there(self.places, &locked.candidate, locked.new_digest).await {
-            Ok(()) => Ok(false),
+        match found_there(self.places, &locked.candidate, locked.new_digest).await {
+            Ok(_) => Ok(false),
             Err(Fault::Journal(error)) => Err(Fault::Journal(error)),
             Err(Fault::Image(..)) => Ok(true),
         }
