@@ -1,17 +1,17 @@
 //! Promoting: the images' own tags move to the results, each after its backup.
 
-use palan_core::{Digest, Reference};
+use palan_core::{Digest, Document, Reference};
 
 use super::{
     journal::{Event, Journal, Step},
     planned::{Entry, Locked, Plan},
     run::{Become, Choice, Fault, Listener, Outcome, Run, Written, failed},
-    tags::{check_stands, check_there, effect, moved, put_tag, standing},
+    tags::{check_stands, effect, found_there, moved, put_tag, standing, taken},
 };
 use crate::{
     Error,
     once::Once,
-    place::{Places, PutAs},
+    place::{Location, Places, PutAs},
 };
 
 /// Moves the tags of a plan's images to their candidates, where those passed all gates.
@@ -39,13 +39,12 @@ struct Conditions<'a> {
 }
 
 impl Conditions<'_> {
-    /// `backup`: a tag that stands for `digest`; it is put where it is once more, which changes nothing. `None`: the registry
+    /// `backup`: a tag that stands for `document`; it is put where it is once more, which changes nothing. `None`: the registry
     /// refuses that for another reason.
-    async fn heeded(&self, backup: &Reference, digest: Digest) -> Option<bool> {
+    async fn heeded(&self, backup: &Reference, document: &Document) -> Option<bool> {
         let ask = || async {
             let repo = self.places.client().repository(backup.repository()).primary();
-            let document = repo.manifest(&digest.into()).await?;
-            Ok(repo.heeds_preconditions(&document, backup.tag().unwrap_or_default()).await.ok())
+            Ok(repo.heeds_preconditions(document, backup.tag().unwrap_or_default()).await.ok())
         };
         self.heeded.get(backup.registry().to_owned(), ask).await.ok().and_then(|heeded| *heeded)
     }
@@ -92,26 +91,33 @@ async fn image(
     if state.is_restored && !choice.again {
         return Err(Fault::Image(Become::GivenBack, "a rollback gave its tag back".to_owned()));
     }
-    let backup = standing(places, &locked.backup).await?;
-    if backup.is_some_and(|found| found != digest) {
-        return Err(failed(format!("its backup {} exists, and is another image", locked.backup)));
-    }
-    check_there(places, &locked.candidate, locked.new_digest).await?;
+    let (result, old) = tokio::try_join!(
+        found_there(places, &locked.candidate, locked.new_digest),
+        old(places, &entry.image, digest)
+    )?;
     if choice.dry_run {
-        return Ok(written(Become::Planned));
+        let backup = standing(places, &locked.backup).await?;
+        return match backup.is_none_or(|found| found == digest) {
+            true => Ok(written(Become::Planned)),
+            false => Err(taken(&locked.backup)),
+        };
     }
-    if backup.is_none() {
-        let keep = effect(&entry.image, Step::Backup, &locked.backup, None, digest);
-        let tag = locked.backup.tag().unwrap_or_default().to_owned();
-        put_tag(places, journal, keep, PutAs::Absent(tag), false).await?;
-    }
-    let conditional = conditions.heeded(&locked.backup, digest).await;
+    let keep = effect(&entry.image, Step::Backup, &locked.backup, None, digest);
+    let tag = locked.backup.tag().unwrap_or_default().to_owned();
+    put_tag(places, journal, keep, &old, PutAs::Absent(tag), false).await?;
+    let conditional = conditions.heeded(&locked.backup, &old).await;
     // Where it does not compare, nothing but a look tells what a write came to.
     let is_checked = conditional != Some(true);
-    if is_checked && backup.is_none() {
+    if is_checked {
         check_stands(places, &locked.backup, digest).await?;
     }
-    let tag = entry.image.tag().unwrap_or_default().to_owned();
-    put_tag(places, journal, promotion, PutAs::Replace { tag, expected: digest }, is_checked).await?;
+    let role = PutAs::Replace { tag: entry.image.tag().unwrap_or_default().to_owned(), expected: digest };
+    put_tag(places, journal, promotion, &result, role, is_checked).await?;
     Ok(Written { conditional, ..written(Become::Done) })
+}
+
+/// What the image's tag stands for: the registry has just said so, and whoever knows it need not read it.
+async fn old(places: &Places, image: &Reference, digest: Digest) -> Result<Document, Fault> {
+    let standing = places.standing(&Location::Registry(image.clone()))?;
+    Ok(standing.place.document(&digest.into()).await?)
 }

@@ -30,7 +30,8 @@ pub async fn scan(
 ) -> Result<Inventory, Error> {
     let sources = sources::find(places, settings, jobs).await?;
     let (mut seen, mut missed) = (Vec::new(), sources.missed);
-    let detector = Detector::new(places, known);
+    let places = places.clone().asking_once();
+    let detector = Detector::new(&places, known);
     let asked = settings.waves.iter().filter_map(|wave| wave.label.as_deref());
     let labels: Vec<&str> = asked.map(|label| label.split_once('=').map_or(label, |(key, _)| key)).collect();
     let all = stream::iter(sources.images).map(|(image, naming)| {

@@ -36,9 +36,11 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let choice = Choice { again: args.again, ..args.choice.choice(&plan) };
     session.bound(plan.bounds());
     let kept = args.plan.journal(&plan, &choice, session).await?;
-    let places = session.places()?;
+    let progress = session.ui.progress();
+    let places = session.knowing_places(&progress)?;
     let work = fleet::promote(&places, &plan, &kept.journal, &choice, &|_| {});
     let (outcomes, pushed) = kept.run(work, session).await?;
+    drop(progress);
     outcomes::unconditional(&outcomes, session);
     outcomes::tell(&outcomes, "promoted", args.format, session)?;
     pushed
