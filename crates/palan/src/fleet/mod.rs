@@ -2,8 +2,6 @@
 //!
 //! * [`scan`](fn@scan) finds what each image stands on: an [`Inventory`].
 //! * [`plan`](fn@plan) computes a rebase for each image and locks it by digest: a [`Plan`], a file to review. It writes
-//! * [`scan()`] finds what each image stands on: an [`Inventory`].
-//! * `plan` computes a rebase for each image and locks it by digest: a [`Plan`], a file to review. It writes
 //!   nothing.
 //! * [`apply`](fn@apply) pushes the results under *candidate* tags and asks the gates.
 //! * [`promote`](fn@promote) moves the real tags, each after a backup tag, wave by wave.
@@ -21,6 +19,7 @@ mod apply;
 mod chain;
 mod commented;
 mod gates;
+mod ground;
 mod inventory;
 mod journal;
 mod lines;
@@ -46,7 +45,7 @@ mod waves;
 
 pub use apply::{Apply, Candidate, Hook, HookOutput, apply};
 pub use commented::commented;
-pub use inventory::{Inventory, Member, MemberPlatform, Missed};
+pub use inventory::{Inventory, Link, Member, MemberPlatform, Missed};
 pub use journal::{Effect, Event, Journal, JournalError, Record, Step};
 pub use lines::Lines;
 pub use plan::{BaseSignatures, Planning, plan};
@@ -54,7 +53,7 @@ pub use planned::{Action, Entry, Locked, LockedPlatform, Plan, PlanError, SCHEMA
 pub use promote::promote;
 pub use rollback::{rollback, rollback_plan};
 pub use run::{Become, Choice, Listener, Outcome};
-pub use scan::scan;
+pub use scan::{On, scan, scan_on};
 pub use settings::{
     BaseRule, Bounds, Gates, Images, KEYS, Key, Newest, RegistryRules, Rules, Settings, SettingsError,
     SettingsProblem, Tags, WaveRule,
