@@ -391,6 +391,21 @@ fn hooks_that_pass_end_too_late_or_are_not_there() {
     ");
 }
 
+/// Who holds a pipe lives.
+#[cfg(unix)]
+#[test]
+fn a_hook_that_ends_too_late_takes_with_it_what_it_has_started() {
+    let context = planned("hook = [\"sh\", \"-c\", \"tail -f /dev/null > held & wait\"], hook-timeout = 1");
+    let pipe = context.path("held");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (ended, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || ended.send(std::fs::read(pipe)));
+    let ran = context.run(&["fleet", "apply", "plan.json", "--wave", "canary"]);
+    assert!(ran.to_string().contains("it did not end within 1 s"), "{ran}");
+    let held = heard.recv_timeout(std::time::Duration::from_secs(20));
+    assert_eq!(held.expect("what the hook has started still runs").unwrap(), b"");
+}
+
 #[test]
 fn plans_and_journals_that_cannot_be_used() {
     let context = planned("");

@@ -202,7 +202,7 @@ fn settings_are_written_and_read_again() {
     # references = ["ghcr.io/org/api:1"]
     # files with names separated by white space, `#` begins a comment; or what `kubectl get pods -A -o json` prints
     # files = ["images.txt"]
-    # Kubernetes manifests, Compose files and Helm values, or folders of them: `*.yaml` and `*.yml`
+    # Kubernetes manifests, kustomizations, Compose files and Helm values, or folders of them: `*.yaml` and `*.yml`
     # manifests = ["deploy"]
     # repositories and patterns of tags: `*` for any characters, `?` for one; wildcards in the name ask for the registry's catalog
     repositories = [
@@ -243,7 +243,7 @@ fn settings_are_written_and_read_again() {
     # max-growth-percent = 20
     # a program and its arguments, run for each candidate; the exit code decides
     # hook = ["./smoke-test"]
-    # after how many seconds it is ended, and has failed
+    # after how many seconds it is ended, with all that it has started (not on Windows), and has failed
     # hook-timeout = 600
     # whether the new base must be signed
     # signed-base = false
@@ -364,7 +364,7 @@ fn rules_say_what_is_replaced() {
     let context = checkouts();
     let rules = [
         "[[base]]\nfrom = \"debian:12*\"\nto = \"debian:13\"\n",
-        "[[base]]\nfrom = \"node\"\nnewest = \"22*\"\n",
+        "[[base]]\nfrom = \"node\"\n",
         "[[base]]\nfrom = \"alpine\"\nto = \"debian:12\"\n",
     ];
     context.write("fleet.toml", rules.concat());
@@ -378,7 +378,7 @@ fn rules_say_what_is_replaced() {
     none    1      1       0           deep/out/none.patch
 
     --- stderr
-    note: the rule for index.docker.io/library/node:* does not name a base, and is passed over
+    note: the rule for index.docker.io/library/node:* keeps the base's name: sources that have it stay
     note: b/svc/Dockerfile:2: FROM debian:$V was left alone: V has no value in the file
     wrote 3 patch files for 3 checkouts to deep/out
     ");
@@ -397,8 +397,70 @@ fn rules_say_what_is_replaced() {
     --- stdout
 
     --- stderr
-    note: the rule for index.docker.io/library/node:* does not name a base, and is passed over
-    error: fleet.toml has no rule that names what takes a base's place
+    error: fleet.toml has no rule that gives a base another name
     hint: --old-base BASE --new-base BASE
+    ");
+}
+
+#[test]
+fn rules_that_name_no_base_ask_the_registry_once() {
+    let context = TestContext::new();
+    let base = family("linux/amd64").new.graph();
+    for tag in ["17.0.2", "17.0.10", "17.0.10-slim", "18.0.1"] {
+        context.push(&format!("base/jre:{tag}"), &base);
+    }
+    let host = context.host();
+    for folder in ["a", "b", "c"] {
+        std::fs::create_dir_all(context.path(folder)).unwrap();
+    }
+    let pinned = format!("FROM {host}/base/jre:17.0.2@{}\n", base.root().digest());
+    context.write(
+        "a/Dockerfile",
+        format!("FROM {host}/base/jre:17.0.2\nFROM {host}/base/jre:17.0.2-slim\n{pinned}"),
+    );
+    context
+        .write("b/pod.yaml", format!("image: {host}/base/jre:17.0.2\nside:\n  image: {host}/base/gone:1\n"));
+    context.write("c/Dockerfile", format!("FROM {host}/base/gone:1\nFROM {host}/base/jre:16\n"));
+    let rules =
+        [("jre:17*", "semver = \">=17, <18\""), ("gone", "newest = \"2*\""), ("jre", "semver = \">99\"")];
+    let rules = rules.map(|(from, rule)| format!("[[base]]\nfrom = \"{host}/base/{from}\"\n{rule}\n"));
+    context.write("fleet.toml", rules.concat());
+    let before = context.registry().stats();
+    assert_snapshot!(context.run(&["fleet", "patch-source", "a", "b", "c"]), @"
+    exit: 12
+    --- stdout
+    FOLDER  FILES  IMAGES  LEFT ALONE  PATCH
+    a       1      2       1           patches/a.patch
+    b       1      1       0           patches/b.patch
+    c       0      0       0
+
+    --- stderr
+    warning: a/Dockerfile:3: FROM [HOST]/base/jre:17.0.2@sha256:… was left alone: is pinned to a digest, and the new base has none
+    warning: [HOST]/base/gone:1 was left alone: GET http://[HOST]/v2/base/gone/tags/list?n=1000 answered 404 Not Found: NAME_UNKNOWN: repository base/gone is not known
+    warning: [HOST]/base/jre:16 was left alone: [HOST]/base/jre has no tag that the rule allows
+    wrote 2 patch files for 3 checkouts to patches
+    ");
+    // The tags of two repositories, however many files name them.
+    assert_eq!(context.registry().stats().since(&before).requests, 2);
+    context.name(base.root().digest(), "BASE");
+    let patch = |name: &str| context.filter(&std::fs::read_to_string(context.path(name)).unwrap());
+    assert_snapshot!(patch("patches/a.patch"), @"
+    --- a/Dockerfile
+    +++ b/Dockerfile
+    @@ -1,3 +1,3 @@
+    -FROM [HOST]/base/jre:17.0.2
+    -FROM [HOST]/base/jre:17.0.2-slim
+    +FROM [HOST]/base/jre:17.0.10
+    +FROM [HOST]/base/jre:17.0.10-slim
+     FROM [HOST]/base/jre:17.0.2@[BASE]
+    ");
+    assert_snapshot!(patch("patches/b.patch"), @"
+    --- a/pod.yaml
+    +++ b/pod.yaml
+    @@ -1,3 +1,3 @@
+    -image: [HOST]/base/jre:17.0.2
+    +image: [HOST]/base/jre:17.0.10
+     side:
+       image: [HOST]/base/gone:1
     ");
 }

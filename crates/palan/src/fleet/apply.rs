@@ -7,16 +7,17 @@ use super::{
     gates::refused,
     journal::{Effect, Event, Journal, Step},
     plan::request,
-    planned::{Entry, Locked, Plan},
+    planned::{Entry, Locked, Plan, Stood},
     run::{Become, Choice, Fault, Listener, Outcome, Run, Written, failed, remember, remembering},
     settings::Gates,
     states::State,
     tags::{check_there, effect, moved, standing},
+    template::names,
 };
 use crate::{
     Error,
     copy::Options,
-    place::Places,
+    place::{Places, PutAs},
     rebase::{self, Check, Knowledge},
 };
 
@@ -129,10 +130,11 @@ impl One<'_> {
             return Err(Fault::Image(Become::NotPassed, reasons.join("; ")));
         }
         let plan = self.rebase(entry, locked, digest).await?;
+        let role = self.role(locked).await?;
         if self.apply.choice.dry_run {
             return Ok(written(Become::Planned));
         }
-        self.push(plan, candidate.clone()).await?;
+        self.push(plan, candidate.clone(), role).await?;
         self.pass(entry, locked, gates, digest).await?;
         Ok(written(Become::Done))
     }
@@ -172,11 +174,33 @@ impl One<'_> {
         Ok(standing(self.places, &candidate.tag).await? == Some(candidate.new))
     }
 
-    async fn push(&self, plan: rebase::Plan, candidate: Effect) -> Result<(), Fault> {
-        let tag = candidate.tag.tag().unwrap_or_default().to_owned();
-        let plan = plan.to_tag(candidate.tag.repository(), tag);
+    /// How the candidate tag is written. One that names the result stands for nothing else; any other may be somebody's: it
+    /// is written only where it stands for what it did when the plan was made, for the result, or for nothing.
+    async fn role(&self, locked: &Locked) -> Result<PutAs, Fault> {
+        let tag = locked.candidate.tag().unwrap_or_default().to_owned();
+        if locked.candidate_was.is_none() && names(&tag, locked.new_digest) {
+            return Ok(PutAs::Tag(tag));
+        }
+        // Plans without it are older than the question.
+        let was = locked.candidate_was.unwrap_or(Stood::Nothing);
+        match standing(self.places, &locked.candidate).await? {
+            None => Ok(PutAs::Absent(tag)),
+            Some(found) if found == locked.new_digest || Stood::For(found) == was => {
+                Ok(PutAs::Replace { tag, expected: found })
+            }
+            Some(found) => Err(taken(&locked.candidate, was, &found.to_string())),
+        }
+    }
+
+    async fn push(&self, plan: rebase::Plan, candidate: Effect, role: PutAs) -> Result<(), Fault> {
+        let plan = plan.to(candidate.tag.repository(), role);
         self.journal.write(Event::Begin(candidate.clone())).await?;
-        rebase::apply(self.places, &plan, &self.apply.options).await?;
+        match rebase::apply(self.places, &plan, &self.apply.options).await {
+            Ok(_) => {}
+            // Another run did the same meanwhile; or this one did, and the answer was lost.
+            Err(Error::Moved { .. } | Error::Exists { .. }) if self.is_pushed(&candidate).await? => {}
+            Err(error) => return Err(error.into()),
+        }
         self.journal.write(Event::Done(candidate)).await?;
         Ok(())
     }
@@ -204,6 +228,12 @@ impl One<'_> {
         self.journal.write(Event::Gate { image, digest, gate, passed, output }).await?;
         if passed { Ok(()) } else { Err(Fault::Image(Become::NotPassed, reason)) }
     }
+}
+
+/// Why a candidate tag is not written.
+fn taken(candidate: &Reference, was: Stood, found: &str) -> Fault {
+    let reason = format!("somebody moved its candidate: {candidate} stands for {found}, not for {was}");
+    Fault::Image(Become::Moved, reason)
 }
 
 fn last_line(text: &str) -> &str {

@@ -11,12 +11,13 @@ use super::{
     gates::refused,
     inventory::{Inventory, Link, Member, MemberPlatform},
     lock::lock,
-    newest::newest,
-    planned::{Action, Entry, Left, Plan, SCHEMA},
+    planned::{Action, Entry, Left, Plan, SCHEMA, Stood},
     run::{remember, remembering},
     settings::{BaseRule, Gates, Rules, Settings},
     spread::{fail_faulty, handed_down, hold_above},
     standing::{FLEET, tagged},
+    successors::Successors,
+    tags::standing,
     waves::{assign, waves},
 };
 use crate::{
@@ -57,7 +58,8 @@ pub async fn plan(places: &Places, planning: &Planning<'_>) -> Result<Plan, Erro
         return Err(Error::Unsupported("the gate signed-base: signatures are not checked yet".into()));
     }
     let remembering = remembering(places);
-    let planner = Planner { places: &remembering, planning, rules: Once::default(), signed: Once::default() };
+    let successors = Successors::new(&remembering, &settings.bases);
+    let planner = Planner { places: &remembering, planning, successors, signed: Once::default() };
     let members = &planning.inventory.images;
     let chains = Chains::of(planning.inventory);
     let mut actions: Vec<Option<Action>> = vec![None; members.len()];
@@ -81,8 +83,7 @@ pub async fn plan(places: &Places, planning: &Planning<'_>) -> Result<Plan, Erro
 struct Planner<'a> {
     places: &'a Places,
     planning: &'a Planning<'a>,
-    /// What takes the place of a base, by rule and name.
-    rules: Once<(usize, Reference), Result<Reference, String>>,
+    successors: Successors<'a>,
     signed: Once<Reference, Result<(), String>>,
 }
 
@@ -137,25 +138,14 @@ impl Planner<'_> {
             };
             rule.from.matches(name) && rule.digest.is_none_or(of_digest)
         };
-        let rule = self.planning.settings.bases.iter().position(is_meant);
-        let rule = rule.map(|number| (number, &self.planning.settings.bases[number]));
-        let is_explicit =
-            rule.is_some_and(|(_, rule)| rule.to.is_some() || rule.newest != Default::default());
-        if let Some((base, action)) = below.filter(|_| !is_explicit) {
+        let rule = self.planning.settings.bases.iter().find(|rule| is_meant(rule));
+        if let Some((base, action)) = below.filter(|_| rule.is_none_or(BaseRule::keeps_name)) {
             return follow(base, action).map(Ok);
         }
         match rule {
             None => self.below(name, &on.chain).await.map(Err),
-            Some((number, _)) => self.resolved(number, name).await.map(Ok),
+            Some(rule) => self.successors.locked(rule, name).await.map(Ok),
         }
-    }
-
-    /// What takes the place of a base by a rule, by its number.
-    async fn resolved(&self, number: usize, name: &Reference) -> Result<Reference, String> {
-        let rule = &self.planning.settings.bases[number];
-        let resolve = || async { Ok(self.resolve(rule, name).await) };
-        let found = self.rules.get((number, name.clone()), resolve).await;
-        found.map_err(|e| e.in_full())?.as_ref().clone()
     }
 
     /// Why an image is left alone whose base no rule is about: one may be about what is below that. Such a base would have
@@ -166,12 +156,11 @@ impl Planner<'_> {
             let is_digest = |digest| [link.base_digest, link.base_index].contains(&Some(digest));
             rule.from.matches(&link.base) && rule.digest.is_none_or(is_digest)
         };
-        let found =
-            chain.iter().find_map(|link| Some((link, rules.iter().position(|rule| fits(link, rule))?)));
-        let Some((link, number)) = found else {
+        let found = chain.iter().find_map(|link| Some((link, rules.iter().find(|rule| fits(link, rule))?)));
+        let Some((link, rule)) = found else {
             return Ok((Left::NoRule, format!("no rule is about its base {name}")));
         };
-        let wanted = self.resolved(number, &link.base).await;
+        let wanted = self.successors.locked(rule, &link.base).await;
         if let Ok(wanted) = &wanted
             && self.is_that(link, wanted).await
         {
@@ -198,28 +187,6 @@ impl Planner<'_> {
         index.is_some_and(|index| index.manifests.iter().any(is_listed))
     }
 
-    async fn resolve(&self, rule: &BaseRule, name: &Reference) -> Result<Reference, String> {
-        let repository = name.repository();
-        let wanted = match &rule.to {
-            Some(to) if to.digest().is_some() => return Ok(to.clone()),
-            Some(to) => to.clone(),
-            None if rule.newest == Default::default() => {
-                let tag = name.tag().ok_or_else(|| format!("its base {name} has no tag that could move"))?;
-                repository.at(&Selector::Tag(tag.to_owned()))
-            }
-            None => {
-                let place = self.places.source(&Location::Registry(name.clone())).map_err(|e| e.in_full())?;
-                let tags = place.place.tags().await.map_err(|e| e.in_full())?;
-                let tag = newest(&rule.newest, name.tag(), &tags)?;
-                let tag = tag.ok_or_else(|| format!("{repository} has no tag that the rule allows"))?;
-                repository.at(&Selector::Tag(tag.to_owned()))
-            }
-        };
-        let opened = self.places.source(&Location::Registry(wanted.clone())).map_err(|e| e.in_full())?;
-        let found = opened.place.resolve(&wanted.selector()).await;
-        Ok(wanted.pinned(found.map_err(|e| e.in_full())?.digest))
-    }
-
     async fn rebase(
         &self,
         member: &Member,
@@ -241,12 +208,21 @@ impl Planner<'_> {
         let fill = |template: &super::Template| {
             template.fill(&member.image, report.digest, report.new_digest, &new_base)
         };
-        Ok(match (fill(&tags.candidate), fill(&tags.backup)) {
-            (Ok(candidate), Ok(backup)) => {
-                Action::Rebase(Box::new(lock(report, old_base.clone(), new_base.clone(), candidate, backup)))
-            }
-            (Err(reason), _) | (_, Err(reason)) => Action::Fail { reason },
-        })
+        let (candidate, backup) = match (fill(&tags.candidate), fill(&tags.backup)) {
+            (Ok(candidate), Ok(backup)) => (candidate, backup),
+            (Err(reason), _) | (_, Err(reason)) => return Ok(Action::Fail { reason }),
+        };
+        // A tag that names the result stands for nothing else.
+        let was = match tags.candidate.names_result() {
+            true => None,
+            false => Some(standing(self.places, &candidate).await?.into()),
+        };
+        let moves = was.filter(|was| !matches!(was, Stood::Nothing) && *was != Stood::For(report.new_digest));
+        let finding =
+            moves.map(|was| format!("its candidate tag is there already: {candidate} stands for {was}"));
+        let mut locked = lock(report, old_base.clone(), new_base.clone(), (candidate, was), backup);
+        locked.findings.extend(finding);
+        Ok(Action::Rebase(Box::new(locked)))
     }
 
     /// Waves and gates, now that it is known what there is to do.

@@ -1,8 +1,11 @@
 //! The plan file: what is going to be done, locked by digest.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    fmt,
+};
 
-use palan_core::{Digest, Reference};
+use palan_core::{Digest, DigestError, Reference};
 use serde::{Deserialize, Serialize};
 
 use super::settings::{Bounds, Gates, RegistryRules, Rules};
@@ -115,6 +118,9 @@ pub struct Locked {
     pub new_digest: Digest,
     /// Where the result is pushed first.
     pub candidate: Reference,
+    /// What the candidate tag stood for when the plan was made. `None`: nobody asked, because the tag names the result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate_was: Option<Stood>,
     /// What keeps the old image when the tag moves.
     pub backup: Reference,
     /// How much of a rebuild the result is.
@@ -128,6 +134,45 @@ pub struct Locked {
     /// What a reviewer should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<String>,
+}
+
+/// What a tag stood for. Written as the digest, or as `nothing`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Stood {
+    /// There was no such tag.
+    Nothing,
+    /// This manifest or index.
+    For(Digest),
+}
+
+impl From<Option<Digest>> for Stood {
+    fn from(digest: Option<Digest>) -> Self {
+        digest.map_or(Self::Nothing, Self::For)
+    }
+}
+
+impl From<Stood> for String {
+    fn from(stood: Stood) -> Self {
+        stood.to_string()
+    }
+}
+
+impl TryFrom<String> for Stood {
+    type Error = DigestError;
+
+    fn try_from(text: String) -> Result<Self, DigestError> {
+        if text == "nothing" { Ok(Self::Nothing) } else { text.parse().map(Self::For) }
+    }
+}
+
+impl fmt::Display for Stood {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("nothing"),
+            Self::For(digest) => digest.fmt(f),
+        }
+    }
 }
 
 /// One platform of a locked rebase.

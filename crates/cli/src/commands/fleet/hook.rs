@@ -4,7 +4,10 @@ use std::{process::Stdio, time::Duration};
 
 use async_trait::async_trait;
 use palan::fleet::{Candidate, Hook, HookOutput};
-use tokio::{io::AsyncReadExt as _, process::Command};
+use tokio::{
+    io::AsyncReadExt as _,
+    process::{Child, Command},
+};
 
 /// How much of what a hook says is kept: its end.
 const KEPT: usize = 4 * 1024;
@@ -19,8 +22,8 @@ impl Hook for Exec {
         let Some((program, arguments)) = command.split_first() else {
             return refused("there is no program to run".into());
         };
-        let child = Command::new(program)
-            .args(arguments)
+        let mut hook = Command::new(program);
+        hook.args(arguments)
             .env("PALAN_IMAGE", candidate.image.to_string())
             .env("PALAN_DIGEST", candidate.digest.to_string())
             .env("PALAN_CANDIDATE", candidate.candidate.to_string())
@@ -28,26 +31,41 @@ impl Hook for Exec {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn();
-        let mut child = match child {
-            Ok(child) => child,
+            .kill_on_drop(true);
+        #[cfg(unix)]
+        hook.process_group(0);
+        let mut group = match hook.spawn() {
+            Ok(child) => Group(child),
             Err(error) => return refused(format!("{program} cannot be run: {error}")),
         };
-        let (mut out, mut err) = (child.stdout.take(), child.stderr.take());
+        let (mut out, mut err) = (group.0.stdout.take(), group.0.stderr.take());
         let ended = async {
-            let said = async {
-                // Both at once: a program that fills one pipe while the other is read would wait for ever.
-                let (out, err) = tokio::join!(tail(out.as_mut()), tail(err.as_mut()));
-                join(&out, &err)
-            };
-            tokio::join!(child.wait(), said)
+            // Both at once: a program that fills one pipe while the other is read would wait for ever.
+            let (out, err) = tokio::join!(tail(out.as_mut()), tail(err.as_mut()));
+            // Afterwards: as long as nobody has waited for it, the group's number is nobody else's.
+            (group.0.wait().await, join(&out, &err))
         };
         match tokio::time::timeout(timeout, ended).await {
             Ok((Ok(status), output)) if status.success() => HookOutput { passed: true, output },
             Ok((Ok(status), output)) => refused(join(output.as_bytes(), status.to_string().as_bytes())),
             Ok((Err(error), output)) => refused(join(output.as_bytes(), error.to_string().as_bytes())),
             Err(_) => refused(format!("it did not end within {} s", timeout.as_secs())),
+        }
+    }
+}
+
+/// A hook. Where there are groups of processes, it has one of its own, with all that it has started: they end when this is
+/// dropped and the hook has not ended. Elsewhere the hook alone does.
+struct Group(Child);
+
+#[cfg(unix)]
+impl Drop for Group {
+    fn drop(&mut self) {
+        use rustix::process::{Pid, Signal, kill_process_group};
+        // `None`: it has ended. What it left running is its own affair.
+        let id = self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(id) = id {
+            let _ = kill_process_group(id, Signal::KILL);
         }
     }
 }

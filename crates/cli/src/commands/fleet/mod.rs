@@ -60,7 +60,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         Command::Apply(args) => apply::run(args, session).await,
         Command::Init(args) => init::run(args, session).await,
         Command::Merge(args) => merge::run(args, session),
-        Command::PatchSource(args) => patch_source::run(args, session),
+        Command::PatchSource(args) => patch_source::run(args, session).await,
         Command::Plan(args) => plan::run(args, session).await,
         Command::Promote(args) => promote::run(args, session).await,
         Command::Rollback(args) => rollback::run(args, session).await,

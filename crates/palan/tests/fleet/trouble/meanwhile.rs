@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use async_trait::async_trait;
 use palan::fleet::{Action, Become, Candidate, Choice, Hook, HookOutput, Journal, Plan};
-use palan_testkit::fault::{Reply, Request, Store};
+use palan_testkit::{
+    fault::{Reply, Request, Store},
+    image::{Graph, ImageSpec},
+};
 use serde_json::json;
 
 use super::scene::{Expected, Scene, check, foreign, foreign_digest};
@@ -171,14 +174,14 @@ fn happen(scene: &Scene, plan: &Plan, what: What) {
             let start = format!("/v2/team/b/manifests/{start}");
             (request.method == "PUT" && request.path().starts_with(&start)).then(|| Reply::status(201))
         }),
-        What::Unheard => scene.rule(unheard(scene.store.clone())),
+        What::Unheard => scene.rule(unheard(scene.store.clone(), "1")),
     }
 }
 
-fn unheard(store: Store) -> impl Fn(&Request) -> Option<Reply> + Send {
-    let asked = AtomicUsize::new(0);
+fn unheard(store: Store, tag: &str) -> impl Fn(&Request) -> Option<Reply> + Send {
+    let (asked, path) = (AtomicUsize::new(0), format!("/v2/team/b/manifests/{tag}"));
     move |request| {
-        if request.method != "PUT" || request.path() != "/v2/team/b/manifests/1" {
+        if request.method != "PUT" || request.path() != path {
             return None;
         }
         match asked.fetch_add(1, Relaxed) {
@@ -218,6 +221,78 @@ async fn a_tag_that_was_moved_is_not_given_back() {
     // It is told again until somebody decides, and the others are left alone.
     let back = scene.world.rollback(all()).await;
     assert_eq!(back.iter().map(|outcome| short(&outcome.image)).collect::<Vec<_>>(), ["b"]);
+}
+
+/// What a tag can stand for, besides the result.
+fn graph(of: &str) -> Graph {
+    ImageSpec::new("linux/amd64").label("whose", of).build().graph()
+}
+
+/// A candidate tag that does not name the result may be somebody's.
+#[tokio::test]
+async fn a_candidate_tag_of_somebody_else_is_not_overwritten() {
+    const TAKEN: Expected<'static> = &[("b", Become::Moved, "somebody moved its candidate")];
+    // When planned, when applied, whether the plan is of a version that did not ask; who is not done.
+    type Case<'a> = (Option<&'a str>, Option<&'a str>, bool, Expected<'a>);
+    let cases: [Case<'_>; 8] = [
+        (None, None, false, &[]),
+        (None, Some("x"), false, TAKEN),
+        (Some("x"), Some("x"), false, &[]),
+        (Some("x"), Some("y"), false, TAKEN),
+        (Some("x"), None, false, &[]),
+        (None, Some("the result"), false, &[]),
+        (None, None, true, &[]),
+        (Some("x"), Some("x"), true, TAKEN),
+    ];
+    for (planned, standing, is_old, expected) in cases {
+        let name = format!("{planned:?} {standing:?} {is_old}");
+        let scene = Scene::new().await;
+        planned.inspect(|of| scene.store.put("team/b", "1-next", &graph(of)));
+        let settings = scene.settings(&json!({"tags": {"candidate": "{tag}-next"}}));
+        let mut plan = scene.plan(&settings).await;
+        let at = plan.images.iter().position(|entry| short(&entry.image) == "b").unwrap();
+        let b = super::paper::locked(&mut plan, at);
+        let was = planned.map_or("nothing".to_owned(), |of| graph(of).root().digest().to_string());
+        assert_eq!(b.candidate_was.unwrap().to_string(), was, "{name}");
+        assert_eq!(
+            b.findings.iter().filter(|text| text.contains("is there already")).count(),
+            planned.iter().count()
+        );
+        if is_old {
+            b.candidate_was = None;
+        }
+        let (result, tag) = (b.new_digest, b.candidate.clone());
+        let plan = Plan::parse(&plan.to_text()).unwrap();
+        match standing {
+            Some("the result") => {
+                let only = Choice { only: vec!["*/b".into()], ..all() };
+                scene.world.apply(&plan, only, &Calling(&|_| {})).await;
+                std::fs::remove_file(scene.world.journal_path()).unwrap();
+            }
+            Some(of) => scene.store.put("team/b", "1-next", &graph(of)),
+            None => scene.rule(|request| {
+                let is_read = request.method != "PUT" && request.path().ends_with("/b/manifests/1-next");
+                is_read.then(|| Reply::error(404, "MANIFEST_UNKNOWN"))
+            }),
+        }
+        let applied = scene.world.apply(&plan, all(), &Calling(&|_| {})).await;
+        check(&name, &applied, expected);
+        scene.heal();
+        let kept = standing.map(|of| graph(of).root().digest());
+        let expected_tag = if expected.is_empty() { Some(result) } else { kept };
+        assert_eq!(scene.world.standing(&tag).await, expected_tag, "{name}");
+        // Nor is it promoted.
+        check(&name, &scene.world.promote(&plan, all()).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_candidate_tag_that_was_written_without_an_answer_is_written() {
+    let scene = Scene::new().await;
+    let settings = scene.settings(&json!({"tags": {"candidate": "{tag}-next"}}));
+    let plan = scene.plan(&settings).await;
+    scene.rule(unheard(scene.store.clone(), "1-next"));
+    check("apply", &scene.world.apply(&plan, all(), &Calling(&|_| {})).await, &[]);
 }
 
 #[tokio::test]
