@@ -191,7 +191,7 @@ fn settings_are_written_and_read_again() {
     assert_snapshot!(context.filter(&text), @r##"
     # What becomes of a fleet of images. `palan fleet plan` reads this file, and writes nothing but a plan.
     # Lines that begin with "#" and a key show what could be said; each key is explained where it comes first.
-    # how many images are worked on at the same time; default: that of the command line, 4
+    # how many images are worked on at the same time, also when the plan is applied, promoted and given back; `--at-once` counts before it; default: 16
     # jobs = 4
     # how many requests at once to each registry that has no number of its own; those that carry content are counted apart
     # requests = 16

@@ -24,6 +24,12 @@ use crate::{
 /// A program, or whatever else, that looks at a candidate.
 #[async_trait]
 pub trait Hook: Send + Sync {
+    /// Whether `command` could be run at all; asked before anything is pushed, and by runs that only say what they would do.
+    /// The error says why not.
+    async fn check(&self, _command: &[String]) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Runs `command` (program and arguments, as the plan has them) for a candidate.
     async fn run(
         &self,
@@ -129,6 +135,7 @@ impl One<'_> {
         if !reasons.is_empty() {
             return Err(Fault::Image(Become::NotPassed, reasons.join("; ")));
         }
+        self.check_hook(entry, locked, gates).await?;
         let plan = self.rebase(entry, locked, digest).await?;
         let role = self.role(locked).await?;
         if self.apply.choice.dry_run {
@@ -147,7 +154,7 @@ impl One<'_> {
         match check_there(self.places, &locked.candidate, locked.new_digest).await {
             Ok(()) => Ok(false),
             Err(Fault::Journal(error)) => Err(Fault::Journal(error)),
-            Err(Fault::Image(..)) => Ok(true),
+            Err(_) => Ok(true),
         }
     }
 
@@ -205,6 +212,18 @@ impl One<'_> {
         Ok(())
     }
 
+    /// A hook that cannot be run would stop the image after it was pushed.
+    async fn check_hook(&self, entry: &Entry, locked: &Locked, gates: &Gates) -> Result<(), Fault> {
+        let Some(hook) = self.apply.hook.filter(|_| !gates.hook.is_empty()) else { return Ok(()) };
+        let Err(reason) = hook.check(&gates.hook).await else { return Ok(()) };
+        let reason = format!("the hook cannot be run: {reason}");
+        let (image, digest, gate) = (entry.image.clone(), locked.new_digest, "hook".to_owned());
+        self.journal
+            .write(Event::Gate { image, digest, gate, passed: false, output: reason.clone() })
+            .await?;
+        Err(Fault::Gate(reason, String::new()))
+    }
+
     /// Asks the gates that need the candidate, and writes down what they said.
     async fn pass(&self, entry: &Entry, locked: &Locked, gates: &Gates, digest: Digest) -> Result<(), Fault> {
         let hook = self.apply.hook.filter(|_| !gates.hook.is_empty());
@@ -225,8 +244,8 @@ impl One<'_> {
         let gate = if hook.is_some() { "hook" } else { "plan" }.to_owned();
         let (image, digest) = (entry.image.clone(), locked.new_digest);
         let reason = format!("the hook refused it: {}", last_line(&output));
-        self.journal.write(Event::Gate { image, digest, gate, passed, output }).await?;
-        if passed { Ok(()) } else { Err(Fault::Image(Become::NotPassed, reason)) }
+        self.journal.write(Event::Gate { image, digest, gate, passed, output: output.clone() }).await?;
+        if passed { Ok(()) } else { Err(Fault::Gate(reason, output)) }
     }
 }
 

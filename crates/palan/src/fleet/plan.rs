@@ -268,6 +268,7 @@ impl Planner<'_> {
             schema: SCHEMA.to_owned(),
             rebase: settings.rebase.clone(),
             waves,
+            jobs: settings.jobs,
             requests: settings.requests,
             registries: settings.registries.clone(),
             images,

@@ -24,6 +24,9 @@ pub struct Plan {
     pub rebase: Rules,
     /// In the order in which they go.
     pub waves: Vec<Wave>,
+    /// How many images are worked on at the same time, where nobody says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<usize>,
     /// How many requests registries bear at once that are not named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<usize>,

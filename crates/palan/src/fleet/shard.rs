@@ -132,6 +132,7 @@ mod tests {
             schema: SCHEMA.to_owned(),
             rebase: Rules::default(),
             waves: Vec::new(),
+            jobs: None,
             requests: None,
             registries: BTreeMap::new(),
             images: images.iter().map(entry).collect(),

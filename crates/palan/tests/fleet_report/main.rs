@@ -128,6 +128,15 @@ fn json() {
     {
       "schema": "palan.fleet.report/v1",
       "plan": "sha256:…",
+      "rebase": {
+        "check": "content",
+        "config": "merge",
+        "on-conflict": "app",
+        "attestations": "drop",
+        "referrers": true,
+        "attest": false,
+        "created": "2026-11-21T00:00:00Z"
+      },
       "totals": {
         "images": 16,
         "states": {
@@ -149,6 +158,17 @@ fn json() {
       "waves": [
         {
           "name": "canary",
+          "gates": {
+            "accept": "shadowed",
+            "accept-unassessed": false,
+            "max-growth-percent": 10,
+            "hook": [
+              "./smoke",
+              "--fast"
+            ],
+            "hook-timeout": 600,
+            "signed-base": false
+          },
           "images": 6,
           "states": {
             "promoted": 2,
@@ -162,6 +182,12 @@ fn json() {
         },
         {
           "name": "rest <&\"'> Übrige",
+          "gates": {
+            "accept": "clean",
+            "accept-unassessed": false,
+            "hook-timeout": 600,
+            "signed-base": false
+          },
           "images": 10,
           "states": {
             "promoting": 1,
@@ -177,6 +203,12 @@ fn json() {
         },
         {
           "name": "never",
+          "gates": {
+            "accept": "clean",
+            "accept-unassessed": false,
+            "hook-timeout": 600,
+            "signed-base": false
+          },
           "images": 0,
           "states": {},
           "size": 0,
@@ -512,7 +544,10 @@ fn markdown() {
     **2 promoted, 1 being moved, 1 pushed, 1 planned, 1 given back, 2 held, 1 needs a rebuild, 1 moved by others, 1 stopped by a gate, 4 failed, 1 with nothing to do** · layers 1.71 GiB → 1.75 GiB, +42.0 MiB (+2 %)
 
     - wave `canary`: 2 promoted, 1 pushed, 1 held, 1 moved by others, 1 stopped by a gate
+      - gates: `accept = "shadowed", accept-unassessed = false, max-growth-percent = 10, hook = ["./smoke","--fast"], hook-timeout = 600, signed-base = false`
     - wave `rest <&"'> Übrige`: 1 being moved, 1 planned, 1 given back, 1 held, 1 needs a rebuild, 4 failed, 1 with nothing to do
+      - gates: `accept = "clean", accept-unassessed = false, signed-base = false`
+    - rebase: `check = "content", config = "merge", on-conflict = "app", attestations = "drop", referrers = true, attest = false, created = "2026-11-21T00:00:00Z"`
 
     Plan `sha256:…`
 
@@ -782,12 +817,13 @@ fn an_empty_plan_has_a_report() {
     assert!(!report.has_failures());
     markup::read(&report.to_html(), true);
     markup::read(&report.to_junit(), false);
-    assert_snapshot!(short(&report.to_markdown()), @"
+    assert_snapshot!(short(&report.to_markdown()), @r#"
     ## Fleet: 0 of 0 images promoted
 
+    - rebase: `check = "content", config = "merge", on-conflict = "app", attestations = "drop", referrers = true, attest = false, created = "2026-11-21T00:00:00Z"`
 
     Plan `sha256:…`
-    ");
+    "#);
     assert!(report.to_html().contains("0 of 0 images promoted"));
 }
 

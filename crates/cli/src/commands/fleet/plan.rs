@@ -47,7 +47,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let settings = named::settings(&args.file, session)?;
-    let jobs = args.at_once.or(&settings);
+    let jobs = args.at_once.or(settings.jobs);
     let known = args.known.open(session)?.map(Arc::new);
     let progress = session.ui.progress();
     session.bound(settings.bounds());

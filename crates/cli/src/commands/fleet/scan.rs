@@ -56,7 +56,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let progress = session.ui.progress();
     session.bound(settings.bounds());
     let (places, known) = (session.knowing_places(&progress)?, args.named.known.open(session)?);
-    let jobs = args.at_once.or(&settings);
+    let jobs = args.at_once.or(settings.jobs);
     let (known, observer) = (known.as_ref(), progress.observer());
     let (inventory, sure) = match &args.on {
         None => (fleet::scan(&places, &settings, known, jobs, &observer).await?, Ok(())),

@@ -176,19 +176,23 @@ pub(super) fn standing(entry: &Entry, state: &State, fault: Option<&str>) -> (St
     if let Some((standing, reason)) = went_wrong(state) {
         return (standing, reason);
     }
-    if let Some(done) = done(state) {
-        return (done, Vec::new());
+    // What is as it was, because others failed, or because it was given back, says so.
+    let left = || state.left.iter().map(|left| format!("{}: {}: {}", left.step, left.result, left.reason));
+    match done(state) {
+        Some(Standing::Promoted) => return (Standing::Promoted, Vec::new()),
+        Some(done) => return (done, left().collect()),
+        None => {}
     }
     match (&entry.action, fault) {
         (Action::Rebase(_), Some(fault)) => (Standing::Failed, vec![fault.to_owned()]),
-        (Action::Rebase(_), None) => (Standing::Planned, Vec::new()),
+        (Action::Rebase(_), None) => (Standing::Planned, left().collect()),
         (Action::Hold { reasons, locked }, _) => (held(locked), reasons.clone()),
-        (Action::Nothing { why, reason }, _) => (left(*why), vec![reason.clone()]),
+        (Action::Nothing { why, reason }, _) => (left_alone(*why), vec![reason.clone()]),
         (Action::Fail { reason }, _) => (Standing::Failed, vec![reason.clone()]),
     }
 }
 
-fn left(why: Option<Left>) -> Standing {
+fn left_alone(why: Option<Left>) -> Standing {
     match why {
         Some(Left::BaseUnknown) => Standing::BaseUnknown,
         Some(Left::NoRule) => Standing::NoRule,

@@ -33,7 +33,7 @@ pub const KEYS: &[Key] = &[
         "",
         "jobs",
         "4",
-        "how many images are worked on at the same time; default: that of the command line, 4",
+        "how many images are worked on at the same time, also when the plan is applied, promoted and given back; `--at-once` counts before it; default: 16",
     ),
     key(
         "",

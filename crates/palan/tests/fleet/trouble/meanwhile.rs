@@ -35,7 +35,7 @@ enum What {
     TooMany(usize),
     /// The candidate is not there any more.
     Collected,
-    /// The registry says that it has the index, or a manifest of it, and has not.
+    /// The registry says that it has what is put there, and has not: a tag, or whatever begins so and ends in "-" or ":".
     Lose(&'static str),
     /// Somebody has a tag with the name of the backup.
     TakeBackup,
@@ -54,11 +54,12 @@ struct Case {
     again: bool,
 }
 
-const TABLE: [Case; 13] = {
+const TABLE: [Case; 15] = {
     use {What::*, When::*};
     const MOVED: (&str, Become, &str) = ("b", Become::Moved, "somebody moved it");
     const GONE: (&str, Become, &str) = ("b", Become::Moved, "b:1 stands for nothing");
     const LOST: (&str, Become, &str) = ("b", Become::Failed, "team/b does not have sha256:");
+    const UNWRITTEN: (&str, Become, &str) = ("b", Become::Failed, "the registry said that it has written");
     const DENIED: (&str, Become, &str) = ("b", Become::Failed, "403");
     const B: What = Move("team/b", "1");
     [
@@ -86,6 +87,9 @@ const TABLE: [Case; 13] = {
         Case { when: BeforePromote, what: Collected, apply: &[], promote: &[LOST], again: true },
         Case { when: BeforeApply, what: Lose("1-palan-"), apply: &[], promote: &[LOST], again: true },
         Case { when: BeforeApply, what: Lose("sha256:"), apply: &[], promote: &[LOST], again: true },
+        // It says that it has written the tag, or the backup.
+        Case { when: BeforePromote, what: Lose("1"), apply: &[], promote: &[UNWRITTEN], again: true },
+        Case { when: BeforePromote, what: Lose("1-before-"), apply: &[], promote: &[UNWRITTEN], again: true },
         Case {
             when: BeforePromote,
             what: TakeBackup,
@@ -171,8 +175,12 @@ fn happen(scene: &Scene, plan: &Plan, what: What) {
                 .then(|| Reply::error(429, "TOOMANYREQUESTS").header("retry-after", "1"))
         }),
         What::Lose(start) => scene.rule(move |request| {
-            let start = format!("/v2/team/b/manifests/{start}");
-            (request.method == "PUT" && request.path().starts_with(&start)).then(|| Reply::status(201))
+            let start_of = format!("/v2/team/b/manifests/{start}");
+            let is_meant = match start.ends_with(['-', ':']) {
+                true => request.path().starts_with(&start_of),
+                false => request.path() == start_of,
+            };
+            (request.method == "PUT" && is_meant).then(|| Reply::status(201))
         }),
         What::Unheard => scene.rule(unheard(scene.store.clone(), "1")),
     }
@@ -310,4 +318,18 @@ async fn no_image_is_begun_once_more_than_so_many_have_failed() {
         // The fourth stands on a base that was not applied.
         assert_eq!(count(Become::NotBegun), if most == 3 { 0 } else { 4 - expected }, "{most}: {applied:?}");
     }
+}
+
+#[tokio::test]
+async fn a_rollback_that_the_registry_lost_is_told_and_done_again() {
+    let scene = Scene::new().await;
+    let plan = scene.plan(&scene.settings(&json!({}))).await;
+    check("apply", &scene.world.apply(&plan, all(), &Calling(&|_| {})).await, &[]);
+    check("promote", &scene.world.promote(&plan, all()).await, &[]);
+    happen(&scene, &plan, What::Lose("1"));
+    let back = scene.world.rollback(all()).await;
+    check("rollback", &back, &[("b", Become::Failed, "the registry said that it has written")]);
+    scene.heal();
+    let back = scene.world.rollback(all()).await;
+    assert_eq!(back.iter().map(|o| (short(&o.image), o.result)).collect::<Vec<_>>(), [("b", Become::Done)]);
 }
