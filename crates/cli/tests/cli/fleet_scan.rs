@@ -188,6 +188,10 @@ fn settings_are_written_and_read_again() {
     4 images on 2 bases
     ");
     let text = std::fs::read_to_string(context.path("fleet.toml")).unwrap();
+    // What would be written is what was written, whether there is such a file or not.
+    let would = context.run(&["fleet", "init", "@@team/*", "--dry-run"]).ok();
+    assert_eq!(would.text(), text.trim_end());
+    assert_eq!(would.stderr.trim_end(), "4 images on 2 bases");
     assert_snapshot!(context.filter(&text), @r##"
     # What becomes of a fleet of images. `palan fleet plan` reads this file, and writes nothing but a plan.
     # Lines that begin with "#" and a key show what could be said; each key is explained where it comes first.
