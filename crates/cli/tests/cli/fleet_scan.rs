@@ -60,12 +60,39 @@ fn images_are_grouped_by_base() {
     --- stderr
     3 images on 2 bases
     ");
-    assert_snapshot!(narrow(&context.run(&["fleet", "scan", "@@team/*", "--on", "@@base:2"])), @"
+    let ran = context.run(&["fleet", "scan", "@@team/*", "--on", "@@base:2"]).ok();
+    assert!(ran.to_string().contains("note: none of 4 images stands on"), "{ran}");
+}
+
+#[test]
+fn what_is_not_known_of_who_stands_on_a_base_is_said() {
+    let context = context();
+    let other = family("linux/amd64").new;
+    context.push("other:1", &other.graph());
+    assert_snapshot!(narrow(&context.run(&["fleet", "scan", "@@team/*", "--on", "@@other:1"])), @"
+    exit: 12
+    --- stdout
+
+    --- stderr
+    warning: it is not known of 3 images whether [HOST]/other:1 is below: [HOST]/team/api:1, [HOST]/team/mid:1, [HOST]/team/web:1
+    note: with the base's digest (NAME@sha256:…) layers are compared, and no doubt is left
+    0 images on 0 bases
+    ");
+    let by_digest = format!("@@other@{}", other.digest());
+    assert_snapshot!(narrow(&context.run(&["fleet", "scan", "@@team/*", "--on", &by_digest])), @"
     exit: 0
     --- stdout
 
     --- stderr
-    note: none of 4 images stands on [HOST]/base:2
+    note: none of 4 images stands on [HOST]/other@sha256:…
+    0 images on 0 bases
+    ");
+    assert_snapshot!(narrow(&context.run(&["fleet", "scan", "@@team/*", "--on", "@@gone:1"])), @"
+    exit: 3
+    --- stdout
+
+    --- stderr
+    warning: [HOST]/gone:1 cannot be compared with images, only its name: 1 was not found in [HOST]/gone
     0 images on 0 bases
     ");
 }

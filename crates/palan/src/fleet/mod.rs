@@ -20,6 +20,7 @@ mod chain;
 mod commented;
 mod files;
 mod gates;
+mod ground;
 mod inventory;
 mod journal;
 mod lines;
@@ -35,6 +36,7 @@ mod scan;
 mod settings;
 mod shard;
 mod sources;
+mod spread;
 mod standing;
 mod state;
 mod states;
@@ -45,15 +47,15 @@ mod waves;
 
 pub use apply::{Apply, Candidate, Hook, HookOutput, apply};
 pub use commented::commented;
-pub use inventory::{Inventory, Member, MemberPlatform, Missed};
+pub use inventory::{Inventory, Link, Member, MemberPlatform, Missed};
 pub use journal::{Effect, Event, Journal, JournalError, Record, Step};
 pub use lines::Lines;
 pub use plan::{BaseSignatures, Planning, plan};
-pub use planned::{Action, Entry, Locked, LockedPlatform, Plan, PlanError, SCHEMA, Stood, Wave};
+pub use planned::{Action, Entry, Left, Locked, LockedPlatform, Plan, PlanError, SCHEMA, Stood, Wave};
 pub use promote::promote;
 pub use rollback::{rollback, rollback_plan};
 pub use run::{Become, Choice, Listener, Outcome};
-pub use scan::scan;
+pub use scan::{On, scan, scan_on};
 pub use settings::{
     BaseRule, Bounds, Gates, Images, KEYS, Key, Newest, RegistryRules, Rules, Settings, SettingsError,
     SettingsProblem, Tags, WaveRule,

@@ -1,23 +1,21 @@
 //! Planning: for each image of a fleet, the rebase, computed and locked. Writes nothing.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
-use palan_core::Reference;
+use palan_core::{Descriptor, Reference, Selector, view};
 
 use super::{
     chain::Chains,
     gates::refused,
-    inventory::{Inventory, Member, MemberPlatform},
+    inventory::{Inventory, Link, Member, MemberPlatform},
     lock::lock,
-    planned::{Action, Entry, Plan, SCHEMA, Stood},
+    planned::{Action, Entry, Left, Plan, SCHEMA, Stood},
     run::{remember, remembering},
     settings::{BaseRule, Gates, Rules, Settings},
-    standing::FLEET,
+    spread::{fail_faulty, handed_down, hold_above},
+    standing::{FLEET, tagged},
     successors::Successors,
     tags::standing,
     waves::{assign, waves},
@@ -94,15 +92,15 @@ impl Planner<'_> {
     async fn action(&self, member: &Member, below: Option<(&Member, &Action)>) -> Action {
         let new_base = match self.new_base(member, below).await {
             Ok(Ok(new_base)) => new_base,
-            Ok(Err(nothing)) => return Action::Nothing { reason: nothing },
+            Ok(Err((why, reason))) => return Action::Nothing { why: Some(why), reason },
             Err(reason) => return Action::Fail { reason },
         };
         // That an image stands on another one of the fleet is known by the fleet alone.
         let is_told = |platform: &MemberPlatform| platform.evidence.as_deref() == Some(FLEET);
-        let below = below.filter(|_| member.platforms.iter().any(is_told));
-        let old_base = below.map(|(base, _)| base.image.pinned(base.digest));
+        let by_fleet = below.filter(|_| member.platforms.iter().any(is_told));
+        let old_base = by_fleet.map(|(base, _)| base.image.pinned(base.digest));
         match self.rebase(member, old_base, new_base).await {
-            Ok(action) => action,
+            Ok(action) => handed_down(action, below.map(|(_, action)| action)),
             Err(error) => Action::Fail { reason: error.in_full() },
         }
     }
@@ -112,13 +110,27 @@ impl Planner<'_> {
         &self,
         member: &Member,
         below: Option<(&Member, &Action)>,
-    ) -> Result<Result<Reference, String>, String> {
+    ) -> Result<Result<Reference, (Left, String)>, String> {
         let Some(on) = member.platforms.iter().find(|platform| platform.base.is_some()) else {
             let is_known = member.platforms.iter().any(|platform| platform.status != "unknown");
-            let reason = if is_known { "it is built from scratch" } else { "its base is not known" };
-            return Ok(Err(reason.to_owned()));
+            let left = match is_known {
+                true => (Left::UpToDate, "it is built from scratch".to_owned()),
+                false => (Left::BaseUnknown, "its base is not known".to_owned()),
+            };
+            return Ok(Err(left));
         };
-        let Some(name) = &on.base else { return Ok(Err(String::new())) };
+        let Some(name) = &on.base else {
+            return Ok(Err((Left::BaseUnknown, "its base has no name".to_owned())));
+        };
+        if self
+            .planning
+            .inventory
+            .missed
+            .iter()
+            .any(|missed| tagged(name).is_some_and(|n| missed.image == n.to_string()))
+        {
+            return Err(format!("its base {name} could not be looked at"));
+        }
         let is_meant = |rule: &BaseRule| {
             let of_digest = |digest| {
                 let platforms = &member.platforms;
@@ -128,12 +140,51 @@ impl Planner<'_> {
         };
         let rule = self.planning.settings.bases.iter().find(|rule| is_meant(rule));
         if let Some((base, action)) = below.filter(|_| rule.is_none_or(BaseRule::keeps_name)) {
-            return Ok(follow(base, action));
+            return follow(base, action).map(Ok);
         }
         match rule {
-            None => Ok(Err(format!("no rule is about its base {name}"))),
+            None => self.below(name, &on.chain).await.map(Err),
             Some(rule) => self.successors.locked(rule, name).await.map(Ok),
         }
+    }
+
+    /// Why an image is left alone whose base no rule is about: one may be about what is below that. Such a base would have
+    /// to be rebased first.
+    async fn below(&self, name: &Reference, chain: &[Link]) -> Result<(Left, String), String> {
+        let rules = &self.planning.settings.bases;
+        let fits = |link: &Link, rule: &BaseRule| {
+            let is_digest = |digest| [link.base_digest, link.base_index].contains(&Some(digest));
+            rule.from.matches(&link.base) && rule.digest.is_none_or(is_digest)
+        };
+        let found = chain.iter().find_map(|link| Some((link, rules.iter().find(|rule| fits(link, rule))?)));
+        let Some((link, rule)) = found else {
+            return Ok((Left::NoRule, format!("no rule is about its base {name}")));
+        };
+        let wanted = self.successors.locked(rule, &link.base).await;
+        if let Ok(wanted) = &wanted
+            && self.is_that(link, wanted).await
+        {
+            return Ok((Left::UpToDate, format!("its base {name} stands on {wanted} already")));
+        }
+        Err(format!(
+            "its base {name} is no image of the fleet, but stands on {}, which a rule is about: name it among the images, or give it a rule",
+            link.base
+        ))
+    }
+
+    /// Whether a base is what a name with a digest stands for: that image, or one that the index lists.
+    async fn is_that(&self, link: &Link, wanted: &Reference) -> bool {
+        let Some(digest) = wanted.digest() else { return false };
+        if [link.base_digest, link.base_index].contains(&Some(digest)) {
+            return true;
+        }
+        let read = async {
+            let opened = self.places.source(&Location::Registry(wanted.clone()))?;
+            opened.place.document(&Selector::Digest(digest)).await
+        };
+        let index = read.await.ok().and_then(|document| document.view::<view::Index>().ok());
+        let is_listed = |entry: &Descriptor| Some(entry.digest) == link.base_digest;
+        index.is_some_and(|index| index.manifests.iter().any(is_listed))
     }
 
     async fn rebase(
@@ -149,7 +200,7 @@ impl Planner<'_> {
         let report = plan.report();
         if report.new_digest == report.digest {
             let reason = format!("it stands on {new_base} already");
-            return Ok(Action::Nothing { reason });
+            return Ok(Action::Nothing { why: Some(Left::UpToDate), reason });
         }
         // Images that will stand on this one are planned before it is pushed.
         remember(self.places, &plan);
@@ -281,37 +332,4 @@ fn follow(base: &Member, action: &Action) -> Result<Reference, String> {
 fn stands_on_result(action: &Action, below: &Member) -> bool {
     let Action::Rebase(locked) = action else { return false };
     locked.new_base.repository() == below.image.repository() && locked.new_base.digest() != Some(below.digest)
-}
-
-/// What cannot be done fails now, and not when it is applied; so does what stands on it.
-fn fail_faulty(plan: &mut Plan) {
-    let faults = plan.faults().into_iter().map(|(image, reason)| (image.clone(), reason));
-    let mut reasons: HashMap<Reference, String> = faults.collect();
-    for entry in &mut plan.images {
-        if !matches!(entry.action, Action::Rebase(_)) {
-            continue;
-        }
-        let base = entry.after.iter().find(|base| reasons.contains_key(base));
-        let above = base.map(|base| format!("its base {base} cannot be rebased"));
-        if let Some(reason) = reasons.get(&entry.image).cloned().or(above) {
-            reasons.insert(entry.image.clone(), reason.clone());
-            entry.action = Action::Fail { reason };
-        }
-    }
-}
-
-/// What stands on an image that is held cannot go either.
-fn hold_above(images: &mut [Entry]) {
-    let mut held: HashSet<Reference> = HashSet::new();
-    for entry in images {
-        if let Action::Rebase(locked) = &entry.action
-            && let Some(base) = entry.after.iter().find(|base| held.contains(base))
-        {
-            let reasons = vec![format!("its base {base} is held")];
-            entry.action = Action::Hold { reasons, locked: locked.clone() };
-        }
-        if matches!(entry.action, Action::Hold { .. }) {
-            held.insert(entry.image.clone());
-        }
-    }
 }

@@ -81,8 +81,11 @@ pub enum Action {
         #[serde(flatten)]
         locked: Box<Locked>,
     },
-    /// There is nothing to do.
+    /// It is left alone.
     Nothing {
+        /// Why, in one word; `None`: the plan is an older one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<Left>,
         /// Why.
         reason: String,
     },
@@ -91,6 +94,19 @@ pub enum Action {
         /// Why.
         reason: String,
     },
+}
+
+/// Why an image is left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Left {
+    /// There is nothing to do: it stands where it should, or on nothing.
+    UpToDate,
+    /// No rule is about its base.
+    NoRule,
+    /// Its base is not known.
+    BaseUnknown,
 }
 
 /// A rebase, locked: computed again it must give the same digest.

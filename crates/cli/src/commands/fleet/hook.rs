@@ -102,17 +102,6 @@ impl Hook for Exec {
     }
 }
 
-#[cfg(unix)]
-fn is_program(file: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-}
-
-#[cfg(not(unix))]
-fn is_program(file: &Path) -> bool {
-    file.is_file()
-}
-
 /// A hook. Where there are groups of processes, it has one of its own, with all that it has started: they end when this is
 /// dropped and the hook has not ended. Elsewhere the hook alone does.
 struct Group(Child);
@@ -127,6 +116,17 @@ impl Drop for Group {
             let _ = kill_process_group(id, Signal::KILL);
         }
     }
+}
+
+#[cfg(unix)]
+fn is_program(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_program(file: &Path) -> bool {
+    file.is_file()
 }
 
 /// The end of what comes through a pipe.

@@ -65,8 +65,15 @@ pub(super) fn run(args: &Args, session: &Session) -> Result {
 fn text(report: &Report) -> String {
     let mut out = summary(report);
     // What went wrong first, then what needs somebody, then what is going to happen.
-    let order =
-        [Standing::Failed, Standing::NeedsRebuild, Standing::Held, Standing::Planned, Standing::Nothing];
+    let order = [
+        Standing::Failed,
+        Standing::NeedsRebuild,
+        Standing::Held,
+        Standing::Planned,
+        Standing::BaseUnknown,
+        Standing::NoRule,
+        Standing::Nothing,
+    ];
     for state in order {
         for image in report.standing(state) {
             out.push('\n');

@@ -83,7 +83,7 @@ impl Totals {
 
     /// How many had something to do, or should have had.
     pub fn concerned(&self) -> usize {
-        self.images - self.count(Standing::Nothing)
+        self.states.iter().filter(|(standing, _)| standing.is_concerned()).map(|(_, count)| count).sum()
     }
 
     /// `2 promoted, 1 failed`
@@ -109,7 +109,7 @@ pub(super) fn waves(plan: &Plan, images: &[Image]) -> Vec<Wave> {
 
 pub(super) fn bases(images: &[Image]) -> Vec<Base> {
     let mut groups: BTreeMap<Option<&str>, Vec<&Image>> = BTreeMap::new();
-    for image in images.iter().filter(|image| image.state != Standing::Nothing) {
+    for image in images.iter().filter(|image| image.state.is_concerned()) {
         groups.entry(image.old_base.as_deref()).or_default().push(image);
     }
     let mut bases: Vec<Base> = groups.into_iter().map(|(base, images)| Base::of(base, &images)).collect();
