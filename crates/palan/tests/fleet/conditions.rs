@@ -65,7 +65,7 @@ async fn promoting_asks_for_no_more_than_it_must() {
     let (names, _) = six(&world).await;
     let plan = world.plan(&settings(rules(&world)), &world.inventory(&names).await).await.unwrap();
     world.apply(&plan, all(), &Refusing::default()).await;
-    let canary = || Choice { waves: vec!["canary".into()], jobs: 1, ..all() };
+    let canary = || Choice { waves: vec!["canary".into()], again: true, jobs: 1, ..all() };
     let before = world.registry().logged().len();
     world.promote(&plan, canary()).await;
     let found = asked(&world, before, &plan);
