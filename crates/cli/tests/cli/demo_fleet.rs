@@ -1,5 +1,6 @@
 //! The demonstration of a fleet checks itself; that it does is checked here.
 
+use insta::assert_snapshot;
 use serde_json::Value;
 
 use crate::TestContext;
@@ -44,4 +45,49 @@ fn the_story_is_told() {
     }
     let ran = TestContext::new().run(&["demo", "fleet", "--images", "12"]);
     assert_eq!(ran.code, Some(2), "{ran}");
+}
+
+/// What measurements are made with.
+#[test]
+fn a_fleet_is_published_for_who_measures() {
+    let context = TestContext::new();
+    let host = context.host();
+    let made = context.run(&["demo", "--publish-fleet", &host, "--images", "7"]).ok();
+    context.write("fleet.toml", &made.stdout);
+    assert_snapshot!(context.filter(&made.text()), @r#"
+    [images]
+    references = [
+        "[HOST]/team/svc-0000:1.0",
+        "[HOST]/team/svc-0001:1.0",
+        "[HOST]/team/svc-0002:1.0",
+        "[HOST]/team/svc-0003:1.0",
+        "[HOST]/team/svc-0004:1.0",
+        "[HOST]/team/svc-0005:1.0",
+        "[HOST]/team/svc-0006:1.0",
+    ]
+
+    [[base]]
+    from = "[HOST]/base/os:1.0"
+    to = "[HOST]/base/os:1.1"
+
+    [[base]]
+    from = "[HOST]/base/static:1.0"
+    to = "[HOST]/base/static:1.1"
+
+    [[base]]
+    from = "[HOST]/base/python:1.0"
+    to = "[HOST]/base/python:1.1"
+
+    [[base]]
+    from = "[HOST]/base/jre:1.0"
+    to = "[HOST]/base/jre:1.1"
+
+    [[base]]
+    from = "[HOST]/base/node:1.0"
+    to = "[HOST]/base/node:1.1"
+    "#);
+    let scanned = context.run(&["fleet", "scan"]).ok();
+    assert!(scanned.to_string().contains("7 images on 5 bases"), "{scanned}");
+    let planned = context.run(&["fleet", "plan", "-o", "plan.json"]).ok();
+    assert!(planned.to_string().contains("7 of 7 images to rebase"), "{planned}");
 }

@@ -92,6 +92,24 @@ fn blobs_to_disk_keeps_nothing() {
 }
 
 #[test]
+fn answers_wait_as_long_as_they_are_told_to() {
+    let context = TestContext::new();
+    let (_child, host, _stderr) = serve(&context, &["--delay", "400ms"]);
+    let begun = std::time::Instant::now();
+    context.run(&["catalog", &host]).ok();
+    assert!(begun.elapsed() >= std::time::Duration::from_millis(400), "{:?}", begun.elapsed());
+    assert_snapshot!(context.run(&["registry", "serve", "--delay", "soon"]), @"
+    exit: 2
+    --- stdout
+
+    --- stderr
+    error: invalid value 'soon' for '--delay <TIME>': a time is expected, like 30s or 5m
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
 fn the_port_comes_from_the_flag_or_the_environment() {
     let context = TestContext::new();
     let taken = context.host();

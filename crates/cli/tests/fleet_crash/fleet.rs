@@ -45,7 +45,7 @@ impl Phase {
     pub(crate) fn latest(self) -> u64 {
         match self {
             Self::Apply => 400,
-            Self::Promote => 400,
+            Self::Promote => 300,
             Self::Rollback => 60,
         }
     }

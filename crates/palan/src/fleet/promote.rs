@@ -1,23 +1,25 @@
 //! Promoting: the images' own tags move to the results, each after its backup.
 
-use palan_core::{Digest, Reference};
+use palan_core::{Digest, Document, Reference};
 
 use super::{
     journal::{Event, Journal, Step},
     planned::{Entry, Locked, Plan},
     run::{Become, Choice, Fault, Listener, Outcome, Run, Written, failed},
-    tags::{check_there, effect, moved, put_tag, standing},
+    tags::{check_stands, effect, found_there, moved, put_tag, standing, taken},
 };
 use crate::{
     Error,
     once::Once,
-    place::{Places, PutAs},
+    place::{Location, Places, PutAs},
 };
 
 /// Moves the tags of a plan's images to their candidates, where those passed all gates.
 ///
 /// A tag is read right before it is moved, and the move is conditional where the registry can do that. One that stands for
-/// neither of the plan's two digests is left alone. What it stood for is kept under the backup tag first.
+/// neither of the plan's two digests is left alone. What it stood for is kept under the backup tag first. What a rollback
+/// gave back goes forth once more only with [`Choice::again`]. Where the registry makes no conditional moves, each tag is read
+/// again after it was written.
 pub async fn promote(
     places: &Places,
     plan: &Plan,
@@ -37,13 +39,12 @@ struct Conditions<'a> {
 }
 
 impl Conditions<'_> {
-    /// `backup`: a tag that stands for `digest`; it is put where it is once more, which changes nothing. `None`: the registry
+    /// `backup`: a tag that stands for `document`; it is put where it is once more, which changes nothing. `None`: the registry
     /// refuses that for another reason.
-    async fn heeded(&self, backup: &Reference, digest: Digest) -> Option<bool> {
+    async fn heeded(&self, backup: &Reference, document: &Document) -> Option<bool> {
         let ask = || async {
             let repo = self.places.client().repository(backup.repository()).primary();
-            let document = repo.manifest(&digest.into()).await?;
-            Ok(repo.heeds_preconditions(&document, backup.tag().unwrap_or_default()).await.ok())
+            Ok(repo.heeds_preconditions(document, backup.tag().unwrap_or_default()).await.ok())
         };
         self.heeded.get(backup.registry().to_owned(), ask).await.ok().and_then(|heeded| *heeded)
     }
@@ -62,7 +63,7 @@ async fn image(
     match &state.candidate {
         Some(candidate) if candidate.new == locked.new_digest => {}
         // Why not is what there is to know, also later.
-        _ => match state.failed.filter(|failed| failed.step == "apply") {
+        _ => match state.failed.or(state.left).filter(|failed| failed.step == "apply") {
             Some(failed) => return Err(Fault::Image(failed.result, failed.reason)),
             None => return Err(failed("it has not been applied")),
         },
@@ -87,21 +88,36 @@ async fn image(
     if found != Some(digest) {
         return Err(moved(&entry.image, digest, found));
     }
-    let backup = standing(places, &locked.backup).await?;
-    if backup.is_some_and(|found| found != digest) {
-        return Err(failed(format!("its backup {} exists, and is another image", locked.backup)));
+    if state.is_restored && !choice.again {
+        return Err(Fault::Image(Become::GivenBack, "a rollback gave its tag back".to_owned()));
     }
-    check_there(places, &locked.candidate, locked.new_digest).await?;
+    let (result, old) = tokio::try_join!(
+        found_there(places, &locked.candidate, locked.new_digest),
+        old(places, &entry.image, digest)
+    )?;
     if choice.dry_run {
-        return Ok(written(Become::Planned));
+        let backup = standing(places, &locked.backup).await?;
+        return match backup.is_none_or(|found| found == digest) {
+            true => Ok(written(Become::Planned)),
+            false => Err(taken(&locked.backup)),
+        };
     }
-    if backup.is_none() {
-        let keep = effect(&entry.image, Step::Backup, &locked.backup, None, digest);
-        let tag = locked.backup.tag().unwrap_or_default().to_owned();
-        put_tag(places, journal, keep, PutAs::Absent(tag)).await?;
+    let keep = effect(&entry.image, Step::Backup, &locked.backup, None, digest);
+    let tag = locked.backup.tag().unwrap_or_default().to_owned();
+    put_tag(places, journal, keep, &old, PutAs::Absent(tag), false).await?;
+    let conditional = conditions.heeded(&locked.backup, &old).await;
+    // Where it does not compare, nothing but a look tells what a write came to.
+    let is_checked = conditional != Some(true);
+    if is_checked {
+        check_stands(places, &locked.backup, digest).await?;
     }
-    let conditional = conditions.heeded(&locked.backup, digest).await;
-    let tag = entry.image.tag().unwrap_or_default().to_owned();
-    put_tag(places, journal, promotion, PutAs::Replace { tag, expected: digest }).await?;
+    let role = PutAs::Replace { tag: entry.image.tag().unwrap_or_default().to_owned(), expected: digest };
+    put_tag(places, journal, promotion, &result, role, is_checked).await?;
     Ok(Written { conditional, ..written(Become::Done) })
+}
+
+/// What the image's tag stands for: the registry has just said so, and whoever knows it need not read it.
+async fn old(places: &Places, image: &Reference, digest: Digest) -> Result<Document, Fault> {
+    let standing = places.standing(&Location::Registry(image.clone()))?;
+    Ok(standing.place.document(&digest.into()).await?)
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     Error,
-    place::{Places, PutAs},
+    place::{Location, Places, PutAs},
 };
 
 /// Gives each tag that a journal says was promoted what it stood for. One that stands for something else by now is left
@@ -138,9 +138,12 @@ impl Run<'_> {
         if self.choice.dry_run {
             return Ok((Become::Planned, back));
         }
+        // Of the registry: it may have cleared away what has no tag.
+        let target = self.places.target(&Location::Registry(image.clone()))?.place;
+        let document = target.document(&old.into()).await?;
         let tag = image.tag().unwrap_or_default().to_owned();
-        put_tag(self.places, self.journal, back.clone(), PutAs::Replace { tag, expected: promotion.new })
-            .await?;
+        let role = PutAs::Replace { tag, expected: promotion.new };
+        put_tag(self.places, self.journal, back.clone(), &document, role, true).await?;
         Ok((Become::Done, back))
     }
 }

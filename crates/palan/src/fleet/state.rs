@@ -43,6 +43,7 @@ pub struct Remote {
     shard: Option<Shard>,
     /// What our tag stood for when it was read or written last.
     stands: Mutex<Option<Digest>>,
+    often: Duration,
 }
 
 impl Remote {
@@ -55,7 +56,13 @@ impl Remote {
     ) -> Result<Self, Error> {
         let name = repository.at(&Selector::Tag(tag(plan, shard)));
         let place = places.target(&Location::Registry(name))?.place;
-        Ok(Self { place, plan, shard, stands: Mutex::default() })
+        Ok(Self { place, plan, shard, stands: Mutex::default(), often: OFTEN })
+    }
+
+    /// The same, with lines on one machine alone for as long as this at most; otherwise 30 seconds.
+    #[must_use]
+    pub fn pushed_every(self, often: Duration) -> Self {
+        Self { often, ..self }
     }
 
     /// The tag that is written: the first 12 digits of the plan's digest, and `-I-of-N`.
@@ -119,7 +126,7 @@ impl Remote {
         }
         let meanwhile = async {
             loop {
-                select(pin!(journal.wave_end()), pin!(tokio::time::sleep(OFTEN))).await;
+                select(pin!(journal.wave_end()), pin!(tokio::time::sleep(self.often))).await;
                 if let Err(error) = self.push_from(journal).await {
                     tracing::warn!(
                         "the journal cannot be pushed to {}: {}",
@@ -137,8 +144,7 @@ impl Remote {
     }
 
     async fn push_from(&self, journal: &Journal) -> Result<(), Error> {
-        let path = journal.path().to_owned();
-        self.push(crate::cancel::on_thread(move || Lines::read(&path)).await??).await
+        self.push(crate::cancel::on_thread(journal.reader()).await??).await
     }
 
     fn name(&self, tag: &str) -> PathBuf {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use palan_core::{Descriptor, Digest, Reference, Role, Selector, view};
+use futures_util::future::try_join_all;
+use palan_core::{Descriptor, Digest, Document, Reference, Role, Selector, view};
 
 use super::{
     journal::{Effect, Event, Journal, Step},
@@ -29,32 +30,60 @@ pub(super) fn moved(image: &Reference, expected: Digest, found: Option<Digest>) 
     Fault::Image(Become::Moved, format!("somebody moved it: {image} stands for {found}, not for {expected}"))
 }
 
-/// Moves a tag inside its repository from one digest to another, and writes that down before and after.
+/// Moves a tag inside its repository to a document that is there, and writes that down before and after. `role`: from what
+/// it is moved, which is compared right before; there may be none for a backup alone. `is_checked`: the registry's word is
+/// not taken for it.
 pub(super) async fn put_tag(
     places: &Places,
     journal: &Journal,
     effect: Effect,
+    document: &Document,
     role: PutAs,
+    is_checked: bool,
 ) -> Result<(), Fault> {
     let target: Arc<dyn Target> = places.target(&Location::Registry(effect.tag.clone()))?.place;
-    let document = target.document(&Selector::Digest(effect.new)).await?;
     journal.write(Event::Begin(effect.clone())).await?;
-    match target.put_document(&document, &role).await {
+    match target.put_document(document, &role).await {
         Ok(()) => {}
-        // Another run did the same meanwhile; or this one did, and the answer was lost.
+        // Another run did the same meanwhile, or an earlier one; or this one did, and the answer was lost.
         Err(e @ (Error::Moved { .. } | Error::Exists { .. })) => {
             if standing(places, &effect.tag).await? != Some(effect.new) {
-                return Err(e.into());
+                return Err(if matches!(e, Error::Exists { .. }) { taken(&effect.tag) } else { e.into() });
             }
         }
         Err(e) => return Err(e.into()),
+    }
+    if is_checked {
+        check_stands(places, &effect.tag, effect.new).await?;
     }
     journal.write(Event::Done(effect)).await?;
     Ok(())
 }
 
-/// Why a result cannot take its image's place: the registry does not have its manifests, whatever it once answered.
-pub(super) async fn check_there(places: &Places, candidate: &Reference, digest: Digest) -> Result<(), Fault> {
+/// Why a tag that was written does not count as written: registries have answered that they took what they then lost.
+pub(super) async fn check_stands(places: &Places, tag: &Reference, digest: Digest) -> Result<(), Fault> {
+    let found = standing(places, tag).await?;
+    if found == Some(digest) {
+        return Ok(());
+    }
+    let found = found.map_or("nothing".to_owned(), |digest| digest.to_string());
+    let text =
+        format!("the registry said that it has written {tag}, which stands for {found}, not for {digest}");
+    Err(failed(text))
+}
+
+/// Why a backup cannot be made.
+pub(super) fn taken(backup: &Reference) -> Fault {
+    failed(format!("its backup {backup} exists, and is another image"))
+}
+
+/// A result that can take its image's place. The error is that it cannot: the registry does not have its manifests, whatever
+/// it once answered.
+pub(super) async fn found_there(
+    places: &Places,
+    candidate: &Reference,
+    digest: Digest,
+) -> Result<Document, Fault> {
     let target = places.target(&Location::Registry(candidate.clone()))?.place;
     let lost = |lost: Digest| {
         failed(format!(
@@ -62,24 +91,24 @@ pub(super) async fn check_there(places: &Places, candidate: &Reference, digest: 
             candidate.repository()
         ))
     };
-    let root = match target.resolve(&Selector::Digest(digest)).await {
-        Ok(_) => target.document(&Selector::Digest(digest)).await?,
+    let root = match target.document(&Selector::Digest(digest)).await {
+        Ok(root) => root,
         Err(e) if e.is_not_found() => return Err(lost(digest)),
         Err(e) => return Err(e.into()),
     };
     if root.media_type().role() != Role::Index {
-        return Ok(());
+        return Ok(root);
     }
     let index: view::Index = root.view().map_err(|e| failed(e.to_string()))?;
     let is_image = |child: &&Descriptor| {
         matches!(child.media_type.role(), Role::Index | Role::Manifest) && !child.is_attestation()
     };
-    for child in index.manifests.iter().filter(is_image) {
-        if !target.has_graph(child).await? {
-            return Err(lost(child.digest));
-        }
+    let children: Vec<_> = index.manifests.iter().filter(is_image).collect();
+    let there = try_join_all(children.iter().map(|child| target.has_graph(child))).await?;
+    match children.iter().zip(there).find(|(_, is_there)| !is_there) {
+        Some((child, _)) => Err(lost(child.digest)),
+        None => Ok(root),
     }
-    Ok(())
 }
 
 pub(super) fn effect(

@@ -8,7 +8,9 @@ use std::sync::{
 use palan::{
     Observer, Places,
     client::Client,
-    fleet::{self, Become, Plan, Settings},
+    documents::Documents,
+    fleet::{self, Become, Choice, Plan, Settings},
+    place::Location,
 };
 use palan_testkit::{
     fault::{FaultRegistry, Reply, Store},
@@ -37,6 +39,63 @@ async fn a_registry_that_compares_is_asked_once_whether_it_does() {
         assert_eq!(world.standing(&locked.backup).await, entry.digest);
     }
     world.stop().await;
+}
+
+/// What a registry is asked, tags and digests in words.
+fn asked(world: &World, from: usize, plan: &Plan) -> Vec<String> {
+    let (entry, locked) = plan.rebases().next().unwrap();
+    let words = [
+        (entry.digest.unwrap().to_string(), "OLD"),
+        (locked.new_digest.to_string(), "NEW"),
+        (locked.backup.tag().unwrap().to_owned(), "BACKUP"),
+        (locked.platforms[0].new_digest.to_string(), "AMD64"),
+        (locked.platforms[1].new_digest.to_string(), "ARM64"),
+    ];
+    let shown = |request: &palan_server::Logged| {
+        let target = request.target.strip_prefix("/v2/team/web/manifests/").unwrap_or(&request.target);
+        let named = words.iter().find(|(text, _)| text == target);
+        format!("{} {}", request.method, named.map_or(target, |(_, word)| word))
+    };
+    world.registry().logged()[from..].iter().map(shown).collect()
+}
+
+#[tokio::test]
+async fn promoting_asks_for_no_more_than_it_must() {
+    let world = World::new().await;
+    let (names, _) = six(&world).await;
+    let plan = world.plan(&settings(rules(&world)), &world.inventory(&names).await).await.unwrap();
+    world.apply(&plan, all(), &Refusing::default()).await;
+    let canary = || Choice { waves: vec!["canary".into()], again: true, jobs: 1, ..all() };
+    let before = world.registry().logged().len();
+    world.promote(&plan, canary()).await;
+    let found = asked(&world, before, &plan);
+    // Whether it has moved, and whether all of the result is there.
+    let first = ["HEAD 1", "GET NEW", "GET OLD", "HEAD AMD64", "HEAD ARM64"];
+    // The backup; whether the registry compares, once; and the tag, read right before it is moved.
+    let then = ["HEAD BACKUP", "PUT BACKUP", "PUT BACKUP", "HEAD 1", "PUT 1"];
+    assert_eq!((sorted(&found[..5]), &found[5..]), (sorted(&first), &then.map(str::to_owned)[..]));
+
+    // Again, by who knows the old image; and its backup is there.
+    world.rollback(all()).await;
+    let places = world.places.clone().with_documents(Documents::default());
+    let old = plan.rebases().next().unwrap().0;
+    let opened = places.source(&Location::Registry(old.image.clone())).unwrap();
+    opened.place.document(&old.digest.unwrap().into()).await.unwrap();
+    let before = world.registry().logged().len();
+    let journal = world.journal(&plan);
+    fleet::promote(&places, &plan, &journal, &canary(), &|_| {}).await.unwrap();
+    let found = asked(&world, before, &plan);
+    let first = ["HEAD 1", "GET NEW", "HEAD AMD64", "HEAD ARM64"];
+    let then = ["HEAD BACKUP", "HEAD BACKUP", "PUT BACKUP", "HEAD 1", "PUT 1"];
+    assert_eq!((sorted(&found[..4]), &found[4..]), (sorted(&first), &then.map(str::to_owned)[..]));
+    world.stop().await;
+}
+
+/// What is asked at the same time.
+fn sorted(lines: &[impl ToString]) -> Vec<String> {
+    let mut lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+    lines.sort();
+    lines
 }
 
 /// An image in a registry that ignores conditions, on a base in the world's.
@@ -120,7 +179,7 @@ async fn each_registry_is_asked_as_much_as_it_bears() {
     tags.iter().for_each(|tag| store.put("team/web", tag, &web.graph()));
     let (bounded, at_once) = counting(&store).await;
     let (other, at_once_there) = counting(&store).await;
-    let mut all = settings(json!({"requests": 6, "registry": {bounded.host(): {"requests": 2}}}));
+    let mut all = settings(json!({"jobs": 3, "requests": 6, "registry": {bounded.host(): {"requests": 2}}}));
     let hosts = [bounded.host(), other.host()];
     all.images.references = hosts
         .iter()
@@ -134,6 +193,7 @@ async fn each_registry_is_asked_as_much_as_it_bears() {
     assert!((3..=6).contains(&there), "{there}");
     // What bounds them goes with the plan.
     let plan = world.plan(&all, &inventory).await.unwrap();
-    assert_eq!(Plan::parse(&plan.to_text()).unwrap().bounds(), all.bounds());
+    let read = Plan::parse(&plan.to_text()).unwrap();
+    assert_eq!((read.bounds(), read.jobs), (all.bounds(), Some(3)));
     world.stop().await;
 }

@@ -5,6 +5,7 @@
 mod world;
 
 mod conditions;
+mod left_alone;
 mod operation;
 mod real;
 mod shared;

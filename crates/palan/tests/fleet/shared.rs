@@ -254,6 +254,37 @@ impl Hook for Waiting<'_> {
     }
 }
 
+/// A hook that waits until the registry knows that its candidate was pushed.
+struct Impatient<'a>(&'a Remote);
+
+#[async_trait::async_trait]
+impl Hook for Impatient<'_> {
+    async fn run(&self, _: &[String], _: std::time::Duration, candidate: &Candidate<'_>) -> HookOutput {
+        let is_known = || async {
+            let told = states(&self.0.fetch().await.unwrap().records().unwrap());
+            told.get(candidate.image).is_some_and(|state| state.candidate.is_some() && state.passed.is_none())
+        };
+        while !is_known().await {
+            tokio::task::yield_now().await;
+        }
+        HookOutput { passed: true, output: String::new() }
+    }
+}
+
+#[tokio::test]
+async fn the_journal_is_pushed_now_and_then() {
+    let world = World::new().await;
+    let plan = planned(&world).await;
+    let mut machine = Machine::new(&world, &plan, None).await;
+    machine.remote = machine.remote.pushed_every(std::time::Duration::from_millis(5));
+    let reader = Remote::new(&world.places, &state(&world), plan.digest(), None).unwrap();
+    // Sooner than where nothing else is said, and before the wave has ended.
+    let waited = std::time::Duration::from_secs(20);
+    let applied = tokio::time::timeout(waited, machine.apply(&plan, &Impatient(&reader))).await.unwrap();
+    assert!(all_are(&applied, Become::Done), "{applied:?}");
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn the_journal_is_pushed_after_each_wave() {
     let world = World::new().await;

@@ -4,7 +4,7 @@ use std::{
 };
 
 use palan::{
-    fleet::{self, Action, Inventory, Plan, Planning},
+    fleet::{self, Action, Inventory, Left, Plan, Planning},
     rebase::Knowledge,
 };
 
@@ -47,11 +47,12 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let settings = named::settings(&args.file, session)?;
-    let jobs = args.at_once.or(&settings);
+    let jobs = args.at_once.or(settings.jobs);
     let known = args.known.open(session)?.map(Arc::new);
     let progress = session.ui.progress();
     session.bound(settings.bounds());
-    let places = session.knowing_places(&progress)?;
+    // The fleet is looked at and planned in one run.
+    let places = session.knowing_places(&progress)?.asking_once();
     let inventory = match &args.inventory {
         Some(path) => read_inventory(path)?,
         None => {
@@ -77,6 +78,13 @@ fn read_inventory(path: &Path) -> Result<Inventory> {
         .map_err(|e| Failure::usage(format!("{} is not an inventory: {e}", path.display())))
 }
 
+fn left(action: &Action) -> Option<Left> {
+    match action {
+        Action::Nothing { why, .. } => why.or(Some(Left::UpToDate)),
+        _ => None,
+    }
+}
+
 /// What the plan is about, and what a person must look at.
 fn sum(plan: &Plan) -> String {
     let count = |is: fn(&Action) -> bool| plan.images.iter().filter(|entry| is(&entry.action)).count();
@@ -84,7 +92,9 @@ fn sum(plan: &Plan) -> String {
     let mut parts = vec![format!("{rebases} of {} to rebase", text::count(plan.images.len(), "image"))];
     let others = [
         (count(|action| matches!(action, Action::Hold { .. })), "held"),
-        (count(|action| matches!(action, Action::Nothing { .. })), "left alone"),
+        (count(|action| left(action) == Some(Left::UpToDate)), "left alone"),
+        (count(|action| left(action) == Some(Left::NoRule)), "without a rule"),
+        (count(|action| left(action) == Some(Left::BaseUnknown)), "with an unknown base"),
         (count(|action| matches!(action, Action::Fail { .. })), "failed"),
     ];
     parts.extend(others.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")));

@@ -25,8 +25,8 @@ impl Outcome {
 }
 
 impl Report {
-    /// JUnit XML. What is promoted, pushed or had nothing to do has passed; what went wrong has failed; what is open, held
-    /// or given back is skipped.
+    /// JUnit XML. What is promoted, pushed or had nothing to do has passed; what went wrong has failed; what is open, held,
+    /// given back, without a rule or with an unknown base is skipped.
     pub fn to_junit(&self) -> String {
         let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
         out.push_str(&format!("<testsuites name=\"palan fleet\"{}>\n", tests(&self.totals.states)));
