@@ -111,9 +111,12 @@ impl One<'_> {
         let written =
             |result| Written { result, tag: candidate.tag.clone(), digest: candidate.new, conditional: None };
         let is_pushed = state.candidate.as_ref() == Some(&candidate) && !self.is_lost(&state, locked).await?;
-        if is_pushed && !self.apply.choice.dry_run {
+        if is_pushed {
             return match state.passed {
                 Some(true) => Ok(written(Become::Already)),
+                _ if self.apply.choice.dry_run => {
+                    self.check_hook(entry, locked, gates).await.map(|()| written(Become::Planned))
+                }
                 // It did not pass, or nobody knows: the hook is asked again.
                 _ => self.pass(entry, locked, gates, digest).await.map(|()| written(Become::Done)),
             };
