@@ -95,12 +95,17 @@ impl Planner<'_> {
             Ok(Err((why, reason))) => return Action::Nothing { why: Some(why), reason },
             Err(reason) => return Action::Fail { reason },
         };
+        let below_action = below.map(|(_, action)| action);
+        if self.stands_there(member, &new_base).await {
+            let reason = format!("it stands on {new_base} already");
+            return handed_down(Action::Nothing { why: Some(Left::UpToDate), reason }, below_action);
+        }
         // That an image stands on another one of the fleet is known by the fleet alone.
         let is_told = |platform: &MemberPlatform| platform.evidence.as_deref() == Some(FLEET);
         let by_fleet = below.filter(|_| member.platforms.iter().any(is_told));
         let old_base = by_fleet.map(|(base, _)| base.image.pinned(base.digest));
         match self.rebase(member, old_base, new_base).await {
-            Ok(action) => handed_down(action, below.map(|(_, action)| action)),
+            Ok(action) => handed_down(action, below_action),
             Err(error) => Action::Fail { reason: error.in_full() },
         }
     }
@@ -143,15 +148,25 @@ impl Planner<'_> {
             return follow(base, action).map(Ok);
         }
         match rule {
-            None => self.below(name, &on.chain).await.map(Err),
+            None => self.below(name, on).await.map(Err),
             Some(rule) => self.successors.locked(rule, name).await.map(Ok),
         }
     }
 
     /// Why an image is left alone whose base no rule is about: one may be about what is below that. Such a base would have
     /// to be rebased first.
-    async fn below(&self, name: &Reference, chain: &[Link]) -> Result<(Left, String), String> {
-        let rules = &self.planning.settings.bases;
+    async fn below(&self, name: &Reference, on: &MemberPlatform) -> Result<(Left, String), String> {
+        let (rules, chain) = (&self.planning.settings.bases, &on.chain);
+        for link in on.link().iter().chain(chain) {
+            for rule in rules.iter().filter(|rule| rule.may_lead_to(&link.base)) {
+                let wanted = self.successors.locked(rule, &link.base).await;
+                if let Ok(wanted) = wanted
+                    && self.is_that(link, &wanted).await
+                {
+                    return Ok((Left::UpToDate, format!("it stands on {wanted} already")));
+                }
+            }
+        }
         let fits = |link: &Link, rule: &BaseRule| {
             let is_digest = |digest| [link.base_digest, link.base_index].contains(&Some(digest));
             rule.from.matches(&link.base) && rule.digest.is_none_or(is_digest)
@@ -170,6 +185,20 @@ impl Planner<'_> {
             "its base {name} is no image of the fleet, but stands on {}, which a rule is about: name it among the images, or give it a rule",
             link.base
         ))
+    }
+
+    /// Whether nothing would change but what is written about the base.
+    async fn stands_there(&self, member: &Member, new_base: &Reference) -> bool {
+        for platform in &member.platforms {
+            let link = platform.link().filter(|_| platform.boundary.is_some());
+            let Some(link) = link.filter(|link| link.base.repository() == new_base.repository()) else {
+                return false;
+            };
+            if !self.is_that(&link, new_base).await {
+                return false;
+            }
+        }
+        !member.platforms.is_empty()
     }
 
     /// Whether a base is what a name with a digest stands for: that image, or one that the index lists.

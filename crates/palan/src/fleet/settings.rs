@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, path::Path};
 use palan_core::{Digest, Reference, Repository};
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::parse::nearest;
 pub use self::{
     keys::{KEYS, Key},
     parse::{SettingsError, SettingsProblem},
@@ -104,6 +105,14 @@ impl BaseRule {
     /// Whether what takes the base's place has the same name: images go to what it stands for now, sources stay.
     pub fn keeps_name(&self) -> bool {
         self.to.is_none() && self.newest == Newest::default()
+    }
+
+    /// Whether a base can be one that takes another's place by this rule: by its name alone.
+    pub(super) fn may_lead_to(&self, base: &Reference) -> bool {
+        match &self.to {
+            Some(to) => (to.repository(), to.tag()) == (base.repository(), base.tag()),
+            None => !self.keeps_name() && self.from.repository == *base.repository(),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
 };
 
 use palan::{
-    fleet::{self, Action, Inventory, Left, Plan, Planning},
+    fleet::{self, Action, Inventory, Left, Missed, Plan, Planning},
     rebase::Knowledge,
 };
 
@@ -65,17 +65,38 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let plan = fleet::plan(&places, &planning).await?;
     drop(progress);
     super::deliver(args.output.as_deref(), &plan.to_text(), session)?;
-    session.ui.say(sum(&plan));
-    match plan.images.iter().any(|entry| matches!(entry.action, Action::Fail { .. })) {
-        true => Err(Failure::reported(Code::Partial)),
-        false => Ok(()),
+    for sentence in inventory.unfit.iter().chain(&fleet::unfit(&settings, &inventory)) {
+        session.ui.warning(sentence);
     }
+    let failed = failures(&plan, &inventory);
+    for (image, reason) in &failed {
+        session.ui.warning(format!("{image}: {}", text::one_line(reason, 1000)));
+    }
+    session.ui.say(sum(&plan));
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::reported(Code::Partial)),
+    }
+}
+
+/// What failed, and what was missed that is not even named so that it could be in a plan.
+fn failures(plan: &Plan, inventory: &Inventory) -> Vec<(String, String)> {
+    let failed = plan.images.iter().filter_map(|entry| match &entry.action {
+        Action::Fail { reason } => Some((entry.image.to_string(), reason.clone())),
+        _ => None,
+    });
+    let planned = |name: &str| name.parse().is_ok_and(|name| plan.images.iter().any(|e| e.image == name));
+    let missed = inventory.missed.iter().filter(|missed| !planned(&missed.image));
+    let shown = |missed: &Missed| format!("{} ({})", missed.image, missed.named_in.join(", "));
+    failed.chain(missed.map(|missed| (shown(missed), missed.reason.clone()))).collect()
 }
 
 fn read_inventory(path: &Path) -> Result<Inventory> {
     let text = std::fs::read_to_string(path).map_err(|e| Failure::file("read", path, e))?;
-    serde_json::from_str(&text)
-        .map_err(|e| Failure::usage(format!("{} is not an inventory: {e}", path.display())))
+    Inventory::parse(&text).map_err(|error| {
+        let reason = std::error::Error::source(&error).map(|e| format!(": {e}")).unwrap_or_default();
+        Failure::usage(format!("cannot use {}: {error}{reason}", path.display()))
+    })
 }
 
 fn left(action: &Action) -> Option<Left> {
