@@ -33,7 +33,7 @@ pub struct Choice {
     pub shard: Option<Shard>,
     /// No image is begun once more than so many have failed; `None`: however many.
     pub max_failures: Option<usize>,
-    /// Go on with the next wave where results of one did not pass their gates.
+    /// Go on with the next wave where images of one were not done: failed, moved by somebody, stopped by a gate.
     pub keep_going: bool,
     /// How many images at the same time.
     pub jobs: usize,
@@ -231,9 +231,11 @@ impl Run<'_> {
                 outcomes.extend(done);
             }
             self.journal.end_wave();
-            let not_passed = outcomes.values().filter(|o| o.result == Become::NotPassed).count();
-            if not_passed > 0 && !self.choice.keep_going && closed.is_none() {
-                closed = Some(format!("{not_passed} of the wave {} did not pass their gates", wave.name));
+            let of_wave = outcomes.values().filter(|o| o.wave.as_ref() == Some(&wave.name));
+            let bad = of_wave.filter(|outcome| outcome.result.is_bad()).count();
+            if bad > 0 && !self.choice.keep_going && closed.is_none() {
+                let (images, were) = (text::count(bad, "image"), if bad == 1 { "was" } else { "were" });
+                closed = Some(format!("{images} of the wave {} {were} not done", wave.name));
             }
         }
         Ok(self.plan.images.iter().filter_map(|entry| outcomes.remove(&entry.image)).collect())

@@ -9,3 +9,4 @@ mod operation;
 mod real;
 mod shared;
 mod trouble;
+mod waves;

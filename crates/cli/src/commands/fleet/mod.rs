@@ -107,7 +107,7 @@ struct ChoiceArgs {
     #[arg(long, value_name = "N")]
     max_failures: Option<usize>,
 
-    /// Go on with the next wave where results of one did not pass their gates
+    /// Go on with the next wave where images of one failed, were moved by somebody or did not pass their gates
     #[arg(long)]
     keep_going: bool,
 }
