@@ -1,7 +1,7 @@
 //! Planning: for each image of a fleet, the rebase, computed and locked. Writes nothing.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -15,7 +15,7 @@ use super::{
     inventory::{Inventory, Member, MemberPlatform},
     lock::lock,
     newest::newest,
-    planned::{Action, Entry, Plan, SCHEMA},
+    planned::{Action, Entry, Plan, SCHEMA, Wave},
     run::{remember, remembering},
     settings::{BaseRule, Gates, Rules, Settings},
     standing::FLEET,
@@ -194,30 +194,28 @@ impl Planner<'_> {
     }
 
     /// Waves and gates, now that it is known what there is to do.
-    async fn order(&self, actions: Vec<Action>, chains: &Chains) -> Plan {
+    async fn order(&self, mut actions: Vec<Action>, chains: &Chains) -> Plan {
         let (settings, members) = (self.planning.settings, &self.planning.inventory.images);
         let waves = waves(settings);
         let is_rebased = actions.iter().map(|action| matches!(action, Action::Rebase(_)));
         let mut wave_of = assign(&settings.waves, &members.iter().zip(is_rebased).collect::<Vec<_>>());
+        self.draw(&mut wave_of, &mut actions, chains, &waves);
         let mut depth = vec![0; members.len()];
         for number in chains.levels.iter().flatten() {
             if let Some(below) = chains.on[*number] {
                 depth[*number] = depth[below] + 1;
-                // Nothing goes before what it stands on.
-                wave_of[*number] = wave_of[*number].max(wave_of[below]);
             }
         }
+        let on: Vec<_> = (0..members.len()).map(|number| on_result(number, &actions, chains)).collect();
         let mut images = Vec::new();
         for (number, (member, action)) in members.iter().zip(actions).enumerate() {
             let wave = &waves[wave_of[number]];
-            let mut below = chains.on[number].map(|below| &members[below]).into_iter().collect::<Vec<_>>();
-            below.retain(|below| stands_on_result(&action, below));
             let entry = Entry {
                 image: member.image.clone(),
                 digest: Some(member.digest),
                 base: member.platforms.iter().find_map(|platform| platform.base.clone()),
                 wave: wave.name.clone(),
-                after: below.into_iter().map(|below| below.image.clone()).collect(),
+                after: on[number].map(|below| members[below].image.clone()).into_iter().collect(),
                 action: self.gated(action, &wave.gates).await,
             };
             images.push((wave_of[number], depth[number], entry));
@@ -242,6 +240,32 @@ impl Planner<'_> {
         };
         fail_faulty(&mut plan);
         plan
+    }
+
+    /// A base goes in the wave of the first that is to stand on its result: nothing can go before that, and who goes first
+    /// was chosen. It is said where it moves.
+    fn draw(&self, wave_of: &mut [usize], actions: &mut [Action], chains: &Chains, waves: &[Wave]) {
+        let members = &self.planning.inventory.images;
+        let mut drawn: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+        // Who stands on others before those.
+        for number in chains.levels.iter().rev().flatten() {
+            let Some(below) = on_result(*number, actions, chains) else { continue };
+            let (wave, own) = (wave_of[*number], wave_of[below]);
+            if wave < own {
+                let assigned = drawn.get(&below).map_or(own, |(assigned, _)| *assigned);
+                drawn.insert(below, (assigned, *number));
+                wave_of[below] = wave;
+            }
+        }
+        for (number, (assigned, above)) in drawn {
+            if let Action::Rebase(locked) = &mut actions[number] {
+                let (wave, assigned) = (&waves[wave_of[number]].name, &waves[assigned].name);
+                let above = &members[above].image;
+                locked.findings.push(format!(
+                    "it goes in the wave {wave}, not in {assigned}: {above} of that wave is to stand on it"
+                ));
+            }
+        }
     }
 
     async fn gated(&self, action: Action, gates: &Gates) -> Action {
@@ -296,9 +320,15 @@ fn follow(base: &Member, action: &Action) -> Result<Reference, String> {
     }
 }
 
-fn stands_on_result(action: &Action, below: &Member) -> bool {
-    let Action::Rebase(locked) = action else { return false };
-    locked.new_base.repository() == below.image.repository() && locked.new_base.digest() != Some(below.digest)
+/// The image on whose result another one is to stand.
+fn on_result(number: usize, actions: &[Action], chains: &Chains) -> Option<usize> {
+    let below = chains.on[number]?;
+    match (&actions[number], &actions[below]) {
+        (Action::Rebase(own), Action::Rebase(base)) => {
+            (own.new_base.digest() == Some(base.new_digest)).then_some(below)
+        }
+        _ => None,
+    }
 }
 
 /// What cannot be done fails now, and not when it is applied; so does what stands on it.

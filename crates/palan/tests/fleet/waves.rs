@@ -2,10 +2,11 @@
 
 use palan::fleet::{Become, Choice, Plan};
 use palan_testkit::image::{ImageSpec, layer};
+use serde_json::json;
 
 use crate::{
     operation::{fleet, rules},
-    world::{Refusing, World, all, results, settings},
+    world::{Refusing, World, all, results, settings, short},
 };
 
 async fn planned(world: &World) -> Plan {
@@ -53,5 +54,65 @@ async fn a_wave_that_was_not_applied_ends_the_run() {
     let promoted = world.promote(&plan, rest).await;
     assert!(promoted.iter().all(|outcome| outcome.result == Become::Done), "{promoted:?}");
     assert_eq!(results(&promoted).len(), 5);
+    world.stop().await;
+}
+
+/// Image, wave, and what is said of the wave.
+fn waves(plan: &Plan) -> Vec<(&str, &str, Option<&str>)> {
+    plan.images
+        .iter()
+        .map(|entry| {
+            let finding = entry.locked().and_then(|locked| locked.findings.first());
+            (short(&entry.image), entry.wave.as_str(), finding.map(String::as_str))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_base_goes_with_the_first_that_stands_on_it() {
+    let world = World::new().await;
+    let (names, _) = fleet(&world).await;
+    let inventory = world.inventory(&names).await;
+    let rules = json!({
+        "base": [{"from": format!("{}/os:*", world.host)}],
+        "wave": [{"name": "canary", "images": ["*/team/cart"]}, {"name": "bases", "images": ["*/base/*"]}],
+    });
+    let plan = world.plan(&settings(rules), &inventory).await.unwrap();
+    let cart = world.name("team/cart:1");
+    let said = format!("it goes in the wave canary, not in bases: {cart} of that wave is to stand on it");
+    assert_eq!(
+        waves(&plan),
+        [
+            ("jre", "canary", Some(said.as_str())),
+            ("cart", "canary", None),
+            ("api", "rest", None),
+            ("auth", "rest", None),
+            ("web", "rest", None),
+            ("billing", "rest", None),
+        ]
+    );
+    assert_eq!(plan.images[1].after, [world.name("base/jre:17")]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_base_that_stays_keeps_nobody_back() {
+    let world = World::new().await;
+    let os = world.base("os:1", "with a hole").await;
+    let jre = world.on("base/jre:17", ("os:1", &os)).await;
+    world.on("team/cart:1", ("base/jre:17", &jre)).await;
+    world.base("base/jre:21", "newer").await;
+    let names = ["base/jre:17", "team/cart:1"].map(str::to_owned);
+    let inventory = world.inventory(&names).await;
+    let rules = json!({
+        "base": [{"from": format!("{}/base/jre:*", world.host), "to": format!("{}/base/jre:21", world.host)}],
+        "gates": {"accept": "broken"},
+        "wave": [{"name": "canary", "images": ["*/team/cart"]}],
+    });
+    let plan = world.plan(&settings(rules), &inventory).await.unwrap();
+    let waves: Vec<_> = waves(&plan).into_iter().map(|(image, wave, _)| (image, wave)).collect();
+    assert_eq!(waves, [("cart", "canary"), ("jre", "rest")]);
+    assert!(plan.images[0].after.is_empty());
+    assert_eq!(plan.rebases().count(), 1);
     world.stop().await;
 }
