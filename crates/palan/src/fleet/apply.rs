@@ -17,7 +17,7 @@ use crate::{
     Error,
     copy::Options,
     place::Places,
-    rebase::{self, Check, Knowledge},
+    rebase::{self, Check, Knowledge, OldBase},
 };
 
 /// A program, or whatever else, that looks at a candidate.
@@ -154,6 +154,10 @@ impl One<'_> {
         let image = entry.image.pinned(digest);
         let bases = (locked.old_base.as_ref(), &locked.new_base);
         let mut request = request(&self.plan.rebase, &self.apply.knowledge, image, bases);
+        if locked.old_base.is_none() {
+            let found = locked.platforms.iter().filter_map(|on| Some((on.digest, on.old_base_at.clone()?)));
+            request.old_base = OldBase::Found(found.collect());
+        }
         // The verdict was given when the plan was made, about these very digests.
         request.policy.check = Check::None;
         let plan = rebase::plan(self.places, &request).await?;

@@ -22,6 +22,7 @@ pub(super) fn lock(
         boundary: platform.boundary,
         old_base: platform.old_base.name.clone(),
         evidence: platform.old_base.evidence.clone(),
+        old_base_at: platform.old_base.found.clone(),
         new_base: platform.new_base.digest,
         verdict: platform.verdict,
     });

@@ -130,6 +130,10 @@ pub struct LockedPlatform {
     /// How it was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
+    /// Where it is, by name and digest, if the image does not say: whoever applies the plan need not know what is known
+    /// where it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_base_at: Option<Reference>,
     /// Digest of the new base's manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_base: Option<Digest>,

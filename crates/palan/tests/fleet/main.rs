@@ -5,6 +5,7 @@
 mod world;
 
 mod conditions;
+mod known;
 mod operation;
 mod real;
 mod shared;
