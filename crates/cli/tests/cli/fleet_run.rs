@@ -279,6 +279,16 @@ fn a_tag_that_somebody_moved_stays() {
     assert_snapshot!(shown(&context.run(&["fleet", "apply", "plan.json"])), @"
     exit: 12
     --- stdout
+
+    --- stderr
+    warning: [HOST]/team/web:1: moved: somebody moved it: [HOST]/team/web:1 stands for sha256:…, not for sha256:…
+    warning: [HOST]/team/mid:1: not-begun: 1 image of the wave canary was not done
+    warning: [HOST]/team/api:1: not-begun: 1 image of the wave canary was not done
+    pushed 0 of 3 images, 1 moved by somebody else, 2 not begun
+    ");
+    assert_snapshot!(shown(&context.run(&["fleet", "apply", "plan.json", "--keep-going"])), @"
+    exit: 12
+    --- stdout
     [HOST]/team/mid:1-palan-…@sha256:…
     [HOST]/team/api:1-palan-…@sha256:…
 
@@ -307,8 +317,8 @@ fn hooks_decide() {
 
     --- stderr
     warning: [HOST]/team/web:1: not-passed: the hook refused it: exit status: 1
-    warning: [HOST]/team/mid:1: not-begun: 1 of the wave canary did not pass their gates
-    warning: [HOST]/team/api:1: not-begun: 1 of the wave canary did not pass their gates
+    warning: [HOST]/team/mid:1: not-begun: 1 image of the wave canary was not done
+    warning: [HOST]/team/api:1: not-begun: 1 image of the wave canary was not done
     pushed 0 of 3 images, 1 not passed by a gate, 2 not begun
     ");
     assert_snapshot!(shown(&context.run(&["fleet", "apply", "plan.json", "--keep-going"])), @"
