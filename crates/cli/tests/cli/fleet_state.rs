@@ -66,6 +66,41 @@ fn journals_are_merged() {
 }
 
 #[test]
+fn a_journal_that_is_there_is_added_to_and_never_replaced() {
+    let context = TestContext::new();
+    let (one, two, three) = (line(1, "a", "plan"), line(2, "b", "plan"), line(3, "a", "plan"));
+    context.write("a.jsonl", one.clone() + &three);
+    context.write("b.jsonl", two.clone());
+    context.write("other.jsonl", line(1, "a", "other"));
+    let merge = ["fleet", "merge", "a.jsonl", "-o", "b.jsonl"];
+    // A run has it open: what that writes must be found afterwards.
+    let mut file = std::fs::File::options().append(true).open(context.path("b.jsonl")).unwrap();
+    file.lock().unwrap();
+    assert_snapshot!(context.run(&merge), @"
+    exit: 8
+    --- stdout
+
+    --- stderr
+    error: the journal b.jsonl is being written by another run
+    ");
+    let four = line(4, "b", "plan");
+    std::io::Write::write_all(&mut file, four.as_bytes()).unwrap();
+    drop(file);
+    context.run(&merge).ok();
+    let read = |name: &str| std::fs::read_to_string(context.path(name)).unwrap();
+    assert_eq!(read("b.jsonl"), [two, four, one, three].concat());
+    // The way back of another plan.
+    assert_snapshot!(context.run(&["fleet", "merge", "a.jsonl", "-o", "other.jsonl"]), @"
+    exit: 7
+    --- stdout
+
+    --- stderr
+    error: the journal other.jsonl is of another plan (sha256:…)
+    ");
+    assert_eq!(read("other.jsonl"), line(1, "a", "other"));
+}
+
+#[test]
 fn parts_of_a_plan() {
     let context = TestContext::new();
     let plan = Plan::parse(PLAN).unwrap();
