@@ -453,6 +453,7 @@ fn plans_and_journals_that_cannot_be_used() {
 
     --- stderr
     error: the journal plan.journal.jsonl is of another plan (sha256:…)
+    hint: it is the way back of that plan: keep it, and give this plan another one with --journal FILE
     ");
 }
 

@@ -51,7 +51,7 @@ impl StateArgs {
                 (folder.path().join("journal.jsonl"), Some(folder))
             }
         };
-        let journal = opened(&path, of.plan).map_err(journal_failed)?;
+        let journal = opened(&path, of.plan).map_err(not_opened)?;
         let remote = match &self.state {
             None => None,
             Some(repository) => {
@@ -62,6 +62,13 @@ impl StateArgs {
         };
         Ok(Kept { journal, remote, _folder: folder })
     }
+}
+
+/// Whoever takes a journal away for a plan of the same name takes away the other one's way back.
+fn not_opened(error: JournalError) -> Failure {
+    let is_other = matches!(error, JournalError::OtherPlan { .. });
+    let hint = "it is the way back of that plan: keep it, and give this plan another one with --journal FILE";
+    journal_failed(error).with_hints(is_other.then(|| hint.to_owned()))
 }
 
 /// What a run is about.
