@@ -248,6 +248,46 @@ fn the_journal_is_in_a_registry() {
     ");
 }
 
+#[cfg(unix)]
+#[test]
+fn what_was_done_is_kept_when_a_run_is_ended() {
+    let context = TestContext::new();
+    fleet(&context);
+    // The service manager's request comes while the third image is tried.
+    let settings = std::fs::read_to_string(context.path("fleet.toml")).unwrap();
+    context.write("fleet.toml", settings + "hook = [\"./hook\"]\n");
+    let hook = context
+        .write("hook", "#!/bin/sh\ncase $PALAN_IMAGE in */mail:1) kill -TERM $PPID; exec sleep 60;; esac\n");
+    std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    context.run(&["fleet", "plan", "-o", "plan.json"]).ok();
+    let state = ["--state", "@@team-state/journal"];
+    let run = |words: &[&str]| context.run(&[&["fleet"], words, &state].concat());
+    assert_snapshot!(run(&["apply", "plan.json", "--at-once", "1"]), @"
+    exit: 130
+    --- stdout
+
+    --- stderr
+    error: interrupted
+    ");
+    assert_snapshot!(narrow(&run(&["status", "plan.json"])), @"
+    exit: 0
+    --- stdout
+    wave rest: 4 images, 3 pushed, 1 planned
+    IMAGE STATE VERDICT BASE LAYERS REASON
+    [HOST]/team/api:1 pushed clean [HOST]/base:1 → new digest ±0 B
+    [HOST]/team/cart:1 pushed clean [HOST]/base:1 → new digest ±0 B
+    [HOST]/team/mail:1 pushed clean [HOST]/base:1 → new digest ±0 B
+    [HOST]/team/web:1 planned clean [HOST]/base:1 → new digest ±0 B
+
+    BASE IMAGES STATES
+    [HOST]/base:1 4 3 pushed, 1 planned
+
+    4 images: 3 pushed, 1 planned
+
+    --- stderr
+    ");
+}
+
 #[test]
 fn a_journal_that_cannot_be_pushed_is_said() {
     let context = TestContext::new();

@@ -15,6 +15,7 @@ use palan_core::{Digest, Reference};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    lines::Lines,
     run::Become,
     states::{State, States},
 };
@@ -294,6 +295,15 @@ impl Journal {
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = |source| JournalError::Io { action: "written", path: self.path.clone(), source };
         file.add(lines).map_err(failed)
+    }
+
+    /// Reads the lines that are on the disk, after the one that is being written.
+    pub(super) fn settled(&self) -> impl FnOnce() -> Result<Lines, JournalError> + Send + 'static {
+        let (file, path) = (self.file.clone(), self.path.clone());
+        move || {
+            let _file = file.as_ref().map(|file| file.lock().unwrap_or_else(PoisonError::into_inner));
+            Lines::read(&path)
+        }
     }
 
     /// Forgets how far images have come, and takes it from these records.

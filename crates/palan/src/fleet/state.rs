@@ -137,8 +137,7 @@ impl Remote {
     }
 
     async fn push_from(&self, journal: &Journal) -> Result<(), Error> {
-        let path = journal.path().to_owned();
-        self.push(crate::cancel::on_thread(move || Lines::read(&path)).await??).await
+        self.push(crate::cancel::on_thread(journal.settled()).await??).await
     }
 
     fn name(&self, tag: &str) -> PathBuf {

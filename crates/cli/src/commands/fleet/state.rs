@@ -86,20 +86,23 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Does the work of a run, and keeps what it writes down in the registry too. The second result ends the command, after
-    /// the first was told.
+    /// Does the work of a run, and keeps what it writes down in the registry too, also when it is interrupted: it may be
+    /// written nowhere else. The second result ends the command, after the first was told.
     pub(super) async fn run<T>(
         &self,
         work: impl Future<Output = std::result::Result<T, palan::Error>>,
         session: &Session,
     ) -> Result<(T, Result)> {
         let Some(remote) = &self.remote else { return Ok((work.await?, Ok(()))) };
-        let (done, pushed) = remote.keep(&self.journal, work).await;
+        let (done, pushed) = remote.keep(&self.journal, session.orderly(work)).await;
         let pushed = pushed.map_err(|error| {
             let failure = Failure::from(error);
             session.ui.warning(format!("the journal could not be pushed: {}", failure.chain().join(": ")));
             Failure::reported(failure.code)
         });
-        Ok((done?, pushed))
+        match done? {
+            Some(done) => Ok((done?, pushed)),
+            None => Err(Failure::interrupted()),
+        }
     }
 }
