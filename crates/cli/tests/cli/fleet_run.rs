@@ -127,6 +127,38 @@ fn what_fails_is_in_the_plan_and_the_code_says_so() {
 }
 
 #[test]
+fn what_could_not_be_looked_at_is_in_the_plan_and_the_code_says_so() {
+    let context = context();
+    let host = context.host();
+    context.write("list", format!("{host}/team/web:1\nNOT:ONE\n"));
+    let text = std::fs::read_to_string(context.path("fleet.toml")).unwrap();
+    let named = text.replace(
+        &format!("repositories = [\"{host}/team/*\"]"),
+        &format!("files = [\"list\"]\nrepositories = [\"{host}/nobody/pay:*\"]"),
+    );
+    context.write("fleet.toml", named);
+    assert_snapshot!(context.run(&["fleet", "plan", "-o", "plan.json"]), @r#"
+    exit: 12
+    --- stdout
+
+    --- stderr
+    warning: [HOST]/nobody/pay (repositories): GET http://[HOST]/v2/nobody/pay/tags/list?n=1000 answered 404 Not Found: NAME_UNKNOWN: repository nobody/pay is not known
+    warning: NOT:ONE (list:2): invalid reference "NOT:ONE": repository (at position 0): 'N' is upper case, repository names are lower case
+    1 of 1 image to rebase, 2 not looked at
+    "#);
+    let ran = context.run(&["fleet", "show", "plan.json"]).ok().to_string();
+    let said: Vec<&str> =
+        ran.lines().filter(|line| line.contains("looked at") || line.contains("pay")).collect();
+    assert_snapshot!(said.join("\n"), @r#"
+    not looked at: [HOST]/nobody/pay (repositories): GET http://[HOST]/v2/nobody/pay/tags/list?n=1000 answered 404 Not Found: NAME_UNKNOWN: repository nobody/pay is not known
+    not looked at: NOT:ONE (list:2): invalid reference "NOT:ONE": repository (at position 0): 'N' is upper case, repository names are lower case
+    "#);
+    let ran = context.run(&["fleet", "status", "plan.json"]);
+    assert_eq!(ran.code, Some(1), "{ran}");
+    assert!(ran.to_string().contains("not looked at: NOT:ONE (list:2): "), "{ran}");
+}
+
+#[test]
 fn candidates_are_pushed_and_nothing_is_done_twice() {
     let context = planned("");
     let words = ["fleet", "apply", "plan.json"];

@@ -220,13 +220,16 @@ impl Planner<'_> {
             };
             images.push((wave_of[number], depth[number], entry));
         }
-        let missed = self.planning.inventory.missed.iter().filter_map(|missed| {
-            let (image, reason) = (missed.image.parse().ok()?, missed.reason.clone());
-            let wave = waves.last()?.name.clone();
-            let action = Action::Fail { reason };
-            Some((waves.len(), 0, Entry { image, digest: None, base: None, wave, after: Vec::new(), action }))
-        });
-        images.extend(missed);
+        let mut missed = Vec::new();
+        for one in &self.planning.inventory.missed {
+            let Some(image) = one.by_tag() else {
+                missed.push(one.clone());
+                continue;
+            };
+            let (action, after) = (Action::Fail { reason: one.reason.clone() }, Vec::new());
+            let wave = waves.last().map(|wave| wave.name.clone()).unwrap_or_default();
+            images.push((waves.len(), 0, Entry { image, digest: None, base: None, wave, after, action }));
+        }
         images.sort_by(|a, b| (a.0, a.1, &a.2.image).cmp(&(b.0, b.1, &b.2.image)));
         let mut images: Vec<Entry> = images.into_iter().map(|(.., entry)| entry).collect();
         hold_above(&mut images);
@@ -237,6 +240,7 @@ impl Planner<'_> {
             requests: settings.requests,
             registries: settings.registries.clone(),
             images,
+            missed,
         };
         fail_faulty(&mut plan);
         plan

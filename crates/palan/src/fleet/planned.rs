@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use palan_core::{Digest, Reference};
 use serde::{Deserialize, Serialize};
 
-use super::settings::{Bounds, Gates, RegistryRules, Rules};
+use super::{
+    inventory::Missed,
+    settings::{Bounds, Gates, RegistryRules, Rules},
+};
 use crate::rebase::Verdict;
 
 /// What the field `schema` of a plan says.
@@ -29,6 +32,10 @@ pub struct Plan {
     pub registries: BTreeMap<String, RegistryRules>,
     /// The images.
     pub images: Vec<Entry>,
+    /// What was named and could not be looked at, and is no image: repositories that could not be listed, names that are
+    /// none. Images that are not in the plan for that would be missed by nobody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missed: Vec<Missed>,
 }
 
 /// A wave, and what its results must pass.

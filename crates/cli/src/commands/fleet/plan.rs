@@ -4,7 +4,7 @@ use std::{
 };
 
 use palan::{
-    fleet::{self, Action, Inventory, Plan, Planning},
+    fleet::{self, Action, Entry, Inventory, Plan, Planning},
     rebase::Knowledge,
 };
 
@@ -23,7 +23,8 @@ use crate::{
 ///
 /// Every image, base and result is named by digest. The plan is ordered: waves, in them bases before what stands on them,
 /// then names; the same fleet gives the same file. What would not pass the gates is held, with reasons; what cannot be
-/// rebased is listed, with reasons, and ends the command with exit code 12.
+/// rebased is listed, with reasons, and ends the command with exit code 12; so does what could not be looked at, be it a
+/// registry whose images nobody would miss in the plan.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The settings of the fleet
@@ -64,8 +65,13 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let plan = fleet::plan(&places, &planning).await?;
     drop(progress);
     super::deliver(args.output.as_deref(), &plan.to_text(), session)?;
+    for missed in &plan.missed {
+        let (named, reason) = (missed.named_in.join(", "), text::one_line(&missed.reason, 1000));
+        session.ui.warning(format!("{} ({named}): {reason}", missed.image));
+    }
     session.ui.say(sum(&plan));
-    match plan.images.iter().any(|entry| matches!(entry.action, Action::Fail { .. })) {
+    let is_failed = |entry: &Entry| matches!(entry.action, Action::Fail { .. });
+    match plan.images.iter().any(is_failed) || !plan.missed.is_empty() {
         true => Err(Failure::reported(Code::Partial)),
         false => Ok(()),
     }
@@ -87,6 +93,7 @@ fn sum(plan: &Plan) -> String {
         (count(|action| matches!(action, Action::Nothing { .. })), "left alone"),
         (count(|action| matches!(action, Action::Fail { .. })), "failed"),
     ];
-    parts.extend(others.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")));
+    let missed = [(plan.missed.len(), "not looked at")];
+    parts.extend(others.iter().chain(&missed).filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")));
     parts.join(", ")
 }
