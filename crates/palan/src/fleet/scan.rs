@@ -29,6 +29,7 @@ pub async fn scan(
     observer: &Observer,
 ) -> Result<Inventory, Error> {
     let sources = sources::find(places, settings, jobs).await?;
+    sources.left.into_iter().for_each(|text| observer.note(text));
     let (mut seen, mut missed) = (Vec::new(), sources.missed);
     let detector = Detector::new(places, known);
     let asked = settings.waves.iter().filter_map(|wave| wave.label.as_deref());
