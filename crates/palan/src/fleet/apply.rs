@@ -6,7 +6,8 @@ use palan_core::{Digest, Reference};
 use super::{
     gates::refused,
     journal::{Effect, Event, Journal, Step},
-    plan::request,
+    lock::edited,
+    plan::{SIGNED_BASE, request},
     planned::{Entry, Locked, Plan},
     run::{Become, Choice, Fault, Listener, Outcome, Run, Written, failed, remember, remembering},
     settings::Gates,
@@ -19,6 +20,8 @@ use crate::{
     place::Places,
     rebase::{self, Check, Knowledge, OldBase},
 };
+
+const STEP: &str = "apply";
 
 /// A program, or whatever else, that looks at a candidate.
 #[async_trait]
@@ -73,7 +76,8 @@ pub struct Apply<'a> {
 /// Each image's tag must stand for what the plan says, and its rebase must give what the plan says; otherwise nothing is
 /// pushed for it. What the journal has done is not done again.
 ///
-/// Fails where nothing can go on: the journal cannot be written, the plan asks for hooks and there is nobody to run them.
+/// Fails where nothing can go on: the journal cannot be written, the plan asks for hooks and there is nobody to run them, or
+/// for signatures.
 pub async fn apply(
     places: &Places,
     plan: &Plan,
@@ -83,7 +87,11 @@ pub async fn apply(
     if apply.hook.is_none() && plan.waves.iter().any(|wave| !wave.gates.hook.is_empty()) {
         return Err(Error::Unsupported("hooks: there is nobody to run them".into()));
     }
-    let run = Run { step: "apply", plan, journal, choice: &apply.choice, listener: apply.listener };
+    // No plan is made with it; who writes it into one must not believe that it was checked.
+    if plan.waves.iter().any(|wave| wave.gates.signed_base) {
+        return Err(Error::Unsupported(SIGNED_BASE.into()));
+    }
+    let run = Run { step: STEP, plan, journal, choice: &apply.choice, listener: apply.listener };
     let one = One { places: &remembering(places), plan, journal, apply };
     run.each(|entry, locked| one.image(entry, locked)).await
 }
@@ -158,7 +166,7 @@ impl One<'_> {
             let found = locked.platforms.iter().filter_map(|on| Some((on.digest, on.old_base_at.clone()?)));
             request.old_base = OldBase::Found(found.collect());
         }
-        // The verdict was given when the plan was made, about these very digests.
+        // The verdict was given when the plan was made, about these very digests. It is the one thing that is believed.
         request.policy.check = Check::None;
         let plan = rebase::plan(self.places, &request).await?;
         if plan.digest() != locked.new_digest {
@@ -167,6 +175,9 @@ impl One<'_> {
                 plan.digest(),
                 locked.new_digest
             )));
+        }
+        if let Some(what) = edited(locked, plan.report()) {
+            return Err(failed(format!("the plan says of its {what} what is not so: it was edited")));
         }
         remember(self.places, &plan);
         Ok(plan)

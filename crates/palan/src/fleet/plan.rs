@@ -28,6 +28,9 @@ use crate::{
     rebase::{self, Knowledge, OldBase, Policy, Refuse, Request},
 };
 
+/// What is not done where nobody checks signatures.
+pub(super) const SIGNED_BASE: &str = "the gate signed-base: signatures are not checked yet";
+
 /// Tells whether a base is signed by somebody whom the team trusts.
 #[async_trait]
 pub trait BaseSignatures: Send + Sync {
@@ -56,7 +59,7 @@ pub async fn plan(places: &Places, planning: &Planning<'_>) -> Result<Plan, Erro
     let settings = planning.settings;
     let gates = settings.waves.iter().filter_map(|wave| wave.gates.as_ref()).chain([&settings.gates]);
     if planning.signatures.is_none() && gates.into_iter().any(|gates| gates.signed_base) {
-        return Err(Error::Unsupported("the gate signed-base: signatures are not checked yet".into()));
+        return Err(Error::Unsupported(SIGNED_BASE.into()));
     }
     let remembering = remembering(places);
     let planner = Planner { places: &remembering, planning, rules: Once::default(), signed: Once::default() };
