@@ -4,6 +4,7 @@
 
 mod world;
 
+mod again;
 mod conditions;
 mod known;
 mod operation;
