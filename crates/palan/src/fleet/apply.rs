@@ -135,10 +135,13 @@ impl One<'_> {
         if found != Some(digest) {
             return Err(moved(&entry.image, digest, found));
         }
-        // Whoever edits a plan does not get round its gates.
+        // A plan may have been edited, and its gates with it.
         let reasons = refused(locked, gates);
         if !reasons.is_empty() {
-            return Err(Fault::Image(Become::NotPassed, reasons.join("; ")));
+            let (image, digest, reason) = (entry.image.clone(), locked.new_digest, reasons.join("; "));
+            let (gate, output) = ("plan".to_owned(), reason.clone());
+            self.journal.write(Event::Gate { image, digest, gate, passed: false, output }).await?;
+            return Err(Fault::Image(Become::NotPassed, reason));
         }
         let plan = self.rebase(entry, locked, digest).await?;
         if self.apply.choice.dry_run {

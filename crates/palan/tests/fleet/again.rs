@@ -58,3 +58,20 @@ async fn what_is_pushed_would_not_be_pushed() {
     assert!(would.iter().all(|outcome| outcome.result == Become::Already), "{would:?}");
     world.stop().await;
 }
+
+#[tokio::test]
+async fn what_a_gate_of_the_plan_stops_is_written_down() {
+    let world = World::new().await;
+    let mut plan = planned(&world).await;
+    // Somebody edited it.
+    plan.waves[0].gates.max_growth_percent = Some(0);
+    let palan::fleet::Action::Rebase(locked) = &mut plan.images[0].action else { panic!("{plan:?}") };
+    locked.size = 1;
+    let applied = world.apply(&plan, all(), &Refusing::default()).await;
+    assert_eq!(applied[0].result, Become::NotPassed, "{applied:?}");
+    let states = states(&Journal::read(&world.journal_path()).unwrap());
+    let (gate, said) = states[&plan.images[0].image].gate.clone().unwrap();
+    assert_eq!(gate, "plan");
+    assert!(said.starts_with("it would grow from 1 to "), "{said}");
+    world.stop().await;
+}
