@@ -56,7 +56,10 @@ pub(crate) const VARIABLES: &[Variable] = &[
     ),
     variable("LOCALAPPDATA", "See `XDG_DATA_HOME` and `PALAN_CACHE`; Windows only."),
     variable("HOME", "Where the defaults above lie."),
-    variable("PATH", "Where credential helpers (`docker-credential-NAME`) are looked for."),
+    variable(
+        "PATH",
+        "Where credential helpers (`docker-credential-NAME`), and hooks of fleets, are looked for.",
+    ),
     variable("HTTP_PROXY", "Proxy for http (also `http_proxy`)."),
     variable("HTTPS_PROXY", "Proxy for https (also `https_proxy`); `socks5://` works too."),
     variable("ALL_PROXY", "Proxy for both (also `all_proxy`)."),
@@ -214,6 +217,11 @@ impl Env {
                 text.display()
             ))),
         }
+    }
+
+    /// The folders of programs.
+    pub(crate) fn programs(&self) -> Vec<PathBuf> {
+        self.get("PATH").map(|path| std::env::split_paths(path).collect()).unwrap_or_default()
     }
 
     /// What texts are edited with.

@@ -1,8 +1,9 @@
 //! The guides are true: every command of them runs, in order, and prints what the page says.
 //!
 //! Blocks marked `console` are executed by a shell in an empty directory; `background` ones are started and ended with
-//! the test; `fails=N` blocks must exit with N. Blocks marked `file=NAME` are written there, scripts as programs. Digests, tags
-//! that end in digits of digests, sizes and the width of columns may differ.
+//! the test; `fails=N` blocks must exit with N. Blocks marked `file=NAME` are written there, as an editor would do it, and the
+//! text before them must name the file: readers do not see marks. Digests, tags that end in digits of digests, sizes and the
+//! width of columns may differ.
 
 #![cfg(unix)]
 // Helpers are not tests to clippy, and a test fails by panicking.
@@ -24,16 +25,18 @@ struct Block {
     commands: Vec<(String, String)>,
     /// What it is, for files.
     text: String,
+    /// The text between it and the block before.
+    prose: String,
 }
 
 fn blocks(page: &str) -> Vec<Block> {
     let mut out: Vec<Block> = Vec::new();
-    let mut inside = false;
+    let (mut inside, mut prose) = (false, String::new());
     for (number, line) in page.lines().enumerate() {
         match line.strip_prefix("```") {
             Some(info) if !inside && (info.starts_with("console") || info.contains(" file=")) => {
-                let (info, text) = (info.to_owned(), String::new());
-                out.push(Block { line: number + 1, info, commands: Vec::new(), text });
+                let (info, text, prose) = (info.to_owned(), String::new(), std::mem::take(&mut prose));
+                out.push(Block { line: number + 1, info, commands: Vec::new(), text, prose });
                 inside = true;
             }
             Some(_) => inside = false,
@@ -54,7 +57,10 @@ fn blocks(page: &str) -> Vec<Block> {
                     }
                 }
             }
-            None => {}
+            None => {
+                prose.push_str(line);
+                prose.push('\n');
+            }
         }
     }
     out
@@ -146,13 +152,6 @@ fn every_command_of_the_guide_to_fleets_does_what_the_page_says() {
     assert!(follow(include_str!("../../../docs/guide/fleet.md")) > 30);
 }
 
-fn write(path: &std::path::Path, text: &str) {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::write(path, text).unwrap();
-    let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-}
-
 /// Does what a page says, and returns how many commands that were.
 fn follow(page: &str) -> usize {
     let folder = tempfile::tempdir().unwrap();
@@ -163,7 +162,9 @@ fn follow(page: &str) -> usize {
     let mut ran = 0;
     for block in blocks(page) {
         if let Some((_, name)) = block.info.split_once(" file=") {
-            write(&folder.path().join(name), &block.text.replace(ADDRESS, &address));
+            let named = format!("`{name}`");
+            assert!(block.prose.contains(&named), "line {}: the text does not name {named}", block.line);
+            std::fs::write(folder.path().join(name), block.text.replace(ADDRESS, &address)).unwrap();
         }
         let expected_code =
             block.info.split_once("fails=").map_or(0, |(_, code)| code.trim().parse().unwrap());

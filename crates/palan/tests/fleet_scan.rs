@@ -153,6 +153,46 @@ async fn who_is_on_a_base_includes_what_stands_on_that() {
     assert_eq!(groups, [(Some("1"), 2), (Some("1"), 1)]);
 }
 
+/// `silent:1` on `base:1` says nothing; `app:1` on `lib:1` on `rt:1` on `base:1`, of which the fleet has only the first.
+#[tokio::test]
+async fn who_is_on_a_base_is_not_denied_for_want_of_a_mention() {
+    let (world, os) = (World::new().await, base("linux/amd64", "one"));
+    world.put("base:1", &os.graph()).await;
+    let hinted = |base: &Image, name: &str, file: &str| {
+        let image = on(base, file).annotation(NAME, world.text(name));
+        image.annotation(DIGEST, base.digest().to_string()).build()
+    };
+    let rt = hinted(&os, "base:1", "usr/rt");
+    world.put("rt:1", &rt.graph()).await;
+    let lib = hinted(&rt, "rt:1", "usr/lib");
+    world.put("lib:1", &lib.graph()).await;
+    world.put("app:1", &hinted(&lib, "lib:1", "app/run").graph()).await;
+    world.put("silent:1", &on(&os, "app/silent").build().graph()).await;
+    let other = base("linux/amd64", "two");
+    world.put("other:1", &other.graph()).await;
+    let asked = async |name: &str| {
+        let references = ["app:1", "silent:1"].map(|name| world.reference(name)).into();
+        let settings = Settings { images: Images { references, ..Images::default() }, ..Settings::default() };
+        let (on, observer) = (world.reference(name), Observer::default());
+        let found = fleet::scan_on(&world.places, &settings, None, &on, 4, &observer).await.unwrap();
+        let unsure: Vec<_> =
+            found.inventory.unsure.iter().map(|m| m.repository().path().to_owned()).collect();
+        (world.names(&found.inventory), unsure, found.unread.is_some())
+    };
+    let (all, none) = (vec!["app:1".to_owned(), "silent:1".to_owned()], Vec::<String>::new());
+    let by_digest = format!("base@{}", os.digest());
+    for name in ["base:1", &by_digest] {
+        assert_eq!(asked(name).await, (all.clone(), none.clone(), false), "{name}");
+    }
+    assert_eq!(asked("rt:1").await, (vec!["app:1".to_owned()], vec!["silent".to_owned()], false));
+    // What the tag stood for earlier is told by names alone; a digest decides.
+    world.put("base:1", &other.graph()).await;
+    assert_eq!(asked("base:1").await, (vec!["app:1".to_owned()], vec!["silent".to_owned()], false));
+    assert_eq!(asked(&by_digest).await, (all, none.clone(), false));
+    assert_eq!(asked(&format!("other@{}", other.digest())).await, (none.clone(), none.clone(), false));
+    assert_eq!(asked("gone:1").await, (none, vec!["silent".to_owned()], true));
+}
+
 #[tokio::test]
 async fn status_and_newer_tags_are_told_of_every_platform() {
     let world = World::new().await;
@@ -207,7 +247,8 @@ async fn known_bases_are_recognised_and_read_once() {
     assert!(inventory.images.iter().all(|m| evidence(m).as_deref() == Some("known-base")));
     let logged = world.server.registry().logged();
     let about_base = logged[before..].iter().filter(|r| r.target.contains("/base/")).count();
-    assert!(about_base <= 4, "{about_base} requests");
+    // Its manifest, config and tags, and what is said of its own base.
+    assert!(about_base <= 5, "{about_base} requests");
 }
 
 #[tokio::test]

@@ -38,9 +38,13 @@ fn a_plan_is_shown_to_reviewers() {
     --- stdout
     plan sha256:…
     3 images: 1 planned, 1 held, 1 needs a rebuild
+    rebase: check = "content", config = "merge", on-conflict = "app", attestations = "drop", referrers = true, attest = false, created = "2026-11-21T00:00:00Z"
     wave canary: 2 images, 1 planned, 1 held
+      gates: accept = "shadowed", accept-unassessed = false, max-growth-percent = 10, hook = ["./smoke","--fast"], hook-timeout = 600, signed-base = false
     wave rest <&"'> Übrige: 1 image, 1 needs a rebuild
+      gates: accept = "clean", accept-unassessed = false, signed-base = false
     wave never: 0 images
+      gates: accept = "clean", accept-unassessed = false, signed-base = false
     base registry.example.com/base/debian:12 → 13: 2 images, 1 planned, 1 held
     base registry.example.com/base/jre:17 → 21: 1 image, 1 needs a rebuild
 
@@ -91,6 +95,12 @@ fn a_plan_is_shown_to_reviewers() {
     "#);
     let ran = context.run(&["fleet", "show", "plan.json", "--format", "markdown"]).ok();
     assert!(ran.text().starts_with("## Fleet: 0 of 3 images promoted\n"), "{ran}");
+    let text = ran.text();
+    assert!(text.contains(r#"hook = ["./smoke","--fast"], hook-timeout = 600"#), "{text}");
+    assert!(text.contains("- rebase: `check = "), "{text}");
+    let words = ["fleet", "show", "plan.json", "--format", "markdown", "-o", "summary.md"];
+    assert_eq!(context.run(&words).ok().text(), "");
+    assert_eq!(std::fs::read_to_string(context.path("summary.md")).unwrap().trim_end(), text);
 }
 
 #[test]

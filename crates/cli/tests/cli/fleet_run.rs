@@ -302,6 +302,28 @@ fn tags_are_moved_and_given_back() {
     --- stderr
     given back 0 of 0 images
     ");
+    // A run that is repeated does not undo that, and says so.
+    assert_snapshot!(context.run(&["fleet", "promote", "plan.json"]), @"
+    exit: 12
+    --- stdout
+
+    --- stderr
+    warning: [HOST]/team/web:1: given-back: a rollback gave its tag back
+    warning: [HOST]/team/mid:1: not-begun: 1 of the wave canary was given back
+    warning: [HOST]/team/api:1: not-begun: 1 of the wave canary was given back
+    promoted 0 of 3 images, 2 not begun, 1 given back before
+    note: with --again, what was given back goes forth once more
+    ");
+    assert_snapshot!(context.run(&["fleet", "promote", "plan.json", "--again"]), @"
+    exit: 0
+    --- stdout
+    [HOST]/team/web:1@sha256:…
+    [HOST]/team/mid:1@sha256:…
+    [HOST]/team/api:1@sha256:…
+
+    --- stderr
+    promoted 3 of 3 images
+    ");
 }
 
 #[test]
@@ -349,10 +371,41 @@ fn hooks_decide() {
 
     --- stderr
     warning: [HOST]/team/web:1: not-passed: the hook refused it: exit status: 1
-    warning: [HOST]/team/mid:1: not-begun: 1 image of the wave canary was not done
-    warning: [HOST]/team/api:1: not-begun: 1 image of the wave canary was not done
+      | 4
+      | exit status: 1
+    warning: [HOST]/team/mid:1: not-begun: 1 of the wave canary did not pass its gates
+    warning: [HOST]/team/api:1: not-begun: 1 of the wave canary did not pass its gates
     pushed 0 of 3 images, 1 not passed by a gate, 2 not begun
     ");
+    // What was not begun is what it was, and nothing is wrong with it.
+    let ran = context.run(&["fleet", "status", "plan.json", "--format", "json"]);
+    let report: serde_json::Value = serde_json::from_str(&ran.text()).unwrap();
+    let states: Vec<_> = report["images"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|image| [&image["state"], &image["reasons"][0]])
+        .collect();
+    assert_snapshot!(serde_json::to_string_pretty(&states).unwrap(), @r#"
+    [
+      [
+        "gate-failed",
+        "gate hook: exit status: 1"
+      ],
+      [
+        "planned",
+        "apply: not-begun: 1 of the wave canary did not pass its gates"
+      ],
+      [
+        "held",
+        "its verdict is shadowed, and clean is the worst that is accepted"
+      ],
+      [
+        "planned",
+        "apply: not-begun: 1 of the wave canary did not pass its gates"
+      ]
+    ]
+    "#);
     assert_snapshot!(shown(&context.run(&["fleet", "apply", "plan.json", "--keep-going"])), @"
     exit: 12
     --- stdout
@@ -361,6 +414,8 @@ fn hooks_decide() {
 
     --- stderr
     warning: [HOST]/team/web:1: not-passed: the hook refused it: exit status: 1
+      | 4
+      | exit status: 1
     pushed 2 of 3 images, 1 not passed by a gate
     ");
     assert_snapshot!(shown(&context.run(&["fleet", "apply", "plan.json", "--max-failures", "0", "--keep-going"])), @"
@@ -369,6 +424,8 @@ fn hooks_decide() {
 
     --- stderr
     warning: [HOST]/team/web:1: not-passed: the hook refused it: exit status: 1
+      | 4
+      | exit status: 1
     warning: [HOST]/team/mid:1: not-begun: 1 other image had failed
     warning: [HOST]/team/api:1: not-begun: 1 other image had failed
     pushed 0 of 3 images, 1 not passed by a gate, 2 not begun
@@ -422,15 +479,103 @@ fn hooks_that_pass_end_too_late_or_are_not_there() {
     warning: [HOST]/team/web:1: not-passed: the hook refused it: it did not end within 1 s
     pushed 0 of 1 image, 1 not passed by a gate
     ");
+    // What cannot be run is told before anything is pushed.
     let context = planned("hook = [\"./not-there\"]");
-    assert_snapshot!(shown(&context.run(&["fleet", "apply", "plan.json", "--wave", "canary"])), @"
+    let words = ["fleet", "apply", "plan.json", "--wave", "canary"];
+    assert_snapshot!(shown(&context.run(&[&words[..], &["--dry-run"]].concat())), @"
     exit: 12
     --- stdout
 
     --- stderr
-    warning: [HOST]/team/web:1: not-passed: the hook refused it: ./not-there cannot be run: No such file or directory (os error 2)
+    warning: [HOST]/team/web:1: not-passed: the hook cannot be run: there is no ./not-there in the folder of the plan
     pushed 0 of 1 image, 1 not passed by a gate
     ");
+    assert_snapshot!(shown(&context.run(&words)), @"
+    exit: 12
+    --- stdout
+
+    --- stderr
+    warning: [HOST]/team/web:1: not-passed: the hook cannot be run: there is no ./not-there in the folder of the plan
+    pushed 0 of 1 image, 1 not passed by a gate
+    ");
+    assert_eq!(context.run(&["ls", "@@team/web"]).ok().text(), "1");
+    context.write("not-there", "#!/bin/sh\n");
+    assert_snapshot!(context.run(&words).stderr, @"
+    warning: [HOST]/team/web:1: not-passed: the hook cannot be run: ./not-there may not be executed
+    pushed 0 of 1 image, 1 not passed by a gate
+    ");
+    let context = planned("hook = [\"not-in-path\"]");
+    assert_snapshot!(context.run_with(&words, &[("PATH", "/usr/bin:bin".as_ref())]).stderr, @"
+    warning: [HOST]/team/web:1: not-passed: the hook cannot be run: there is no program not-in-path in PATH
+    pushed 0 of 1 image, 1 not passed by a gate
+    ");
+}
+
+#[test]
+fn what_a_hook_said_is_told_where_it_refuses() {
+    let context = planned(r#"hook = ["sh", "-c", "seq 1 30; printf '\\033[31mbad\\033[0m\\n' >&2; exit 3"]"#);
+    let words = ["fleet", "apply", "plan.json", "--wave", "canary"];
+    assert_snapshot!(context.run(&words).stderr, @"
+    warning: [HOST]/team/web:1: not-passed: the hook refused it: exit status: 3
+      | 13
+      | 14
+      | 15
+      | 16
+      | 17
+      | 18
+      | 19
+      | 20
+      | 21
+      | 22
+      | 23
+      | 24
+      | 25
+      | 26
+      | 27
+      | 28
+      | 29
+      | 30
+      | bad
+      | exit status: 3
+    pushed 0 of 1 image, 1 not passed by a gate
+    ");
+    let ran = context.run(&[&words[..], &["--format", "json"]].concat());
+    let told: serde_json::Value = serde_json::from_str(&ran.text()).unwrap();
+    let said = told[0]["said"].as_str().unwrap();
+    assert!(said.starts_with("1\n2\n") && said.ends_with("30\nbad\nexit status: 3"), "{said}");
+}
+
+/// A plan is applied from anywhere, and its hook stands beside it.
+#[test]
+fn hooks_are_found_beside_the_plan() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let context = planned("hook = [\"./bin/smoke\", \"beside\"]");
+    std::fs::create_dir_all(context.path("approved/bin")).unwrap();
+    context.write("approved/bin/smoke", "#!/bin/sh\ntest -e \"$1\" && basename \"$PWD\"\n");
+    context.write("approved/beside", "");
+    let program = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(context.path("approved/bin/smoke"), program).unwrap();
+    std::fs::rename(context.path("plan.json"), context.path("approved/plan.json")).unwrap();
+    let words = ["fleet", "apply", "approved/plan.json", "--wave", "canary"];
+    context.run(&[&words[..], &["--dry-run"]].concat()).ok();
+    context.run(&words).ok();
+    let journal = std::fs::read_to_string(context.path("approved/plan.journal.jsonl")).unwrap();
+    assert!(journal.contains(r#""passed":true,"output":"approved""#), "{journal}");
+}
+
+/// Who holds a pipe lives.
+#[cfg(unix)]
+#[test]
+fn a_hook_that_ends_too_late_takes_with_it_what_it_has_started() {
+    let context = planned("hook = [\"sh\", \"-c\", \"tail -f /dev/null > held & wait\"], hook-timeout = 1");
+    let pipe = context.path("held");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (ended, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || ended.send(std::fs::read(pipe)));
+    let ran = context.run(&["fleet", "apply", "plan.json", "--wave", "canary"]);
+    assert!(ran.to_string().contains("it did not end within 1 s"), "{ran}");
+    let held = heard.recv_timeout(std::time::Duration::from_secs(20));
+    assert_eq!(held.expect("what the hook has started still runs").unwrap(), b"");
 }
 
 #[test]

@@ -60,12 +60,39 @@ fn images_are_grouped_by_base() {
     --- stderr
     3 images on 2 bases
     ");
-    assert_snapshot!(narrow(&context.run(&["fleet", "scan", "@@team/*", "--on", "@@base:2"])), @"
+    let ran = context.run(&["fleet", "scan", "@@team/*", "--on", "@@base:2"]).ok();
+    assert!(ran.to_string().contains("note: none of 4 images stands on"), "{ran}");
+}
+
+#[test]
+fn what_is_not_known_of_who_stands_on_a_base_is_said() {
+    let context = context();
+    let other = family("linux/amd64").new;
+    context.push("other:1", &other.graph());
+    assert_snapshot!(narrow(&context.run(&["fleet", "scan", "@@team/*", "--on", "@@other:1"])), @"
+    exit: 12
+    --- stdout
+
+    --- stderr
+    warning: it is not known of 3 images whether [HOST]/other:1 is below: [HOST]/team/api:1, [HOST]/team/mid:1, [HOST]/team/web:1
+    note: with the base's digest (NAME@sha256:…) layers are compared, and no doubt is left
+    0 images on 0 bases
+    ");
+    let by_digest = format!("@@other@{}", other.digest());
+    assert_snapshot!(narrow(&context.run(&["fleet", "scan", "@@team/*", "--on", &by_digest])), @"
     exit: 0
     --- stdout
 
     --- stderr
-    note: none of 4 images stands on [HOST]/base:2
+    note: none of 4 images stands on [HOST]/other@sha256:…
+    0 images on 0 bases
+    ");
+    assert_snapshot!(narrow(&context.run(&["fleet", "scan", "@@team/*", "--on", "@@gone:1"])), @"
+    exit: 3
+    --- stdout
+
+    --- stderr
+    warning: [HOST]/gone:1 cannot be compared with images, only its name: 1 was not found in [HOST]/gone
     0 images on 0 bases
     ");
 }
@@ -161,10 +188,14 @@ fn settings_are_written_and_read_again() {
     4 images on 2 bases
     ");
     let text = std::fs::read_to_string(context.path("fleet.toml")).unwrap();
+    // What would be written is what was written, whether there is such a file or not.
+    let would = context.run(&["fleet", "init", "@@team/*", "--dry-run"]).ok();
+    assert_eq!(would.text(), text.trim_end());
+    assert_eq!(would.stderr.trim_end(), "4 images on 2 bases");
     assert_snapshot!(context.filter(&text), @r##"
     # What becomes of a fleet of images. `palan fleet plan` reads this file, and writes nothing but a plan.
     # Lines that begin with "#" and a key show what could be said; each key is explained where it comes first.
-    # how many images are worked on at the same time; default: that of the command line, 4
+    # how many images are worked on at the same time, also when the plan is applied, promoted and given back; `--at-once` counts before it; default: 16
     # jobs = 4
     # how many requests at once to each registry that has no number of its own; those that carry content are counted apart
     # requests = 16
@@ -175,7 +206,7 @@ fn settings_are_written_and_read_again() {
     # references = ["ghcr.io/org/api:1"]
     # files with names separated by white space, `#` begins a comment; or what `kubectl get pods -A -o json` prints
     # files = ["images.txt"]
-    # Kubernetes manifests, Compose files and Helm values, or folders of them: `*.yaml` and `*.yml`
+    # Kubernetes manifests, kustomizations, Compose files and Helm values, or folders of them: `*.yaml` and `*.yml`
     # manifests = ["deploy"]
     # repositories and patterns of tags: `*` for any characters, `?` for one; wildcards in the name ask for the registry's catalog
     repositories = [
@@ -216,7 +247,7 @@ fn settings_are_written_and_read_again() {
     # max-growth-percent = 20
     # a program and its arguments, run for each candidate; the exit code decides
     # hook = ["./smoke-test"]
-    # after how many seconds it is ended, and has failed
+    # after how many seconds it is ended, with all that it has started (not on Windows), and has failed
     # hook-timeout = 600
     # whether the new base must be signed
     # signed-base = false
@@ -337,7 +368,7 @@ fn rules_say_what_is_replaced() {
     let context = checkouts();
     let rules = [
         "[[base]]\nfrom = \"debian:12*\"\nto = \"debian:13\"\n",
-        "[[base]]\nfrom = \"node\"\nnewest = \"22*\"\n",
+        "[[base]]\nfrom = \"node\"\n",
         "[[base]]\nfrom = \"alpine\"\nto = \"debian:12\"\n",
     ];
     context.write("fleet.toml", rules.concat());
@@ -351,7 +382,7 @@ fn rules_say_what_is_replaced() {
     none    1      1       0           deep/out/none.patch
 
     --- stderr
-    note: the rule for index.docker.io/library/node:* does not name a base, and is passed over
+    note: the rule for index.docker.io/library/node:* keeps the base's name: sources that have it stay
     note: b/svc/Dockerfile:2: FROM debian:$V was left alone: V has no value in the file
     wrote 3 patch files for 3 checkouts to deep/out
     ");
@@ -370,8 +401,70 @@ fn rules_say_what_is_replaced() {
     --- stdout
 
     --- stderr
-    note: the rule for index.docker.io/library/node:* does not name a base, and is passed over
-    error: fleet.toml has no rule that names what takes a base's place
+    error: fleet.toml has no rule that gives a base another name
     hint: --old-base BASE --new-base BASE
+    ");
+}
+
+#[test]
+fn rules_that_name_no_base_ask_the_registry_once() {
+    let context = TestContext::new();
+    let base = family("linux/amd64").new.graph();
+    for tag in ["17.0.2", "17.0.10", "17.0.10-slim", "18.0.1"] {
+        context.push(&format!("base/jre:{tag}"), &base);
+    }
+    let host = context.host();
+    for folder in ["a", "b", "c"] {
+        std::fs::create_dir_all(context.path(folder)).unwrap();
+    }
+    let pinned = format!("FROM {host}/base/jre:17.0.2@{}\n", base.root().digest());
+    context.write(
+        "a/Dockerfile",
+        format!("FROM {host}/base/jre:17.0.2\nFROM {host}/base/jre:17.0.2-slim\n{pinned}"),
+    );
+    context
+        .write("b/pod.yaml", format!("image: {host}/base/jre:17.0.2\nside:\n  image: {host}/base/gone:1\n"));
+    context.write("c/Dockerfile", format!("FROM {host}/base/gone:1\nFROM {host}/base/jre:16\n"));
+    let rules =
+        [("jre:17*", "semver = \">=17, <18\""), ("gone", "newest = \"2*\""), ("jre", "semver = \">99\"")];
+    let rules = rules.map(|(from, rule)| format!("[[base]]\nfrom = \"{host}/base/{from}\"\n{rule}\n"));
+    context.write("fleet.toml", rules.concat());
+    let before = context.registry().stats();
+    assert_snapshot!(context.run(&["fleet", "patch-source", "a", "b", "c"]), @"
+    exit: 12
+    --- stdout
+    FOLDER  FILES  IMAGES  LEFT ALONE  PATCH
+    a       1      2       1           patches/a.patch
+    b       1      1       0           patches/b.patch
+    c       0      0       0
+
+    --- stderr
+    warning: a/Dockerfile:3: FROM [HOST]/base/jre:17.0.2@sha256:… was left alone: is pinned to a digest, and the new base has none
+    warning: [HOST]/base/gone:1 was left alone: GET http://[HOST]/v2/base/gone/tags/list?n=1000 answered 404 Not Found: NAME_UNKNOWN: repository base/gone is not known
+    warning: [HOST]/base/jre:16 was left alone: [HOST]/base/jre has no tag that the rule allows
+    wrote 2 patch files for 3 checkouts to patches
+    ");
+    // The tags of two repositories, however many files name them.
+    assert_eq!(context.registry().stats().since(&before).requests, 2);
+    context.name(base.root().digest(), "BASE");
+    let patch = |name: &str| context.filter(&std::fs::read_to_string(context.path(name)).unwrap());
+    assert_snapshot!(patch("patches/a.patch"), @"
+    --- a/Dockerfile
+    +++ b/Dockerfile
+    @@ -1,3 +1,3 @@
+    -FROM [HOST]/base/jre:17.0.2
+    -FROM [HOST]/base/jre:17.0.2-slim
+    +FROM [HOST]/base/jre:17.0.10
+    +FROM [HOST]/base/jre:17.0.10-slim
+     FROM [HOST]/base/jre:17.0.2@[BASE]
+    ");
+    assert_snapshot!(patch("patches/b.patch"), @"
+    --- a/pod.yaml
+    +++ b/pod.yaml
+    @@ -1,3 +1,3 @@
+    -image: [HOST]/base/jre:17.0.2
+    +image: [HOST]/base/jre:17.0.10
+     side:
+       image: [HOST]/base/gone:1
     ");
 }

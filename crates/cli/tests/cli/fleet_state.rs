@@ -239,13 +239,60 @@ fn the_journal_is_in_a_registry() {
     --- stdout
 
     --- stderr
-    error: the following required arguments were not provided:
-      <JOURNAL>
-
-    Usage: palan fleet rollback <JOURNAL>
-
-    For more information, try '--help'.
+    error: neither a journal nor a plan is named
+    hint: palan fleet rollback plan.journal.jsonl, or --plan plan.json
     ");
+    assert_snapshot!(run(&["rollback"]), @"
+    exit: 2
+    --- stdout
+
+    --- stderr
+    error: it is not said which plan is rolled back: --state keeps the journals of many
+    hint: name it by --plan plan.json
+    ");
+}
+
+/// Somebody edited it, or a disk lost a block: that does not bar the way back.
+#[test]
+fn a_damaged_journal_and_its_plan_are_enough_for_a_rollback() {
+    let context = TestContext::new();
+    fleet(&context);
+    let journal = "plan.journal.jsonl";
+    context.run(&["fleet", "apply", "plan.json"]).ok();
+    context.run(&["fleet", "promote", "plan.json"]).ok();
+    let text = std::fs::read_to_string(context.path(journal)).unwrap();
+    let is_lost = |line: &str| line.contains("/team/web:1\",\"step\":\"promote\"");
+    let lines = text.lines().map(|line| if is_lost(line) { &line[..line.len() / 2] } else { line });
+    let damaged = lines.collect::<Vec<_>>().join("\n") + "\n";
+    context.write(journal, &damaged);
+    // Images are done in any order, and so are the lines.
+    let refused = context.run(&["fleet", "rollback", journal]);
+    assert_eq!(refused.code, Some(7), "{refused}");
+    assert!(refused.stderr.contains("of the journal plan.journal.jsonl is damaged\n"), "{refused}");
+    assert!(refused.stderr.contains("\nhint: with --plan PLAN, "), "{refused}");
+    let words = ["fleet", "rollback", journal, "--plan", "plan.json"];
+    let would = context.run(&[&words[..], &["--dry-run"]].concat());
+    assert_eq!((would.code, would.text().lines().count()), (Some(12), 4), "{would}");
+    assert_eq!(std::fs::read_to_string(context.path(journal)).unwrap(), damaged);
+    let back = context.run(&[&words[..], &["--state", "@@team-state/journal"]].concat());
+    assert_eq!((back.code, back.text().lines().count()), (Some(12), 4), "{back}");
+    let said: Vec<&str> = back.stderr.lines().map(|line| line.split_once(" of ").unwrap().1).collect();
+    assert_snapshot!(said.join("\n"), @"
+    plan.journal.jsonl is damaged, and was skipped
+    plan.journal.jsonl is damaged, and was skipped
+    4 images
+    ");
+    for name in ["api", "cart", "mail", "web"] {
+        let image = format!("@@team/{name}:1");
+        let backup = context.run(&["ls", &format!("@@team/{name}")]).ok().text();
+        let backup = backup.lines().find(|tag| tag.contains("-before-")).unwrap().to_owned();
+        let was = context.run(&["digest", &format!("@@team/{name}:{backup}")]).ok().stdout;
+        assert_eq!(context.run(&["digest", &image]).ok().stdout, was, "{name}");
+    }
+    // Another plan's journal is not read as one that has nothing to say.
+    context.write("other.jsonl", line(1, "a", "other") + "{\n");
+    let ran = context.run(&["fleet", "rollback", "other.jsonl", "--plan", "plan.json"]);
+    assert_eq!(ran.code, Some(7), "{ran}");
 }
 
 #[cfg(unix)]

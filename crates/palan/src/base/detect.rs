@@ -38,6 +38,8 @@ pub async fn detect(
 pub struct Detector<'a> {
     places: &'a Places,
     pub(super) known: Option<&'a KnownBases>,
+    /// A base that is taken for a known one.
+    pub(super) asked: Option<Reference>,
     images: Images,
     read: Once<Reference, Base>,
     tags: Once<Repository, Vec<String>>,
@@ -46,7 +48,24 @@ pub struct Detector<'a> {
 impl<'a> Detector<'a> {
     /// A detector that looks into registries, and into the index of known bases if there is one.
     pub fn new(places: &'a Places, known: Option<&'a KnownBases>) -> Self {
-        Self { places, known, images: Images::default(), read: Once::default(), tags: Once::default() }
+        Self {
+            places,
+            known,
+            asked: None,
+            images: Images::default(),
+            read: Once::default(),
+            tags: Once::default(),
+        }
+    }
+
+    /// Also knows a base by its layers that is in no index; it must be one that can be read.
+    pub(crate) fn asking(self, base: Reference) -> Self {
+        Self { asked: Some(base), ..self }
+    }
+
+    /// The base that is asked for, where an image starts with its layers: whatever else its base is.
+    pub(crate) async fn asked(&self, subject: &Subject) -> Option<Found> {
+        Examination::of(self, subject).asked().await
     }
 
     /// As [`detect`](fn@detect).
@@ -92,6 +111,7 @@ impl<'a> Detector<'a> {
             all.extend(examination.attested(source).await?);
         }
         all.extend(examination.known(&all)?.map(Judged::found));
+        all.extend(examination.asked().await.map(Judged::found));
         let (base, conflicts) = choose(all);
         Ok(PlatformBase {
             platform: subject.platform.to_string(),

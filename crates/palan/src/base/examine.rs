@@ -198,6 +198,14 @@ impl<'a> Examination<'a> {
         self.pick(entries, Evidence::KnownBase, &names.collect::<Vec<_>>())
     }
 
+    /// The base that is asked for, if the image starts with its layers.
+    pub(super) async fn asked(&self) -> Option<Found> {
+        let asked = self.detector.asked.as_ref()?;
+        let base = self.read(asked).await.ok()?;
+        let boundary = self.compare(&base).ok()?;
+        Some(self.verified(Evidence::KnownBase, Some(asked.clone()), &base, boundary))
+    }
+
     /// One of the names that the same layers have: the preferred ones before the others, `latest` after them.
     fn pick(
         &self,

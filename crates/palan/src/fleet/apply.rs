@@ -8,16 +8,17 @@ use super::{
     journal::{Effect, Event, Journal, Step},
     lock::edited,
     plan::{SIGNED_BASE, request},
-    planned::{Entry, Locked, Plan},
+    planned::{Entry, Locked, Plan, Stood},
     run::{Become, Choice, Fault, Listener, Outcome, Run, Written, failed, remember, remembering},
     settings::Gates,
     states::State,
     tags::{check_there, effect, moved, standing},
+    template::names,
 };
 use crate::{
     Error,
     copy::Options,
-    place::Places,
+    place::{Places, PutAs},
     rebase::{self, Check, Knowledge, OldBase},
 };
 
@@ -26,6 +27,12 @@ const STEP: &str = "apply";
 /// A program, or whatever else, that looks at a candidate.
 #[async_trait]
 pub trait Hook: Send + Sync {
+    /// Whether `command` could be run at all; asked before anything is pushed, and by runs that only say what they would do.
+    /// The error says why not.
+    async fn check(&self, _command: &[String]) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Runs `command` (program and arguments, as the plan has them) for a candidate.
     async fn run(
         &self,
@@ -143,11 +150,13 @@ impl One<'_> {
             self.journal.write(Event::Gate { image, digest, gate, passed: false, output }).await?;
             return Err(Fault::Image(Become::NotPassed, reason));
         }
+        self.check_hook(entry, locked, gates).await?;
         let plan = self.rebase(entry, locked, digest).await?;
+        let role = self.role(locked).await?;
         if self.apply.choice.dry_run {
             return Ok(written(Become::Planned));
         }
-        self.push(plan, candidate.clone()).await?;
+        self.push(plan, candidate.clone(), role).await?;
         self.pass(entry, locked, gates, digest).await?;
         Ok(written(Become::Done))
     }
@@ -160,7 +169,7 @@ impl One<'_> {
         match check_there(self.places, &locked.candidate, locked.new_digest).await {
             Ok(()) => Ok(false),
             Err(Fault::Journal(error)) => Err(Fault::Journal(error)),
-            Err(Fault::Image(..)) => Ok(true),
+            Err(_) => Ok(true),
         }
     }
 
@@ -194,13 +203,47 @@ impl One<'_> {
         Ok(standing(self.places, &candidate.tag).await? == Some(candidate.new))
     }
 
-    async fn push(&self, plan: rebase::Plan, candidate: Effect) -> Result<(), Fault> {
-        let tag = candidate.tag.tag().unwrap_or_default().to_owned();
-        let plan = plan.to_tag(candidate.tag.repository(), tag);
+    /// How the candidate tag is written. One that names the result stands for nothing else; any other may be somebody's: it
+    /// is written only where it stands for what it did when the plan was made, for the result, or for nothing.
+    async fn role(&self, locked: &Locked) -> Result<PutAs, Fault> {
+        let tag = locked.candidate.tag().unwrap_or_default().to_owned();
+        if locked.candidate_was.is_none() && names(&tag, locked.new_digest) {
+            return Ok(PutAs::Tag(tag));
+        }
+        // Plans without it are older than the question.
+        let was = locked.candidate_was.unwrap_or(Stood::Nothing);
+        match standing(self.places, &locked.candidate).await? {
+            None => Ok(PutAs::Absent(tag)),
+            Some(found) if found == locked.new_digest || Stood::For(found) == was => {
+                Ok(PutAs::Replace { tag, expected: found })
+            }
+            Some(found) => Err(taken(&locked.candidate, was, &found.to_string())),
+        }
+    }
+
+    async fn push(&self, plan: rebase::Plan, candidate: Effect, role: PutAs) -> Result<(), Fault> {
+        let plan = plan.to(candidate.tag.repository(), role);
         self.journal.write(Event::Begin(candidate.clone())).await?;
-        rebase::apply(self.places, &plan, &self.apply.options).await?;
+        match rebase::apply(self.places, &plan, &self.apply.options).await {
+            Ok(_) => {}
+            // Another run did the same meanwhile; or this one did, and the answer was lost.
+            Err(Error::Moved { .. } | Error::Exists { .. }) if self.is_pushed(&candidate).await? => {}
+            Err(error) => return Err(error.into()),
+        }
         self.journal.write(Event::Done(candidate)).await?;
         Ok(())
+    }
+
+    /// A hook that cannot be run would stop the image after it was pushed.
+    async fn check_hook(&self, entry: &Entry, locked: &Locked, gates: &Gates) -> Result<(), Fault> {
+        let Some(hook) = self.apply.hook.filter(|_| !gates.hook.is_empty()) else { return Ok(()) };
+        let Err(reason) = hook.check(&gates.hook).await else { return Ok(()) };
+        let reason = format!("the hook cannot be run: {reason}");
+        let (image, digest, gate) = (entry.image.clone(), locked.new_digest, "hook".to_owned());
+        self.journal
+            .write(Event::Gate { image, digest, gate, passed: false, output: reason.clone() })
+            .await?;
+        Err(Fault::Gate(reason, String::new()))
     }
 
     /// Asks the gates that need the candidate, and writes down what they said.
@@ -223,9 +266,15 @@ impl One<'_> {
         let gate = if hook.is_some() { "hook" } else { "plan" }.to_owned();
         let (image, digest) = (entry.image.clone(), locked.new_digest);
         let reason = format!("the hook refused it: {}", last_line(&output));
-        self.journal.write(Event::Gate { image, digest, gate, passed, output }).await?;
-        if passed { Ok(()) } else { Err(Fault::Image(Become::NotPassed, reason)) }
+        self.journal.write(Event::Gate { image, digest, gate, passed, output: output.clone() }).await?;
+        if passed { Ok(()) } else { Err(Fault::Gate(reason, output)) }
     }
+}
+
+/// Why a candidate tag is not written.
+fn taken(candidate: &Reference, was: Stood, found: &str) -> Fault {
+    let reason = format!("somebody moved its candidate: {candidate} stands for {found}, not for {was}");
+    Fault::Image(Become::Moved, reason)
 }
 
 fn last_line(text: &str) -> &str {

@@ -89,9 +89,11 @@ mod tests {
                 base_now: None,
                 versions_behind: 0,
                 newest: None,
+                chain: Vec::new(),
+                whole: false,
             }],
         };
-        Inventory { images: images.iter().map(member).collect(), missed: Vec::new() }
+        Inventory { images: images.iter().map(member).collect(), missed: Vec::new(), unsure: Vec::new() }
     }
 
     #[test]

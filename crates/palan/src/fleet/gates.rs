@@ -41,6 +41,7 @@ mod tests {
             old_base: None,
             new_base: name("h.io/base:2"),
             new_digest: Digest::sha256(b"new"),
+            candidate_was: None,
             candidate: name("h.io/app:1-candidate"),
             backup: name("h.io/app:1-backup"),
             verdict,

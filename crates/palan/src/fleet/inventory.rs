@@ -1,6 +1,6 @@
 //! What a fleet stands on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use palan_core::{Digest, Reference};
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,9 @@ pub struct Inventory {
     /// Images that could not be looked at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missed: Vec<Missed>,
+    /// Where one base was asked for: images of the fleet that may stand on it too, because not all of their bases are known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unsure: Vec<Reference>,
 }
 
 /// An image of the fleet.
@@ -76,17 +79,57 @@ pub struct MemberPlatform {
     /// Why the base's status or newer tags are not known, or why the base was not compared with the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What its base stands on, and so on down: the nearest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<Link>,
+    /// Whether these are all: the last one was built from scratch, or has a single layer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
+}
+
+/// A base below a base.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Link {
+    /// Its name.
+    pub base: Reference,
+    /// Digest of its manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_digest: Option<Digest>,
+    /// Digest of the index that lists it, where one was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_index: Option<Digest>,
+}
+
+impl Link {
+    /// Whether this is that base: the same repository and, as far as they are given, tag and digest (of the manifest or of
+    /// the index that lists it).
+    pub(super) fn is(&self, base: &Reference) -> bool {
+        let is_digest =
+            |digest| [self.base_digest, self.base_index, self.base.digest()].contains(&Some(digest));
+        self.base.repository() == base.repository()
+            && base.tag().is_none_or(|tag| self.base.tag() == Some(tag))
+            && base.digest().is_none_or(is_digest)
+    }
 }
 
 impl MemberPlatform {
-    /// Whether this is its base: the same repository and, as far as they are given, tag and digest (of the manifest or of
-    /// the index that lists it).
+    /// Whether something below it is not known, so that it could be that base. Where another image of the same repository
+    /// is below, that was the base.
+    fn may_stand_on(&self, base: &Reference) -> bool {
+        let mut known = self.base.iter().chain(self.chain.iter().map(|link| &link.base));
+        !self.whole && !known.any(|known| known.repository() == base.repository())
+    }
+
+    /// Its base.
+    pub(super) fn link(&self) -> Option<Link> {
+        let (base_digest, base_index) = (self.base_digest, self.base_index);
+        Some(Link { base: self.base.clone()?, base_digest, base_index })
+    }
+
+    /// Whether this is its base, or one below: the same repository and, as far as they are given, tag and digest (of the
+    /// manifest or of the index that lists it).
     pub fn stands_on(&self, base: &Reference) -> bool {
-        let Some(found) = &self.base else { return false };
-        let is_digest = |digest| [self.base_digest, self.base_index, found.digest()].contains(&Some(digest));
-        found.repository() == base.repository()
-            && base.tag().is_none_or(|tag| found.tag() == Some(tag))
-            && base.digest().is_none_or(is_digest)
+        self.link().iter().chain(&self.chain).any(|link| link.is(base))
     }
 }
 
@@ -119,6 +162,20 @@ impl Missed {
 }
 
 impl Inventory {
+    /// With nothing but the images that stand on a base, and what is not known of the others.
+    #[must_use]
+    pub fn on(mut self, base: &Reference) -> Self {
+        let standing: HashSet<Reference> =
+            self.standing_on(base).iter().map(|member| member.image.clone()).collect();
+        let (on, others): (Vec<_>, Vec<_>) =
+            self.images.into_iter().partition(|member| standing.contains(&member.image));
+        let is_unsure =
+            |member: &&Member| member.platforms.iter().any(|platform| platform.may_stand_on(base));
+        self.unsure = others.iter().filter(is_unsure).map(|member| member.image.clone()).collect();
+        self.images = on;
+        self
+    }
+
     /// The images that stand on a base, and those that stand on these.
     pub fn standing_on(&self, base: &Reference) -> Vec<&Member> {
         let mut chosen = vec![false; self.images.len()];

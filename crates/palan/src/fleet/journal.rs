@@ -153,6 +153,8 @@ pub struct Journal {
     run: String,
     plan: Digest,
     states: Mutex<States>,
+    /// There are lines in it that cannot be read, and do not count.
+    is_salvaged: bool,
     /// Told when a wave has ended.
     wave: tokio::sync::Notify,
 }
@@ -180,6 +182,25 @@ impl Appended {
 impl Journal {
     /// Opens a plan's journal, or begins it. A last line that was cut is cut off.
     pub fn open(path: &Path, plan: Digest) -> Result<Self, JournalError> {
+        let (file, content) = Self::locked_file(path)?;
+        let records = of_plan(path, parse(path, &content)?, plan)?;
+        Ok(Self::of(path, Some(file), plan, &records))
+    }
+
+    /// Opens a plan's journal that is damaged: the lines that can be read count, and the numbers of the others, from 1, are
+    /// given. For who looks at the tags, too. `is_written`: otherwise it is only looked at.
+    pub fn salvage(path: &Path, plan: Digest, is_written: bool) -> Result<(Self, Vec<usize>), JournalError> {
+        let (file, content) = match is_written {
+            true => Self::locked_file(path).map(|(file, content)| (Some(file), content))?,
+            false => (None, read(path)?),
+        };
+        let (lines, lost) = Lines::salvage(path, &content, plan)?;
+        let journal = Self::of(path, file, plan, &lines.records()?);
+        Ok((Self { is_salvaged: true, ..journal }, lost))
+    }
+
+    /// The file, which nobody else writes meanwhile, and its whole lines.
+    fn locked_file(path: &Path) -> Result<(File, Vec<u8>), JournalError> {
         let failed = |action| move |source| JournalError::Io { action, path: path.to_owned(), source };
         let mut file =
             OpenOptions::new().read(true).append(true).create(true).open(path).map_err(failed("written"))?;
@@ -194,9 +215,9 @@ impl Journal {
         if whole < content.len() {
             file.set_len(whole as u64).and_then(|()| file.sync_data()).map_err(failed("written"))?;
             file.seek(SeekFrom::End(0)).map_err(failed("written"))?;
+            content.truncate(whole);
         }
-        let records = of_plan(path, parse(path, &content[..whole])?, plan)?;
-        Ok(Self::of(path, Some(file), plan, &records))
+        Ok((file, content))
     }
 
     /// Opens the journal of a plan that need not be at hand.
@@ -223,7 +244,8 @@ impl Journal {
             format!("{:016x}", fastrand::u64(..)),
         );
         let states = Mutex::new(States::of(records));
-        Self { path: path.to_owned(), file, run, plan, states, wave: tokio::sync::Notify::new() }
+        let (path, wave) = (path.to_owned(), tokio::sync::Notify::new());
+        Self { path, file, run, plan, states, is_salvaged: false, wave }
     }
 
     /// Where it is.
@@ -248,12 +270,7 @@ impl Journal {
 
     /// Reads a journal that nobody has to write: its whole lines.
     pub fn read(path: &Path) -> Result<Vec<Record>, JournalError> {
-        let content = std::fs::read(path).map_err(|source| JournalError::Io {
-            action: "read",
-            path: path.to_owned(),
-            source,
-        })?;
-        parse(path, whole(&content))
+        parse(path, whole(&read(path)?))
     }
 
     /// How far an image has come.
@@ -299,16 +316,20 @@ impl Journal {
 
     /// Reads the lines that are on the disk, after the one that is being written.
     pub(super) fn settled(&self) -> impl FnOnce() -> Result<Lines, JournalError> + Send + 'static {
-        let (file, path) = (self.file.clone(), self.path.clone());
+        let (file, read) = (self.file.clone(), self.reader());
         move || {
             let _file = file.as_ref().map(|file| file.lock().unwrap_or_else(PoisonError::into_inner));
-            Lines::read(&path)
+            read()
         }
     }
 
     /// Forgets how far images have come, and takes it from these records.
     pub(super) fn become_of(&self, records: &[Record]) {
         *self.locked() = States::of(records);
+    }
+
+    pub(super) fn is_salvaged(&self) -> bool {
+        self.is_salvaged
     }
 
     /// Whether lines are written, or only looked at.
@@ -328,6 +349,11 @@ impl Journal {
     fn locked(&self) -> std::sync::MutexGuard<'_, States> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, JournalError> {
+    let failed = |source| JournalError::Io { action: "read", path: path.to_owned(), source };
+    std::fs::read(path).map_err(failed)
 }
 
 /// The whole lines of a journal's content.

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use jiff::Timestamp;
 use palan_core::Digest;
 
-use super::journal::{Journal, JournalError, Record, of_plan, parse, whole};
+use super::journal::{Journal, JournalError, Record, of_plan, parse, read, whole};
 
 /// The lines of one plan's journal, each once, ordered by time, then by their bytes.
 ///
@@ -26,6 +26,30 @@ impl Lines {
         let records = plan.map_or(Ok(Vec::new()), |plan| of_plan(path, records, plan))?;
         let lines = content.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         Ok(Self { plan, lines: records.iter().map(time).zip(lines.map(Box::from)).collect() })
+    }
+
+    /// As [`Lines::parse`], of a journal that is damaged: the whole lines about a plan, and the numbers of the others, from 1.
+    pub fn salvage(path: &Path, content: &[u8], plan: Digest) -> Result<(Self, Vec<usize>), JournalError> {
+        let (mut kept, mut lost, mut other) =
+            (Self { plan: Some(plan), lines: BTreeSet::new() }, Vec::new(), None);
+        let lines = whole(content).split(|byte| *byte == b'\n').enumerate();
+        for (number, line) in lines.filter(|(_, line)| !line.is_empty()) {
+            match serde_json::from_slice::<Record>(line) {
+                Ok(record) if record.plan == plan => {
+                    kept.lines.insert((time(&record), line.into()));
+                }
+                found => {
+                    other = other.or(found.ok().map(|record| record.plan));
+                    lost.push(number + 1);
+                }
+            }
+        }
+        match other {
+            Some(found) if kept.lines.is_empty() => {
+                Err(JournalError::OtherPlan { path: path.to_owned(), found })
+            }
+            _ => Ok((kept, lost)),
+        }
     }
 
     /// Those of a file; none where there is no file.
@@ -90,9 +114,18 @@ pub(super) fn time(record: &Record) -> Timestamp {
 }
 
 impl Journal {
-    /// The lines that are on the disk.
+    /// The lines that are on the disk; of a journal that was salvaged those that can be read.
     pub fn lines(&self) -> Result<Lines, JournalError> {
-        Lines::read(self.path())
+        self.reader()()
+    }
+
+    /// Reads the lines that are on the disk, wherever it is called.
+    pub(super) fn reader(&self) -> impl Fn() -> Result<Lines, JournalError> + Send + 'static {
+        let (path, plan, is_salvaged) = (self.path().to_owned(), self.plan(), self.is_salvaged());
+        move || match is_salvaged {
+            true => Ok(Lines::salvage(&path, &read(&path)?, plan)?.0),
+            false => Lines::read(&path),
+        }
     }
 
     /// Takes in lines that others wrote: those that it lacks are appended, and count by their time. A journal that is only

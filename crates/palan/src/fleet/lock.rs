@@ -2,7 +2,7 @@
 
 use palan_core::Reference;
 
-use super::planned::{Locked, LockedPlatform};
+use super::planned::{Locked, LockedPlatform, Stood};
 use crate::{
     rebase::{PlatformReport, Report, Verdict},
     verdict::Grade,
@@ -15,7 +15,7 @@ pub(super) fn lock(
     report: &Report,
     old_base: Option<Reference>,
     new_base: Reference,
-    candidate: Reference,
+    (candidate, candidate_was): (Reference, Option<Stood>),
     backup: Reference,
 ) -> Locked {
     let platforms = report.platforms.iter().map(|platform| LockedPlatform {
@@ -35,6 +35,7 @@ pub(super) fn lock(
         new_base,
         new_digest: report.new_digest,
         candidate,
+        candidate_was,
         backup,
         verdict: report.verdict,
         size,

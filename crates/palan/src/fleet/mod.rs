@@ -2,8 +2,6 @@
 //!
 //! * [`scan`](fn@scan) finds what each image stands on: an [`Inventory`].
 //! * [`plan`](fn@plan) computes a rebase for each image and locks it by digest: a [`Plan`], a file to review. It writes
-//! * [`scan()`] finds what each image stands on: an [`Inventory`].
-//! * `plan` computes a rebase for each image and locks it by digest: a [`Plan`], a file to review. It writes
 //!   nothing.
 //! * [`apply`](fn@apply) pushes the results under *candidate* tags and asks the gates.
 //! * [`promote`](fn@promote) moves the real tags, each after a backup tag, wave by wave.
@@ -20,7 +18,9 @@
 mod apply;
 mod chain;
 mod commented;
+mod files;
 mod gates;
+mod ground;
 mod inventory;
 mod journal;
 mod lines;
@@ -36,25 +36,26 @@ mod scan;
 mod settings;
 mod shard;
 mod sources;
+mod spread;
 mod standing;
 mod state;
 mod states;
-mod swaps;
+mod successors;
 mod tags;
 mod template;
 mod waves;
 
 pub use apply::{Apply, Candidate, Hook, HookOutput, apply};
 pub use commented::commented;
-pub use inventory::{Inventory, Member, MemberPlatform, Missed};
+pub use inventory::{Inventory, Link, Member, MemberPlatform, Missed};
 pub use journal::{Effect, Event, Journal, JournalError, Record, Step};
 pub use lines::Lines;
 pub use plan::{BaseSignatures, Planning, plan};
-pub use planned::{Action, Entry, Locked, LockedPlatform, Plan, PlanError, SCHEMA, Wave};
+pub use planned::{Action, Entry, Left, Locked, LockedPlatform, Plan, PlanError, SCHEMA, Stood, Wave};
 pub use promote::promote;
 pub use rollback::{rollback, rollback_plan};
 pub use run::{Become, Choice, Listener, Outcome};
-pub use scan::scan;
+pub use scan::{On, scan, scan_on};
 pub use settings::{
     BaseRule, Bounds, Gates, Images, KEYS, Key, Newest, RegistryRules, Rules, Settings, SettingsError,
     SettingsProblem, Tags, WaveRule,
@@ -62,5 +63,5 @@ pub use settings::{
 pub use shard::{Shard, ShardError};
 pub use state::{JOURNAL, Remote};
 pub use states::{Failed, State, states};
-pub use swaps::swaps;
+pub use successors::{Successors, Swaps};
 pub use template::{Template, TemplateError};

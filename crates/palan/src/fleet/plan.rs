@@ -1,24 +1,23 @@
 //! Planning: for each image of a fleet, the rebase, computed and locked. Writes nothing.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
-use palan_core::{Reference, Selector};
+use palan_core::{Descriptor, Reference, Selector, view};
 
 use super::{
     chain::Chains,
     gates::refused,
-    inventory::{Inventory, Member, MemberPlatform},
+    inventory::{Inventory, Link, Member, MemberPlatform},
     lock::lock,
-    newest::newest,
-    planned::{Action, Entry, Plan, SCHEMA, Wave},
+    planned::{Action, Entry, Left, Plan, SCHEMA, Stood, Wave},
     run::{remember, remembering},
     settings::{BaseRule, Gates, Rules, Settings},
-    standing::FLEET,
+    spread::{fail_faulty, handed_down, hold_above},
+    standing::{FLEET, tagged},
+    successors::Successors,
+    tags::standing,
     waves::{assign, waves},
 };
 use crate::{
@@ -62,7 +61,8 @@ pub async fn plan(places: &Places, planning: &Planning<'_>) -> Result<Plan, Erro
         return Err(Error::Unsupported(SIGNED_BASE.into()));
     }
     let remembering = remembering(places);
-    let planner = Planner { places: &remembering, planning, rules: Once::default(), signed: Once::default() };
+    let successors = Successors::new(&remembering, &settings.bases);
+    let planner = Planner { places: &remembering, planning, successors, signed: Once::default() };
     let members = &planning.inventory.images;
     let chains = Chains::of(planning.inventory);
     let mut actions: Vec<Option<Action>> = vec![None; members.len()];
@@ -86,8 +86,7 @@ pub async fn plan(places: &Places, planning: &Planning<'_>) -> Result<Plan, Erro
 struct Planner<'a> {
     places: &'a Places,
     planning: &'a Planning<'a>,
-    /// What takes the place of a base, by rule and name.
-    rules: Once<(usize, Reference), Result<Reference, String>>,
+    successors: Successors<'a>,
     signed: Once<Reference, Result<(), String>>,
 }
 
@@ -96,15 +95,15 @@ impl Planner<'_> {
     async fn action(&self, member: &Member, below: Option<(&Member, &Action)>) -> Action {
         let new_base = match self.new_base(member, below).await {
             Ok(Ok(new_base)) => new_base,
-            Ok(Err(nothing)) => return Action::Nothing { reason: nothing },
+            Ok(Err((why, reason))) => return Action::Nothing { why: Some(why), reason },
             Err(reason) => return Action::Fail { reason },
         };
         // That an image stands on another one of the fleet is known by the fleet alone.
         let is_told = |platform: &MemberPlatform| platform.evidence.as_deref() == Some(FLEET);
-        let below = below.filter(|_| member.platforms.iter().any(is_told));
-        let old_base = below.map(|(base, _)| base.image.pinned(base.digest));
+        let by_fleet = below.filter(|_| member.platforms.iter().any(is_told));
+        let old_base = by_fleet.map(|(base, _)| base.image.pinned(base.digest));
         match self.rebase(member, old_base, new_base).await {
-            Ok(action) => action,
+            Ok(action) => handed_down(action, below.map(|(_, action)| action)),
             Err(error) => Action::Fail { reason: error.in_full() },
         }
     }
@@ -114,13 +113,27 @@ impl Planner<'_> {
         &self,
         member: &Member,
         below: Option<(&Member, &Action)>,
-    ) -> Result<Result<Reference, String>, String> {
+    ) -> Result<Result<Reference, (Left, String)>, String> {
         let Some(on) = member.platforms.iter().find(|platform| platform.base.is_some()) else {
             let is_known = member.platforms.iter().any(|platform| platform.status != "unknown");
-            let reason = if is_known { "it is built from scratch" } else { "its base is not known" };
-            return Ok(Err(reason.to_owned()));
+            let left = match is_known {
+                true => (Left::UpToDate, "it is built from scratch".to_owned()),
+                false => (Left::BaseUnknown, "its base is not known".to_owned()),
+            };
+            return Ok(Err(left));
         };
-        let Some(name) = &on.base else { return Ok(Err(String::new())) };
+        let Some(name) = &on.base else {
+            return Ok(Err((Left::BaseUnknown, "its base has no name".to_owned())));
+        };
+        if self
+            .planning
+            .inventory
+            .missed
+            .iter()
+            .any(|missed| tagged(name).is_some_and(|n| missed.image == n.to_string()))
+        {
+            return Err(format!("its base {name} could not be looked at"));
+        }
         let is_meant = |rule: &BaseRule| {
             let of_digest = |digest| {
                 let platforms = &member.platforms;
@@ -128,43 +141,53 @@ impl Planner<'_> {
             };
             rule.from.matches(name) && rule.digest.is_none_or(of_digest)
         };
-        let rule = self.planning.settings.bases.iter().position(is_meant);
-        let rule = rule.map(|number| (number, &self.planning.settings.bases[number]));
-        let is_explicit =
-            rule.is_some_and(|(_, rule)| rule.to.is_some() || rule.newest != Default::default());
-        if let Some((base, action)) = below.filter(|_| !is_explicit) {
-            return Ok(follow(base, action));
+        let rule = self.planning.settings.bases.iter().find(|rule| is_meant(rule));
+        if let Some((base, action)) = below.filter(|_| rule.is_none_or(BaseRule::keeps_name)) {
+            return follow(base, action).map(Ok);
         }
         match rule {
-            None => Ok(Err(format!("no rule is about its base {name}"))),
-            Some((number, rule)) => {
-                let resolve = || async { Ok(self.resolve(rule, name).await) };
-                let found = self.rules.get((number, name.clone()), resolve).await;
-                found.map_err(|e| e.in_full())?.as_ref().clone().map(Ok)
-            }
+            None => self.below(name, &on.chain).await.map(Err),
+            Some(rule) => self.successors.locked(rule, name).await.map(Ok),
         }
     }
 
-    async fn resolve(&self, rule: &BaseRule, name: &Reference) -> Result<Reference, String> {
-        let repository = name.repository();
-        let wanted = match &rule.to {
-            Some(to) if to.digest().is_some() => return Ok(to.clone()),
-            Some(to) => to.clone(),
-            None if rule.newest == Default::default() => {
-                let tag = name.tag().ok_or_else(|| format!("its base {name} has no tag that could move"))?;
-                repository.at(&Selector::Tag(tag.to_owned()))
-            }
-            None => {
-                let place = self.places.source(&Location::Registry(name.clone())).map_err(|e| e.in_full())?;
-                let tags = place.place.tags().await.map_err(|e| e.in_full())?;
-                let tag = newest(&rule.newest, name.tag(), &tags)?;
-                let tag = tag.ok_or_else(|| format!("{repository} has no tag that the rule allows"))?;
-                repository.at(&Selector::Tag(tag.to_owned()))
-            }
+    /// Why an image is left alone whose base no rule is about: one may be about what is below that. Such a base would have
+    /// to be rebased first.
+    async fn below(&self, name: &Reference, chain: &[Link]) -> Result<(Left, String), String> {
+        let rules = &self.planning.settings.bases;
+        let fits = |link: &Link, rule: &BaseRule| {
+            let is_digest = |digest| [link.base_digest, link.base_index].contains(&Some(digest));
+            rule.from.matches(&link.base) && rule.digest.is_none_or(is_digest)
         };
-        let opened = self.places.source(&Location::Registry(wanted.clone())).map_err(|e| e.in_full())?;
-        let found = opened.place.resolve(&wanted.selector()).await;
-        Ok(wanted.pinned(found.map_err(|e| e.in_full())?.digest))
+        let found = chain.iter().find_map(|link| Some((link, rules.iter().find(|rule| fits(link, rule))?)));
+        let Some((link, rule)) = found else {
+            return Ok((Left::NoRule, format!("no rule is about its base {name}")));
+        };
+        let wanted = self.successors.locked(rule, &link.base).await;
+        if let Ok(wanted) = &wanted
+            && self.is_that(link, wanted).await
+        {
+            return Ok((Left::UpToDate, format!("its base {name} stands on {wanted} already")));
+        }
+        Err(format!(
+            "its base {name} is no image of the fleet, but stands on {}, which a rule is about: name it among the images, or give it a rule",
+            link.base
+        ))
+    }
+
+    /// Whether a base is what a name with a digest stands for: that image, or one that the index lists.
+    async fn is_that(&self, link: &Link, wanted: &Reference) -> bool {
+        let Some(digest) = wanted.digest() else { return false };
+        if [link.base_digest, link.base_index].contains(&Some(digest)) {
+            return true;
+        }
+        let read = async {
+            let opened = self.places.source(&Location::Registry(wanted.clone()))?;
+            opened.place.document(&Selector::Digest(digest)).await
+        };
+        let index = read.await.ok().and_then(|document| document.view::<view::Index>().ok());
+        let is_listed = |entry: &Descriptor| Some(entry.digest) == link.base_digest;
+        index.is_some_and(|index| index.manifests.iter().any(is_listed))
     }
 
     async fn rebase(
@@ -180,7 +203,7 @@ impl Planner<'_> {
         let report = plan.report();
         if report.new_digest == report.digest {
             let reason = format!("it stands on {new_base} already");
-            return Ok(Action::Nothing { reason });
+            return Ok(Action::Nothing { why: Some(Left::UpToDate), reason });
         }
         // Images that will stand on this one are planned before it is pushed.
         remember(self.places, &plan);
@@ -188,12 +211,21 @@ impl Planner<'_> {
         let fill = |template: &super::Template| {
             template.fill(&member.image, report.digest, report.new_digest, &new_base)
         };
-        Ok(match (fill(&tags.candidate), fill(&tags.backup)) {
-            (Ok(candidate), Ok(backup)) => {
-                Action::Rebase(Box::new(lock(report, old_base.clone(), new_base.clone(), candidate, backup)))
-            }
-            (Err(reason), _) | (_, Err(reason)) => Action::Fail { reason },
-        })
+        let (candidate, backup) = match (fill(&tags.candidate), fill(&tags.backup)) {
+            (Ok(candidate), Ok(backup)) => (candidate, backup),
+            (Err(reason), _) | (_, Err(reason)) => return Ok(Action::Fail { reason }),
+        };
+        // A tag that names the result stands for nothing else.
+        let was = match tags.candidate.names_result() {
+            true => None,
+            false => Some(standing(self.places, &candidate).await?.into()),
+        };
+        let moves = was.filter(|was| !matches!(was, Stood::Nothing) && *was != Stood::For(report.new_digest));
+        let finding =
+            moves.map(|was| format!("its candidate tag is there already: {candidate} stands for {was}"));
+        let mut locked = lock(report, old_base.clone(), new_base.clone(), (candidate, was), backup);
+        locked.findings.extend(finding);
+        Ok(Action::Rebase(Box::new(locked)))
     }
 
     /// Waves and gates, now that it is known what there is to do.
@@ -240,6 +272,7 @@ impl Planner<'_> {
             schema: SCHEMA.to_owned(),
             rebase: settings.rebase.clone(),
             waves,
+            jobs: settings.jobs,
             requests: settings.requests,
             registries: settings.registries.clone(),
             images,
@@ -335,38 +368,5 @@ fn on_result(number: usize, actions: &[Action], chains: &Chains) -> Option<usize
             (own.new_base.digest() == Some(base.new_digest)).then_some(below)
         }
         _ => None,
-    }
-}
-
-/// What cannot be done fails now, and not when it is applied; so does what stands on it.
-fn fail_faulty(plan: &mut Plan) {
-    let faults = plan.faults().into_iter().map(|(image, reason)| (image.clone(), reason));
-    let mut reasons: HashMap<Reference, String> = faults.collect();
-    for entry in &mut plan.images {
-        if !matches!(entry.action, Action::Rebase(_)) {
-            continue;
-        }
-        let base = entry.after.iter().find(|base| reasons.contains_key(base));
-        let above = base.map(|base| format!("its base {base} cannot be rebased"));
-        if let Some(reason) = reasons.get(&entry.image).cloned().or(above) {
-            reasons.insert(entry.image.clone(), reason.clone());
-            entry.action = Action::Fail { reason };
-        }
-    }
-}
-
-/// What stands on an image that is held cannot go either.
-fn hold_above(images: &mut [Entry]) {
-    let mut held: HashSet<Reference> = HashSet::new();
-    for entry in images {
-        if let Action::Rebase(locked) = &entry.action
-            && let Some(base) = entry.after.iter().find(|base| held.contains(base))
-        {
-            let reasons = vec![format!("its base {base} is held")];
-            entry.action = Action::Hold { reasons, locked: locked.clone() };
-        }
-        if matches!(entry.action, Action::Hold { .. }) {
-            held.insert(entry.image.clone());
-        }
     }
 }

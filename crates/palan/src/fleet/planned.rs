@@ -1,8 +1,11 @@
 //! The plan file: what is going to be done, locked by digest.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    fmt,
+};
 
-use palan_core::{Digest, Reference};
+use palan_core::{Digest, DigestError, Reference};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -24,6 +27,9 @@ pub struct Plan {
     pub rebase: Rules,
     /// In the order in which they go.
     pub waves: Vec<Wave>,
+    /// How many images are worked on at the same time, where nobody says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<usize>,
     /// How many requests registries bear at once that are not named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<usize>,
@@ -82,8 +88,11 @@ pub enum Action {
         #[serde(flatten)]
         locked: Box<Locked>,
     },
-    /// There is nothing to do.
+    /// It is left alone.
     Nothing {
+        /// Why, in one word; `None`: the plan is an older one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<Left>,
         /// Why.
         reason: String,
     },
@@ -92,6 +101,19 @@ pub enum Action {
         /// Why.
         reason: String,
     },
+}
+
+/// Why an image is left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Left {
+    /// There is nothing to do: it stands where it should, or on nothing.
+    UpToDate,
+    /// No rule is about its base.
+    NoRule,
+    /// Its base is not known.
+    BaseUnknown,
 }
 
 /// A rebase, locked: computed again it must give the same digest.
@@ -106,6 +128,9 @@ pub struct Locked {
     pub new_digest: Digest,
     /// Where the result is pushed first.
     pub candidate: Reference,
+    /// What the candidate tag stood for when the plan was made. `None`: nobody asked, because the tag names the result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate_was: Option<Stood>,
     /// What keeps the old image when the tag moves.
     pub backup: Reference,
     /// How much of a rebuild the result is.
@@ -119,6 +144,45 @@ pub struct Locked {
     /// What a reviewer should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<String>,
+}
+
+/// What a tag stood for. Written as the digest, or as `nothing`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Stood {
+    /// There was no such tag.
+    Nothing,
+    /// This manifest or index.
+    For(Digest),
+}
+
+impl From<Option<Digest>> for Stood {
+    fn from(digest: Option<Digest>) -> Self {
+        digest.map_or(Self::Nothing, Self::For)
+    }
+}
+
+impl From<Stood> for String {
+    fn from(stood: Stood) -> Self {
+        stood.to_string()
+    }
+}
+
+impl TryFrom<String> for Stood {
+    type Error = DigestError;
+
+    fn try_from(text: String) -> Result<Self, DigestError> {
+        if text == "nothing" { Ok(Self::Nothing) } else { text.parse().map(Self::For) }
+    }
+}
+
+impl fmt::Display for Stood {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("nothing"),
+            Self::For(digest) => digest.fmt(f),
+        }
+    }
 }
 
 /// One platform of a locked rebase.

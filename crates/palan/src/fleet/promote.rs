@@ -6,7 +6,7 @@ use super::{
     journal::{Event, Journal, Step},
     planned::{Entry, Locked, Plan},
     run::{Become, Choice, Fault, Listener, Outcome, Run, Written, failed},
-    tags::{check_there, effect, moved, put_tag, standing},
+    tags::{check_stands, check_there, effect, moved, put_tag, standing},
 };
 use crate::{
     Error,
@@ -17,7 +17,9 @@ use crate::{
 /// Moves the tags of a plan's images to their candidates, where those passed all gates.
 ///
 /// A tag is read right before it is moved, and the move is conditional where the registry can do that. One that stands for
-/// neither of the plan's two digests is left alone. What it stood for is kept under the backup tag first.
+/// neither of the plan's two digests is left alone. What it stood for is kept under the backup tag first. What a rollback
+/// gave back goes forth once more only with [`Choice::again`]. Where the registry makes no conditional moves, each tag is read
+/// again after it was written.
 pub async fn promote(
     places: &Places,
     plan: &Plan,
@@ -62,7 +64,7 @@ async fn image(
     match &state.candidate {
         Some(candidate) if candidate.new == locked.new_digest => {}
         // Why not is what there is to know, also later.
-        _ => match state.failed.filter(|failed| failed.step == "apply") {
+        _ => match state.failed.or(state.left).filter(|failed| failed.step == "apply") {
             Some(failed) => return Err(Fault::Image(failed.result, failed.reason)),
             None => return Err(failed("it has not been applied")),
         },
@@ -87,6 +89,9 @@ async fn image(
     if found != Some(digest) {
         return Err(moved(&entry.image, digest, found));
     }
+    if state.is_restored && !choice.again {
+        return Err(Fault::Image(Become::GivenBack, "a rollback gave its tag back".to_owned()));
+    }
     let backup = standing(places, &locked.backup).await?;
     if backup.is_some_and(|found| found != digest) {
         return Err(failed(format!("its backup {} exists, and is another image", locked.backup)));
@@ -98,10 +103,15 @@ async fn image(
     if backup.is_none() {
         let keep = effect(&entry.image, Step::Backup, &locked.backup, None, digest);
         let tag = locked.backup.tag().unwrap_or_default().to_owned();
-        put_tag(places, journal, keep, PutAs::Absent(tag)).await?;
+        put_tag(places, journal, keep, PutAs::Absent(tag), false).await?;
     }
     let conditional = conditions.heeded(&locked.backup, digest).await;
+    // Where it does not compare, nothing but a look tells what a write came to.
+    let is_checked = conditional != Some(true);
+    if is_checked && backup.is_none() {
+        check_stands(places, &locked.backup, digest).await?;
+    }
     let tag = entry.image.tag().unwrap_or_default().to_owned();
-    put_tag(places, journal, promotion, PutAs::Replace { tag, expected: digest }).await?;
+    put_tag(places, journal, promotion, PutAs::Replace { tag, expected: digest }, is_checked).await?;
     Ok(Written { conditional, ..written(Become::Done) })
 }

@@ -139,8 +139,8 @@ impl Run<'_> {
             return Ok((Become::Planned, back));
         }
         let tag = image.tag().unwrap_or_default().to_owned();
-        put_tag(self.places, self.journal, back.clone(), PutAs::Replace { tag, expected: promotion.new })
-            .await?;
+        let role = PutAs::Replace { tag, expected: promotion.new };
+        put_tag(self.places, self.journal, back.clone(), role, true).await?;
         Ok((Become::Done, back))
     }
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     journal::{Event, Journal, JournalError},
     planned::{Entry, Locked, Plan},
+    report::plain,
     shard::Shard,
     waves::names,
 };
@@ -33,8 +34,10 @@ pub struct Choice {
     pub shard: Option<Shard>,
     /// No image is begun once more than so many have failed; `None`: however many.
     pub max_failures: Option<usize>,
-    /// Go on with the next wave where images of one were not done: failed, moved by somebody, stopped by a gate.
+    /// Go on with the next wave where images of one were not done: failed, moved by somebody, stopped by a gate, given back.
     pub keep_going: bool,
+    /// Promoting: also those that were promoted and given back.
+    pub again: bool,
     /// How many images at the same time.
     pub jobs: usize,
     /// Say what would be done.
@@ -64,6 +67,9 @@ pub struct Outcome {
     /// Why nothing was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What the gate said that it did not pass, without colours and the like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub said: Option<String>,
 }
 
 /// What can become of an image.
@@ -85,6 +91,8 @@ pub enum Become {
     Failed,
     /// It was not begun: too many others had failed, or what it stands on.
     NotBegun,
+    /// Its tag was given back by a rollback, and stays so.
+    GivenBack,
 }
 
 impl Become {
@@ -98,6 +106,7 @@ impl Become {
             Self::Moved => "moved",
             Self::Failed => "failed",
             Self::NotBegun => "not-begun",
+            Self::GivenBack => "given-back",
         }
     }
 
@@ -106,9 +115,14 @@ impl Become {
         matches!(self, Self::Done | Self::Already | Self::Planned)
     }
 
+    /// Whether it was left as it is, and nothing is wrong with it.
+    pub(super) fn is_left(self) -> bool {
+        matches!(self, Self::NotBegun | Self::GivenBack)
+    }
+
     /// Whether it counts among the failures: it was begun, or could not be.
     fn is_bad(self) -> bool {
-        !self.is_good() && self != Self::NotBegun
+        !self.is_good() && !self.is_left()
     }
 }
 
@@ -121,6 +135,8 @@ impl fmt::Display for Become {
 /// Why one image was not done: what is told of it. Errors of the journal end the run.
 pub(super) enum Fault {
     Image(Become, String),
+    /// Why it did not pass a gate, and all that this said.
+    Gate(String, String),
     Journal(JournalError),
 }
 
@@ -231,11 +247,8 @@ impl Run<'_> {
                 outcomes.extend(done);
             }
             self.journal.end_wave();
-            let of_wave = outcomes.values().filter(|o| o.wave.as_ref() == Some(&wave.name));
-            let bad = of_wave.filter(|outcome| outcome.result.is_bad()).count();
-            if bad > 0 && !self.choice.keep_going && closed.is_none() {
-                let (images, were) = (text::count(bad, "image"), if bad == 1 { "was" } else { "were" });
-                closed = Some(format!("{images} of the wave {} {were} not done", wave.name));
+            if !self.choice.keep_going {
+                closed = closed.or_else(|| stopped(&outcomes, &wave.name));
             }
         }
         Ok(self.plan.images.iter().filter_map(|entry| outcomes.remove(&entry.image)).collect())
@@ -289,6 +302,20 @@ impl Run<'_> {
     }
 }
 
+/// Why no later wave is begun, for what became of images so far.
+fn stopped(outcomes: &BTreeMap<&Reference, Outcome>, wave: &str) -> Option<String> {
+    let of_wave = || outcomes.values().filter(|outcome| outcome.wave.as_deref() == Some(wave));
+    let bad = of_wave().filter(|outcome| outcome.result.is_bad()).count();
+    let back = of_wave().filter(|outcome| outcome.result == Become::GivenBack).count();
+    let (count, what) = match (bad, back) {
+        (0, 0) => return None,
+        (0, back) => (back, "given back"),
+        (bad, _) => (bad, "not done"),
+    };
+    let were = if count == 1 { "was" } else { "were" };
+    Some(format!("{} of the wave {wave} {were} {what}", text::count(count, "image")))
+}
+
 /// What became of an image; why nothing did is written down.
 pub(super) async fn outcome(
     journal: &Journal,
@@ -301,19 +328,29 @@ pub(super) async fn outcome(
     match done {
         Ok(Written { result, tag, digest, conditional }) => {
             let (tag, digest) = (Some(tag), Some(digest));
-            Ok(Outcome { image, wave, result, tag, digest, conditional, reason: None })
+            Ok(Outcome { image, wave, result, tag, digest, conditional, reason: None, said: None })
         }
         Err(Fault::Journal(error)) => Err(error.into()),
+        // Gates have a line of their own.
+        Err(Fault::Gate(reason, said)) => {
+            let said = Some(plain(said.trim_end())).filter(|said| !said.is_empty());
+            let not_passed = not_done(image, wave, Become::NotPassed, reason);
+            Ok(Outcome { said, ..not_passed })
+        }
         Err(Fault::Image(result, reason)) => {
-            // Gates have a line of their own.
+            // The plan says it, and who reads that finds it there.
             if result != Become::NotPassed {
                 let (image, step, reason) = (image.clone(), step.to_owned(), reason.clone());
                 journal.write(Event::Failed { image, step, result, reason }).await?;
             }
-            let reason = Some(reason);
-            Ok(Outcome { image, wave, result, tag: None, digest: None, conditional: None, reason })
+            Ok(not_done(image, wave, result, reason))
         }
     }
+}
+
+fn not_done(image: Reference, wave: Option<String>, result: Become, reason: String) -> Outcome {
+    let reason = Some(reason);
+    Outcome { image, wave, result, tag: None, digest: None, conditional: None, reason, said: None }
 }
 
 pub(super) fn is_chosen(choice: &Choice, image: &Reference) -> bool {

@@ -6,7 +6,8 @@ use futures_util::{StreamExt as _, stream};
 use palan_core::Reference;
 
 use super::{
-    inventory::{Inventory, Member, MemberPlatform, Missed},
+    ground,
+    inventory::{Inventory, Link, Member, MemberPlatform, Missed},
     settings::Settings,
     sources::{self, Naming},
     standing::{self, FLEET, Seen, Stack, tagged},
@@ -28,10 +29,56 @@ pub async fn scan(
     jobs: usize,
     observer: &Observer,
 ) -> Result<Inventory, Error> {
+    look_at_all(places, Detector::new(places, known), settings, jobs, observer).await
+}
+
+/// The images of a fleet that stand on one base.
+#[derive(Debug)]
+pub struct On {
+    /// Those, and in [`Inventory::unsure`] those that may.
+    pub inventory: Inventory,
+    /// How many images were looked at.
+    pub all: usize,
+    /// Why the base itself could not be read: then images are known by names and digests alone.
+    pub unread: Option<Error>,
+}
+
+/// As [`scan`](fn@scan), of the images that stand on a base, by whatever way. The base is compared with each of them, so
+/// that it needs no mention anywhere.
+///
+/// What a tag stood for earlier cannot be compared. With the base's digest nothing is left unsure, if it can be read.
+pub async fn scan_on(
+    places: &Places,
+    settings: &Settings,
+    known: Option<&KnownBases>,
+    base: &Reference,
+    jobs: usize,
+    observer: &Observer,
+) -> Result<On, Error> {
+    let detector = Detector::new(places, known);
+    let (detector, unread) = match detector.base(base).await {
+        Ok(_) => (detector.asking(base.clone()), None),
+        Err(error) => (detector, Some(error)),
+    };
+    let inventory = look_at_all(places, detector, settings, jobs, observer).await?;
+    let all = inventory.images.len();
+    let mut inventory = inventory.on(base);
+    if base.digest().is_some() && unread.is_none() {
+        inventory.unsure.clear();
+    }
+    Ok(On { inventory, all, unread })
+}
+
+async fn look_at_all(
+    places: &Places,
+    detector: Detector<'_>,
+    settings: &Settings,
+    jobs: usize,
+    observer: &Observer,
+) -> Result<Inventory, Error> {
     let sources = sources::find(places, settings, jobs).await?;
     sources.left.into_iter().for_each(|text| observer.note(text));
     let (mut seen, mut missed) = (Vec::new(), sources.missed);
-    let detector = Detector::new(places, known);
     let asked = settings.waves.iter().filter_map(|wave| wave.label.as_deref());
     let labels: Vec<&str> = asked.map(|label| label.split_once('=').map_or(label, |(key, _)| key)).collect();
     let all = stream::iter(sources.images).map(|(image, naming)| {
@@ -57,6 +104,7 @@ pub async fn scan(
     }
     seen.sort_by(|a: &Seen, b| a.member.image.cmp(&b.member.image));
     standing::settle(&mut seen);
+    ground::find(&detector, &mut seen, jobs).await;
     let mut images: Vec<Member> = seen.into_iter().map(|one| one.member).collect();
     for platform in images.iter_mut().flat_map(|member| &mut member.platforms) {
         if platform.evidence.as_deref() == Some(FLEET) {
@@ -64,7 +112,7 @@ pub async fn scan(
         }
     }
     missed.sort_by(|a, b| (&a.image, &a.named_in).cmp(&(&b.image, &b.named_in)));
-    Ok(Inventory { images, missed })
+    Ok(Inventory { images, missed, unsure: Vec::new() })
 }
 
 fn miss(image: &Reference, naming: Naming, error: &Error) -> Missed {
@@ -76,10 +124,14 @@ async fn look(detector: &Detector<'_>, image: &Reference, labels: &[&str]) -> Re
     let location = Location::Registry(image.clone());
     let (detection, subjects) = detector.subjects_of(&location, &[]).await?;
     let mut platforms = Vec::new();
-    let mut stacks = Vec::new();
+    let (mut stacks, mut asked) = (Vec::new(), Vec::new());
     for (base, subject) in detection.platforms.iter().zip(&subjects) {
         platforms.push(platform(detector, base, subject).await);
         stacks.push(Stack::of(&subject.image.config_view.rootfs.diff_ids, base));
+        asked.push(detector.asked(subject).await.and_then(|found| {
+            let (base_digest, base_index) = (found.digest, found.index_digest);
+            Some(Link { base: found.name?, base_digest, base_index })
+        }));
     }
     let created = subjects.iter().filter_map(|subject| {
         let text = subject.image.config_view.created.clone()?;
@@ -94,7 +146,7 @@ async fn look(detector: &Detector<'_>, image: &Reference, labels: &[&str]) -> Re
         below: 0,
         platforms,
     };
-    Ok(Seen { member, stacks })
+    Ok(Seen { member, stacks, asked })
 }
 
 /// Of several platforms, the first that has a label.
@@ -125,6 +177,8 @@ async fn platform(detector: &Detector<'_>, base: &PlatformBase, subject: &Subjec
         versions_behind: 0,
         newest: None,
         reason: found.and_then(|found| found.reason.clone()),
+        chain: Vec::new(),
+        whole: false,
     };
     // What the base's registry refuses to tell is not known; the image is.
     match detector.age(base, subject, false).await {

@@ -100,6 +100,13 @@ pub struct BaseRule {
     pub newest: Newest,
 }
 
+impl BaseRule {
+    /// Whether what takes the base's place has the same name: images go to what it stands for now, sources stay.
+    pub fn keeps_name(&self) -> bool {
+        self.to.is_none() && self.newest == Newest::default()
+    }
+}
+
 /// A choice among the tags of a repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, rename_all = "kebab-case")]

@@ -126,12 +126,13 @@ mod tests {
             base: None,
             wave: "rest".into(),
             after: after.iter().map(|base| name(base.0, base.1)).collect(),
-            action: Action::Nothing { reason: String::new() },
+            action: Action::Nothing { why: None, reason: String::new() },
         };
         Plan {
             schema: SCHEMA.to_owned(),
             rebase: Rules::default(),
             waves: Vec::new(),
+            jobs: None,
             requests: None,
             registries: BTreeMap::new(),
             images: images.iter().map(entry).collect(),

@@ -1,16 +1,12 @@
 //! Where the images of a fleet are named: references, lists, manifests, repositories.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, stream};
 use palan_core::{Digest, Reference, Repository, Selector};
 
 use super::{
+    files::{self, InFile},
     inventory::Missed,
     settings::{Settings, Tags},
     template::Template,
@@ -20,7 +16,6 @@ use crate::{
     base::RepositoryPattern,
     cancel,
     place::{Location, Places},
-    source::{self, Kind, MAX_LISTED},
 };
 
 /// The images of a fleet by name, and where each is named.
@@ -51,8 +46,8 @@ pub(super) async fn find(places: &Places, settings: &Settings, jobs: usize) -> R
         out.written(&reference.to_string(), reference, "references".to_owned());
     }
     let (files, manifests) = (settings.images.files.clone(), settings.images.manifests.clone());
-    let read = cancel::on_thread(move || named_in_files(&files, &manifests)).await;
-    for (place, written, image) in read.map_err(|_| Error::Cancelled)?? {
+    let read = cancel::on_thread(move || files::named(&files, &manifests)).await;
+    for InFile { place, written, image } in read.map_err(|_| Error::Cancelled)?? {
         match image {
             Ok(reference) => out.written(&written, &reference, place),
             Err(reason) => out.missed.push(Missed { image: written, named_in: vec![place], reason }),
@@ -178,62 +173,4 @@ async fn catalog(places: &Places, pattern: &RepositoryPattern) -> Result<Vec<Rep
     found.sort();
     found.dedup();
     Ok(found)
-}
-
-/// Where, as it is written, and which image that is.
-type Read = (String, String, Result<Reference, String>);
-
-fn named_in_files(files: &[String], manifests: &[String]) -> Result<Vec<Read>, Error> {
-    let mut out = Vec::new();
-    for file in files {
-        let path = Path::new(file);
-        read(path, &mut out, |text| {
-            if text.trim_start().starts_with(['{', '[']) { in_manifest(text) } else { in_list(text) }
-        })?;
-    }
-    let mut seen = BTreeSet::new();
-    for path in manifests {
-        for path in yaml_files(Path::new(path))? {
-            if seen.insert(path.clone()) {
-                read(&path, &mut out, in_manifest)?;
-            }
-        }
-    }
-    Ok(out)
-}
-
-/// A file that was named is read whatever its name is.
-fn yaml_files(path: &Path) -> Result<Vec<PathBuf>, Error> {
-    let found = source::walk(path).map_err(|(path, error)| Error::io("read", path)(error))?;
-    let is_named = |found: &source::Found| found.path == path;
-    Ok(found.into_iter().filter(|f| f.kind == Kind::Yaml || is_named(f)).map(|f| f.path).collect())
-}
-
-type InText = Vec<(usize, String, Result<Reference, String>)>;
-
-fn in_manifest(text: &str) -> InText {
-    source::images(text).into_iter().map(|named| (named.line, named.written, named.image)).collect()
-}
-
-fn in_list(text: &str) -> InText {
-    let names = source::listed(text).map(|(line, name)| {
-        let image = name.parse().map_err(|e: palan_core::ReferenceError| e.to_string());
-        (line, name.to_owned(), image)
-    });
-    names.collect()
-}
-
-fn read(path: &Path, out: &mut Vec<Read>, names: impl Fn(&str) -> InText) -> Result<(), Error> {
-    let shown = path.display().to_string();
-    let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(Error::io("read", path))?;
-    file.take(MAX_LISTED as u64 + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-    let refused = |reason: &str| Err(Error::Malformed { place: shown.clone(), reason: reason.to_owned() });
-    if bytes.len() > MAX_LISTED {
-        return refused("it is larger than 32 MiB, and a text that names images is not read then");
-    }
-    let Ok(text) = String::from_utf8(bytes) else { return refused("it is not UTF-8") };
-    let named = names(&text).into_iter();
-    out.extend(named.map(|(line, written, image)| (format!("{shown}:{line}"), written, image)));
-    Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use palan_core::{Digest, Reference, Selector, chain_ids};
 
-use super::inventory::Member;
+use super::inventory::{Link, Member};
 use crate::base::PlatformBase;
 
 /// What [`MemberPlatform::evidence`](super::MemberPlatform) says of a base that is an image of the fleet, known by its layers.
@@ -15,6 +15,8 @@ pub(super) struct Seen {
     pub(super) member: Member,
     /// One for each platform.
     pub(super) stacks: Vec<Stack>,
+    /// The base that was asked for, for each platform that has its layers.
+    pub(super) asked: Vec<Option<Link>>,
 }
 
 /// The layers of one platform's image.
@@ -26,6 +28,11 @@ pub(super) struct Stack {
 }
 
 impl Stack {
+    /// How many layers there are.
+    pub(super) fn layers(&self) -> usize {
+        self.chains.len()
+    }
+
     /// What was written about this very image is believed; what may have been handed down to it is not, where an image of
     /// the fleet has more of its layers.
     pub(super) fn of(diff_ids: &[Digest], found: &PlatformBase) -> Self {

@@ -30,8 +30,10 @@ pub struct State {
     pub is_promoted: bool,
     /// Whether the tag was given back.
     pub is_restored: bool,
-    /// Why the last step was not done.
+    /// Why the last step was not done: it failed.
     pub failed: Option<Failed>,
+    /// Why a later step was not begun: nothing is wrong with the image, and it is as it was.
+    pub left: Option<Failed>,
 }
 
 /// A step that was not done.
@@ -93,7 +95,7 @@ impl States {
             }
             Event::Done(effect) => {
                 let state = self.images.entry(effect.image.clone()).or_default();
-                state.failed = None;
+                (state.failed, state.left) = (None, None);
                 match effect.step {
                     Step::Push => {
                         // Gates are asked of each candidate anew.
@@ -115,10 +117,16 @@ impl States {
                 let state = self.images.entry(image.clone()).or_default();
                 state.passed = Some(*passed);
                 state.gate = (!passed).then(|| (gate.clone(), output.clone()));
+                state.left = None;
             }
             Event::Failed { image, step, result, reason } => {
                 let state = self.images.entry(image.clone()).or_default();
-                state.failed = Some(Failed { step: step.clone(), result: *result, reason: reason.clone() });
+                let why = Failed { step: step.clone(), result: *result, reason: reason.clone() };
+                if result.is_left() {
+                    state.left = Some(why);
+                } else {
+                    (state.failed, state.left) = (Some(why), None);
+                }
             }
         }
     }

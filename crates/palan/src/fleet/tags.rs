@@ -29,12 +29,14 @@ pub(super) fn moved(image: &Reference, expected: Digest, found: Option<Digest>) 
     Fault::Image(Become::Moved, format!("somebody moved it: {image} stands for {found}, not for {expected}"))
 }
 
-/// Moves a tag inside its repository from one digest to another, and writes that down before and after.
+/// Moves a tag inside its repository from one digest to another, and writes that down before and after. `is_checked`: the
+/// registry's word is not taken for it.
 pub(super) async fn put_tag(
     places: &Places,
     journal: &Journal,
     effect: Effect,
     role: PutAs,
+    is_checked: bool,
 ) -> Result<(), Fault> {
     let target: Arc<dyn Target> = places.target(&Location::Registry(effect.tag.clone()))?.place;
     let document = target.document(&Selector::Digest(effect.new)).await?;
@@ -49,8 +51,23 @@ pub(super) async fn put_tag(
         }
         Err(e) => return Err(e.into()),
     }
+    if is_checked {
+        check_stands(places, &effect.tag, effect.new).await?;
+    }
     journal.write(Event::Done(effect)).await?;
     Ok(())
+}
+
+/// Why a tag that was written does not count as written: registries have answered that they took what they then lost.
+pub(super) async fn check_stands(places: &Places, tag: &Reference, digest: Digest) -> Result<(), Fault> {
+    let found = standing(places, tag).await?;
+    if found == Some(digest) {
+        return Ok(());
+    }
+    let found = found.map_or("nothing".to_owned(), |digest| digest.to_string());
+    let text =
+        format!("the registry said that it has written {tag}, which stands for {found}, not for {digest}");
+    Err(failed(text))
 }
 
 /// Why a result cannot take its image's place: the registry does not have its manifests, whatever it once answered.

@@ -125,6 +125,11 @@ impl Part {
     }
 }
 
+/// Whether a tag has the digits of a digest that templates give it.
+pub(super) fn names(tag: &str, digest: Digest) -> bool {
+    tag.contains(&digest.hex()[..DIGITS])
+}
+
 impl FromStr for Template {
     type Err = TemplateError;
 

@@ -150,12 +150,14 @@ impl Plan {
         &self.target
     }
 
-    /// The same, with the result going to a tag, whatever that stands for.
+    /// The same, with the result going to a repository in this role: to a tag, or by its digest.
     #[must_use]
-    pub fn to_tag(self, repository: &Repository, tag: String) -> Self {
-        let target = Location::Registry(repository.at(&Selector::Tag(tag.clone())));
+    pub fn to(self, repository: &Repository, role: PutAs) -> Self {
+        let digest = self.digest();
+        let selector = role.tag().map_or(Selector::Digest(digest), |tag| Selector::Tag(tag.to_owned()));
+        let target = Location::Registry(repository.at(&selector));
         let report = Report { target: target.to_string(), ..self.report };
-        Self { target, role: PutAs::Tag(tag), report, ..self }
+        Self { target, role, report, ..self }
     }
 
     /// What is new and not a layer: indexes, manifests and configs.

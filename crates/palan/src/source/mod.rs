@@ -2,11 +2,13 @@
 //!
 //! [`patch`] finds where a text names the old base and says which bytes make it name the new one. It changes the bytes
 //! of the names and nothing else: comments, formatting and line ends stay. What it cannot be certain about it leaves
-//! alone, with a reason ([`Outcome::Left`]). [`images`] only lists what YAML names. Pure text, except [`walk()`], which
+//! alone, with a reason ([`Outcome::Left`]). [`images`] only lists what YAML names, and [`Kustomization`] says what becomes
+//! of that. Pure text, except [`walk()`], which
 //! finds the files.
 
 pub mod diff;
 mod dockerfile;
+mod kustomize;
 mod named;
 mod settle;
 mod swap;
@@ -20,6 +22,7 @@ use std::{ops::Range, path::Path};
 
 use serde::Serialize;
 
+pub use kustomize::{Kustomization, NewImage};
 pub use named::{MAX_LISTED, Named, images, listed, mentioned};
 pub use swap::Swap;
 pub use walk::{Found, walk};
@@ -38,7 +41,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// By the file's name: `Dockerfile`, `Dockerfile.*`, `*.Dockerfile`, `Containerfile*`, `*.yaml`, `*.yml`.
+    /// By the file's name: `Dockerfile`, `Dockerfile.*`, `*.Dockerfile`, `Containerfile*`, `*.yaml`, `*.yml`,
+    /// `Kustomization`.
     pub fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?.to_ascii_lowercase();
         let is = |word: &str| {
@@ -46,7 +50,9 @@ impl Kind {
         };
         match () {
             () if name.ends_with(".dockerignore") || name.ends_with(".containerignore") => None,
-            () if name.ends_with(".yaml") || name.ends_with(".yml") => Some(Self::Yaml),
+            () if name.ends_with(".yaml") || name.ends_with(".yml") || name == "kustomization" => {
+                Some(Self::Yaml)
+            }
             () if is("dockerfile") || is("containerfile") || name.starts_with("containerfile") => {
                 Some(Self::Dockerfile)
             }

@@ -120,7 +120,7 @@ async fn each_registry_is_asked_as_much_as_it_bears() {
     tags.iter().for_each(|tag| store.put("team/web", tag, &web.graph()));
     let (bounded, at_once) = counting(&store).await;
     let (other, at_once_there) = counting(&store).await;
-    let mut all = settings(json!({"requests": 6, "registry": {bounded.host(): {"requests": 2}}}));
+    let mut all = settings(json!({"jobs": 3, "requests": 6, "registry": {bounded.host(): {"requests": 2}}}));
     let hosts = [bounded.host(), other.host()];
     all.images.references = hosts
         .iter()
@@ -134,6 +134,7 @@ async fn each_registry_is_asked_as_much_as_it_bears() {
     assert!((3..=6).contains(&there), "{there}");
     // What bounds them goes with the plan.
     let plan = world.plan(&all, &inventory).await.unwrap();
-    assert_eq!(Plan::parse(&plan.to_text()).unwrap().bounds(), all.bounds());
+    let read = Plan::parse(&plan.to_text()).unwrap();
+    assert_eq!((read.bounds(), read.jobs), (all.bounds(), Some(3)));
     world.stop().await;
 }

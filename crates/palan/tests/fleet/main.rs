@@ -7,6 +7,7 @@ mod world;
 mod again;
 mod conditions;
 mod known;
+mod left_alone;
 mod operation;
 mod real;
 mod shared;

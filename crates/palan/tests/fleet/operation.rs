@@ -100,8 +100,17 @@ async fn a_fleet_is_planned_applied_promoted_and_given_back() {
     assert!(world.rollback(all()).await.is_empty());
     let states = states(&Journal::read(&world.journal_path()).unwrap());
     assert!(states.values().all(|state| state.is_restored && !state.is_promoted));
-    // And forth again.
+    // Whoever promotes the plan once more, as a cron job does, does not undo that.
     let promoted = world.promote(&plan, all()).await;
+    assert!(promoted.iter().any(|outcome| outcome.result == Become::GivenBack), "{promoted:?}");
+    for (entry, _) in plan.rebases() {
+        assert_eq!(world.standing(&entry.image).await, entry.digest);
+    }
+    let states = palan::fleet::states(&Journal::read(&world.journal_path()).unwrap());
+    let report = palan::fleet::report::Report::new(&plan, &states);
+    assert_eq!(report.totals.count(palan::fleet::report::Standing::Restored), 6, "{:?}", report.totals);
+    // And forth again.
+    let promoted = world.promote(&plan, Choice { again: true, ..all() }).await;
     assert!(promoted.iter().all(|outcome| outcome.result == Become::Done), "{promoted:?}");
     world.stop().await;
 }

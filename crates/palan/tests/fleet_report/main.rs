@@ -14,7 +14,7 @@ use std::{
 
 use insta::assert_snapshot;
 use palan::fleet::{
-    Journal, Missed, Plan, Record,
+    Action, Entry, Journal, Left, Missed, Plan, Record,
     report::{Report, Standing},
     states,
 };
@@ -49,7 +49,9 @@ fn short(text: &str) -> String {
 fn every_state_has_its_word() {
     let report = report();
     let words: BTreeSet<Standing> = report.images.iter().map(|image| image.state).collect();
-    assert_eq!(words, BTreeSet::from(Standing::ALL), "the fixture has all of them");
+    let mut all = BTreeSet::from(Standing::ALL);
+    all.retain(|state| ![Standing::BaseUnknown, Standing::NoRule].contains(state));
+    assert_eq!(words, all, "the fixture has all of them");
     let lines: Vec<String> = report
         .images
         .iter()
@@ -77,6 +79,27 @@ fn every_state_has_its_word() {
     "#);
     assert!(report.has_failures());
     assert!(Report::new(&plan(), &Default::default()).has_failures(), "a plan that failed for an image");
+}
+
+#[test]
+fn what_is_left_alone_has_not_passed_for_that() {
+    let mut plan = plan();
+    let alone =
+        plan.images.iter().find(|entry| matches!(entry.action, Action::Nothing { .. })).unwrap().clone();
+    let all = [None, Some(Left::UpToDate), Some(Left::NoRule), Some(Left::BaseUnknown)]
+        .map(|why| Entry { action: Action::Nothing { why, reason: "because".into() }, ..alone.clone() });
+    plan.images = all.into();
+    let report = Report::new(&plan, &Default::default());
+    let states: Vec<Standing> = report.images.iter().map(|image| image.state).collect();
+    assert_eq!(states, [Standing::Nothing, Standing::Nothing, Standing::NoRule, Standing::BaseUnknown]);
+    assert!(
+        report.to_junit().contains("tests=\"4\" failures=\"0\" errors=\"0\" skipped=\"2\""),
+        "{}",
+        report.to_junit()
+    );
+    assert_eq!((report.totals.concerned(), report.bases.len()), (1, 1));
+    assert!(!report.has_failures());
+    assert_eq!(report.totals.sentence(), "1 with an unknown base, 1 without a rule, 2 with nothing to do");
 }
 
 #[test]
@@ -108,6 +131,15 @@ fn json() {
     {
       "schema": "palan.fleet.report/v1",
       "plan": "sha256:…",
+      "rebase": {
+        "check": "content",
+        "config": "merge",
+        "on-conflict": "app",
+        "attestations": "drop",
+        "referrers": true,
+        "attest": false,
+        "created": "2026-11-21T00:00:00Z"
+      },
       "totals": {
         "images": 16,
         "states": {
@@ -129,6 +161,17 @@ fn json() {
       "waves": [
         {
           "name": "canary",
+          "gates": {
+            "accept": "shadowed",
+            "accept-unassessed": false,
+            "max-growth-percent": 10,
+            "hook": [
+              "./smoke",
+              "--fast"
+            ],
+            "hook-timeout": 600,
+            "signed-base": false
+          },
           "images": 6,
           "states": {
             "promoted": 2,
@@ -142,6 +185,12 @@ fn json() {
         },
         {
           "name": "rest <&\"'> Übrige",
+          "gates": {
+            "accept": "clean",
+            "accept-unassessed": false,
+            "hook-timeout": 600,
+            "signed-base": false
+          },
           "images": 10,
           "states": {
             "promoting": 1,
@@ -157,6 +206,12 @@ fn json() {
         },
         {
           "name": "never",
+          "gates": {
+            "accept": "clean",
+            "accept-unassessed": false,
+            "hook-timeout": 600,
+            "signed-base": false
+          },
           "images": 0,
           "states": {},
           "size": 0,
@@ -492,7 +547,10 @@ fn markdown() {
     **2 promoted, 1 being moved, 1 pushed, 1 planned, 1 given back, 2 held, 1 needs a rebuild, 1 moved by others, 1 stopped by a gate, 4 failed, 1 with nothing to do** · layers 1.71 GiB → 1.75 GiB, +42.0 MiB (+2 %)
 
     - wave `canary`: 2 promoted, 1 pushed, 1 held, 1 moved by others, 1 stopped by a gate
+      - gates: `accept = "shadowed", accept-unassessed = false, max-growth-percent = 10, hook = ["./smoke","--fast"], hook-timeout = 600, signed-base = false`
     - wave `rest <&"'> Übrige`: 1 being moved, 1 planned, 1 given back, 1 held, 1 needs a rebuild, 4 failed, 1 with nothing to do
+      - gates: `accept = "clean", accept-unassessed = false, signed-base = false`
+    - rebase: `check = "content", config = "merge", on-conflict = "app", attestations = "drop", referrers = true, attest = false, created = "2026-11-21T00:00:00Z"`
 
     Plan `sha256:…`
 
@@ -768,12 +826,13 @@ fn an_empty_plan_has_a_report() {
     assert!(!report.has_failures());
     markup::read(&report.to_html(), true);
     markup::read(&report.to_junit(), false);
-    assert_snapshot!(short(&report.to_markdown()), @"
+    assert_snapshot!(short(&report.to_markdown()), @r#"
     ## Fleet: 0 of 0 images promoted
 
+    - rebase: `check = "content", config = "merge", on-conflict = "app", attestations = "drop", referrers = true, attest = false, created = "2026-11-21T00:00:00Z"`
 
     Plan `sha256:…`
-    ");
+    "#);
     assert!(report.to_html().contains("0 of 0 images promoted"));
 }
 

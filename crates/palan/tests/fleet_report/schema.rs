@@ -130,12 +130,36 @@ fn plans_fit_the_schema_and_the_schema_has_nothing_else() {
     // Where a base was found that its image does not name: the fixture's images name theirs.
     let found = ["platform/properties/old_base_at"].map(|at| format!("/$defs/{at}"));
     let rare = ["fail/properties/after", "fail/properties/base", "fail/properties/digest"];
-    let rare = rare.into_iter().chain(["nothing/properties/after", "nothing/properties/base"]);
-    let rare = rare.chain(["registry/properties/requests"]).map(|at| format!("/$defs/{at}"));
-    let bounds = ["/properties/registries", "/properties/requests"].map(str::to_owned);
+    let rare = rare.into_iter().chain([
+        "nothing/properties/after",
+        "nothing/properties/base",
+        "nothing/properties/why",
+    ]);
+    let rare = rare
+        .chain(["rebase/properties/candidate_was", "registry/properties/requests"])
+        .map(|at| format!("/$defs/{at}"));
+    let bounds = ["/properties/jobs", "/properties/registries", "/properties/requests"].map(str::to_owned);
     let mut rare: Vec<String> = rare.chain(bounds).chain(found).collect();
     rare.sort();
     assert_eq!(unmet, rare.iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn what_a_candidate_tag_stood_for_is_a_digest_or_nothing() {
+    let good: Value = serde_json::from_str(&crate::plan().to_text()).unwrap();
+    let at = good["images"].as_array().unwrap().iter().position(|image| image["action"] == "rebase").unwrap();
+    let digest = good["images"][at]["new_digest"].clone();
+    let cases = [(json!("nothing"), true), (digest, true), (json!("something"), false), (json!(1), false)];
+    for (value, fits) in cases {
+        let mut plan = good.clone();
+        plan["images"][at]["candidate_was"] = value.clone();
+        assert_eq!(Validator::new().check("", &plan).is_ok(), fits, "{value}");
+        let read = Plan::parse(&plan.to_string());
+        assert_eq!(read.is_ok(), fits, "{value}");
+        if let Ok(read) = read {
+            assert_eq!(serde_json::from_str::<Value>(&read.to_text()).unwrap(), plan);
+        }
+    }
 }
 
 #[test]

@@ -107,7 +107,7 @@ pub(in crate::commands) async fn run(args: &Args, session: &Session) -> Result {
     let swap = Swap::new(args.old_base.clone(), new_base(args, session).await?).unpin(args.unpin);
     let mut files = Vec::new();
     for (place, kind) in found {
-        let file = read(place, kind, |_| Ok(vec![swap.clone()]))?;
+        let file = read(place, kind, async |_| Ok(vec![swap.clone()])).await?;
         if file.concerns() {
             files.push(file);
         }
@@ -157,10 +157,10 @@ pub(in crate::commands) fn plain(path: &Path) -> PathBuf {
 }
 
 /// Reads a file, and makes the replacements that are wanted for its text, one after the other.
-pub(in crate::commands) fn read(
+pub(in crate::commands) async fn read(
     place: PathBuf,
     kind: Kind,
-    swaps: impl FnOnce(&str) -> Result<Vec<Swap>>,
+    swaps: impl AsyncFnOnce(&str) -> Result<Vec<Swap>>,
 ) -> Result<File> {
     let path = slashes(&place);
     let content = content(&place).map_err(|error| Failure::file("read", &place, error))?;
@@ -169,7 +169,7 @@ pub(in crate::commands) fn read(
         Err(reason) => (String::new(), Some(reason)),
     };
     let (mut after, mut images) = (before.clone(), Vec::new());
-    for swap in swaps(&before)? {
+    for swap in swaps(&before).await? {
         let patch = source::patch(kind, &after, &swap);
         after = patch.apply(&after);
         images.extend(patch.images);

@@ -12,8 +12,9 @@ use crate::{
 ///
 /// For each image: its tag must stand for what the plan says, and the rebase must give the digest that the plan says;
 /// otherwise nothing is pushed for it. Layers of the new base are mounted. Then the hook of its wave is run, with
-/// PALAN_IMAGE, PALAN_DIGEST, PALAN_CANDIDATE (with digest) and PALAN_WAVE in its environment: exit code 0 passes. Where
-/// an image of a wave does not pass, fails or was moved by somebody, later waves are not begun, unless --keep-going is given.
+/// PALAN_IMAGE, PALAN_DIGEST, PALAN_CANDIDATE (with digest) and PALAN_WAVE in its environment: exit code 0 passes. It runs in
+/// the folder of the plan, and a relative program is looked for there. Where an image of a wave does not pass, fails or was
+/// moved by somebody, later waves are not begun, unless --keep-going is given.
 ///
 /// Prints the candidates by digest. What was done before is not done again: run it until it ends with exit code 0.
 #[derive(clap::Args)]
@@ -34,7 +35,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let plan = args.plan.read()?;
-    let choice = args.choice.choice();
+    let choice = args.choice.choice(&plan);
     session.bound(plan.bounds());
     let kept = args.plan.journal(&plan, &choice, session).await?;
     let progress = session.ui.progress();
@@ -45,7 +46,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
             listings: verdict::listings(&progress, session),
             bases: args.known.open(session)?.map(std::sync::Arc::new),
         },
-        hook: Some(&Exec),
+        hook: Some(&Exec::beside(&args.plan.plan, &session.env)),
         listener: &|_| {},
     };
     let places = session.knowing_places(&progress)?;

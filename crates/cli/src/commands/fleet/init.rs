@@ -26,6 +26,10 @@ pub(super) struct Args {
     /// The file to write
     #[arg(short, long, value_name = "FILE", default_value = FILE)]
     output: PathBuf,
+
+    /// Print what would be written, and write nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
@@ -33,7 +37,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         let failure = Failure::usage("no images are named");
         return Err(failure.with_hint("palan fleet init 'ghcr.io/org/*:1.*', or --manifests FOLDER"));
     }
-    if args.output.symlink_metadata().is_ok() {
+    if !args.dry_run && args.output.symlink_metadata().is_ok() {
         return Err(exists(&args.output));
     }
     let folder = args.output.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -49,8 +53,12 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let inventory = fleet::scan(&places, &settings, known.as_ref(), super::AT_ONCE, &observer).await?;
     drop(progress);
     let text = fleet::commented(&settings.images, &inventory);
-    create(&args.output, folder.unwrap_or(Path::new(".")), &text)?;
-    session.ui.line(args.output.display().to_string())?;
+    if args.dry_run {
+        session.ui.data(text.as_bytes())?;
+    } else {
+        create(&args.output, folder.unwrap_or(Path::new(".")), &text)?;
+        session.ui.line(args.output.display().to_string())?;
+    }
     scan::told(&inventory, session)
 }
 

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use palan::{
-    fleet::{Choice, Journal, Plan, Settings, Shard},
+    fleet::{Choice, Journal, Plan, Shard},
     place::NewFile,
 };
 
@@ -60,7 +60,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         Command::Apply(args) => apply::run(args, session).await,
         Command::Init(args) => init::run(args, session).await,
         Command::Merge(args) => merge::run(args, session),
-        Command::PatchSource(args) => patch_source::run(args, session),
+        Command::PatchSource(args) => patch_source::run(args, session).await,
         Command::Plan(args) => plan::run(args, session).await,
         Command::Promote(args) => promote::run(args, session).await,
         Command::Rollback(args) => rollback::run(args, session).await,
@@ -75,14 +75,15 @@ const AT_ONCE: usize = 16;
 
 #[derive(clap::Args)]
 struct AtOnce {
-    /// How many images at the same time; default: 16, or what fleet.toml says
+    /// How many images at the same time; default: what fleet.toml says, or the plan, which has it from there; else 16
     #[arg(long, value_name = "N")]
     at_once: Option<usize>,
 }
 
 impl AtOnce {
-    fn or(&self, settings: &Settings) -> usize {
-        self.at_once.or(settings.jobs).unwrap_or(AT_ONCE)
+    /// `said`: by the settings, or by the plan.
+    fn or(&self, said: Option<usize>) -> usize {
+        self.at_once.or(said).unwrap_or(AT_ONCE)
     }
 }
 
@@ -107,7 +108,7 @@ struct ChoiceArgs {
     #[arg(long, value_name = "N")]
     max_failures: Option<usize>,
 
-    /// Go on with the next wave where images of one failed, were moved by somebody or did not pass their gates
+    /// Go on with the next wave where images of one failed, were moved by somebody, did not pass their gates or were given back
     #[arg(long)]
     keep_going: bool,
 }
@@ -128,17 +129,18 @@ struct SomeArgs {
 }
 
 impl SomeArgs {
-    fn choice(&self) -> Choice {
-        let (only, jobs, dry_run) =
-            (self.only.clone(), self.at_once.at_once.unwrap_or(AT_ONCE), self.dry_run);
+    /// `plan`: where one is at hand.
+    fn choice(&self, plan: Option<&Plan>) -> Choice {
+        let jobs = self.at_once.or(plan.and_then(|plan| plan.jobs));
+        let (only, dry_run) = (self.only.clone(), self.dry_run);
         Choice { only, jobs, dry_run, ..Choice::default() }
     }
 }
 
 impl ChoiceArgs {
-    fn choice(&self) -> Choice {
+    fn choice(&self, plan: &Plan) -> Choice {
         let (waves, max_failures, keep_going) = (self.wave.clone(), self.max_failures, self.keep_going);
-        Choice { waves, shard: self.shard, max_failures, keep_going, ..self.some.choice() }
+        Choice { waves, shard: self.shard, max_failures, keep_going, ..self.some.choice(Some(plan)) }
     }
 }
 
@@ -163,7 +165,8 @@ impl PlanArgs {
     }
 
     async fn journal(&self, plan: &Plan, choice: &Choice, session: &Session) -> Result<Kept> {
-        let of = Of { plan: plan.digest(), shard: choice.shard, dry_run: choice.dry_run };
+        let of =
+            Of { plan: plan.digest(), shard: choice.shard, dry_run: choice.dry_run, may_be_damaged: false };
         let beside = Some(Journal::path_beside(&self.plan));
         self.state.open(self.journal.as_deref(), beside, &of, session).await
     }
@@ -192,4 +195,26 @@ struct NotAPlan {
 
 fn journal_failed(error: palan::fleet::JournalError) -> Failure {
     Failure::from(palan::Error::from(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_many_at_once_is_said_by_the_command_line_then_by_the_plan() {
+        let plan = |jobs: &str| {
+            let text = format!(
+                r#"{{"schema": "palan.fleet.plan/v1", "rebase": {{}}, "waves": [], {jobs} "images": []}}"#
+            );
+            Plan::parse(&text).unwrap()
+        };
+        for (typed, said, expected) in
+            [(Some(2), r#""jobs": 3,"#, 2), (None, r#""jobs": 3,"#, 3), (None, "", AT_ONCE)]
+        {
+            let at_once = AtOnce { at_once: typed };
+            let some = SomeArgs { only: Vec::new(), at_once, dry_run: false };
+            assert_eq!(some.choice(Some(&plan(said))).jobs, expected, "{typed:?} {said}");
+        }
+    }
 }

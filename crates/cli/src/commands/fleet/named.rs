@@ -34,10 +34,10 @@ pub(super) struct Named {
     #[arg(long, value_name = "FILE")]
     from: Vec<PathBuf>,
 
-    /// Take images from Kubernetes manifests, Compose files and Helm values, or folders of them
+    /// Take images from Kubernetes manifests, kustomizations, Compose files and Helm values, or folders of them
     ///
     /// May be repeated. In folders, *.yaml and *.yml are read; hidden folders, node_modules, target and vendor are not
-    /// entered.
+    /// entered. Manifests that a kustomization takes in count as it makes them.
     #[arg(long, value_name = "PATH")]
     manifests: Vec<PathBuf>,
 

@@ -11,12 +11,18 @@ use crate::{
     ui::text,
 };
 
+/// How many lines of what a gate said are told; the journal has more.
+const SAID: usize = 20;
+
 /// The tags that stand as they were to, on stdout; what did not come about, and the sum, on stderr. `done`: what was done to
 /// them: "promoted".
 pub(super) fn tell(outcomes: &[Outcome], done: &str, format: ReportFormat, session: &Session) -> Result {
     for outcome in outcomes.iter().filter(|outcome| !outcome.result.is_good()) {
         let reason = outcome.reason.as_deref().unwrap_or_default();
         session.ui.warning(format!("{}: {}: {reason}", outcome.image, outcome.result));
+        for line in said(outcome) {
+            session.ui.say(format!("  | {line}"));
+        }
     }
     match format {
         ReportFormat::Json => session.ui.json(&outcomes)?,
@@ -31,10 +37,20 @@ pub(super) fn tell(outcomes: &[Outcome], done: &str, format: ReportFormat, sessi
         }
     }
     session.ui.say(sum(outcomes, done));
+    if outcomes.iter().any(|outcome| outcome.result == Become::GivenBack) {
+        session.ui.note("with --again, what was given back goes forth once more");
+    }
     match outcomes.iter().all(|outcome| outcome.result.is_good()) {
         true => Ok(()),
         false => Err(Failure::reported(Code::Partial)),
     }
+}
+
+/// The end of what a gate said, where that is more than the reason.
+fn said(outcome: &Outcome) -> impl Iterator<Item = &str> {
+    let lines: Vec<&str> = outcome.said.iter().flat_map(|said| said.lines()).collect();
+    let from = if lines.len() > 1 { lines.len().saturating_sub(SAID) } else { lines.len() };
+    lines.into_iter().skip(from)
 }
 
 /// Says which registries do not compare themselves before they move a tag.
@@ -71,6 +87,7 @@ fn sum(outcomes: &[Outcome], done: &str) -> String {
         (Become::Moved, "moved by somebody else"),
         (Become::Failed, "failed"),
         (Become::NotBegun, "not begun"),
+        (Become::GivenBack, "given back before"),
     ];
     let others = words.iter().filter(|(result, _)| count(*result) > 0);
     parts.extend(others.map(|(result, word)| format!("{} {word}", count(*result))));

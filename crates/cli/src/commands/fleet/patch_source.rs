@@ -1,12 +1,12 @@
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
 use palan::{
-    fleet::{self, BaseRule},
+    fleet::{BaseRule, Successors},
     place::NewFile,
-    source::{self, Swap},
+    source::{self, Kind, Swap},
 };
 use palan_core::Reference;
 use serde::Serialize;
@@ -15,7 +15,7 @@ use super::named::{self, FILE};
 use crate::{
     args::ReportFormat,
     commands::base::patch_source::{self as one, File},
-    exit::{Failure, Result},
+    exit::{Code, Failure, Result},
     session::Session,
     ui::{self, text},
 };
@@ -24,7 +24,7 @@ use crate::{
 ///
 /// Does in every checkout what `base patch-source` does, and writes what would change as one patch for each, to be applied
 /// with `git apply` where the checkout is. The checkouts stay as they are. Bases are replaced as --old-base and --new-base
-/// say, or as the rules of fleet.toml do that say by name what takes a base's place.
+/// say, or as the rules of fleet.toml do; for rules with `newest` and `semver` registries are asked for their tags.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Checkouts, one folder each
@@ -67,16 +67,44 @@ struct Checkout {
 }
 
 /// Which bases are replaced.
-enum Wanted {
+enum Wanted<'a> {
     One(Box<Swap>),
-    Rules(Vec<BaseRule>),
+    Rules(Successors<'a>),
 }
 
-pub(super) fn run(args: &Args, session: &Session) -> Result {
-    let wanted = wanted(args, session)?;
-    let (mut checkouts, mut names) = (Vec::new(), BTreeSet::new());
+impl Wanted<'_> {
+    /// The replacements in a text; `failed` takes the names for which they are not known, and why.
+    async fn swaps(
+        &self,
+        kind: Kind,
+        text: &str,
+        failed: &mut BTreeMap<Reference, String>,
+    ) -> Result<Vec<Swap>> {
+        match self {
+            Self::One(swap) => Ok(vec![Swap::clone(swap)]),
+            Self::Rules(successors) => {
+                let found = successors.swaps(&source::mentioned(kind, text)).await;
+                let found = found.map_err(Failure::usage)?;
+                failed.extend(found.failed);
+                Ok(found.swaps)
+            }
+        }
+    }
+}
+
+pub(super) async fn run(args: &Args, session: &Session) -> Result {
+    let (rules, places);
+    let wanted = match (&args.old_base, &args.new_base) {
+        (Some(old), Some(new)) => Wanted::One(Box::new(Swap::new(old.clone(), new.clone()))),
+        _ => {
+            rules = self::rules(args, session)?;
+            places = session.places()?;
+            Wanted::Rules(Successors::new(&places, &rules))
+        }
+    };
+    let (mut checkouts, mut names, mut failed) = (Vec::new(), BTreeSet::new(), BTreeMap::new());
     for folder in folders(&args.folders)? {
-        let (checkout, patch) = look(&folder, &wanted, args.unpin)?;
+        let (checkout, patch) = look(&folder, &wanted, args.unpin, &mut failed).await?;
         let patch = match patch.is_empty() {
             true => None,
             false => Some(write(&args.patches, &name(&folder, &mut names), &patch, session)?),
@@ -88,30 +116,38 @@ pub(super) fn run(args: &Args, session: &Session) -> Result {
         ReportFormat::Text => session.ui.line(table(&checkouts))?,
     }
     one::notes(checkouts.iter().flat_map(|checkout| &checkout.files), session);
-    let patches = checkouts.iter().filter(|checkout| checkout.patch.is_some()).count();
-    let of = text::count(checkouts.len(), "checkout");
-    session.ui.say(format!(
-        "wrote {} for {of} to {}",
-        text::count(patches, "patch file"),
-        args.patches.display()
-    ));
-    Ok(())
+    for (name, reason) in &failed {
+        session.ui.warning(format!("{name} was left alone: {reason}"));
+    }
+    session.ui.say(sum(&checkouts, &args.patches));
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::reported(Code::Partial)),
+    }
 }
 
-fn wanted(args: &Args, session: &Session) -> Result<Wanted> {
-    if let (Some(old), Some(new)) = (&args.old_base, &args.new_base) {
-        return Ok(Wanted::One(Box::new(Swap::new(old.clone(), new.clone()))));
-    }
+fn sum(checkouts: &[Checkout], folder: &Path) -> String {
+    let patches = checkouts.iter().filter(|checkout| checkout.patch.is_some()).count();
+    let (patches, of) = (text::count(patches, "patch file"), text::count(checkouts.len(), "checkout"));
+    format!("wrote {patches} for {of} to {}", folder.display())
+}
+
+/// The rules of the settings; the settings bound how much registries are asked.
+fn rules(args: &Args, session: &Session) -> Result<Vec<BaseRule>> {
     let file = args.file.as_deref().unwrap_or(Path::new(FILE));
-    let rules = named::settings(file, session)?.bases;
-    for rule in rules.iter().filter(|rule| rule.to.is_none()) {
-        session.ui.note(format!("the rule for {} does not name a base, and is passed over", rule.from));
-    }
-    if rules.iter().all(|rule| rule.to.is_none()) {
-        let message = format!("{} has no rule that names what takes a base's place", file.display());
+    let settings = named::settings(file, session)?;
+    session.bound(settings.bounds());
+    let rules = settings.bases;
+    if rules.iter().all(BaseRule::keeps_name) {
+        let message = format!("{} has no rule that gives a base another name", file.display());
         return Err(Failure::usage(message).with_hint("--old-base BASE --new-base BASE"));
     }
-    Ok(Wanted::Rules(rules))
+    for rule in rules.iter().filter(|rule| rule.keeps_name()) {
+        session
+            .ui
+            .note(format!("the rule for {} keeps the base's name: sources that have it stay", rule.from));
+    }
+    Ok(rules)
 }
 
 /// The folders in the order in which they were given, each once.
@@ -131,19 +167,20 @@ fn folders(given: &[PathBuf]) -> Result<Vec<PathBuf>> {
 }
 
 /// What would change in a checkout, and the patch that does it.
-fn look(folder: &Path, wanted: &Wanted, unpin: bool) -> Result<(Checkout, String)> {
+async fn look(
+    folder: &Path,
+    wanted: &Wanted<'_>,
+    unpin: bool,
+    failed: &mut BTreeMap<Reference, String>,
+) -> Result<(Checkout, String)> {
     let (mut files, mut patch) = (Vec::new(), String::new());
     let root: PathBuf = one::plain(folder);
     for (place, kind) in one::walk(std::slice::from_ref(&folder.to_owned()))? {
-        let file = one::read(place, kind, |text| {
-            let swaps = match wanted {
-                Wanted::One(swap) => vec![Swap::clone(swap)],
-                Wanted::Rules(rules) => {
-                    fleet::swaps(rules, &source::mentioned(kind, text)).map_err(Failure::usage)?
-                }
-            };
+        let file = one::read(place, kind, async |text| {
+            let swaps = wanted.swaps(kind, text, failed).await?;
             Ok(swaps.into_iter().map(|swap| swap.unpin(unpin)).collect())
-        })?;
+        });
+        let file = file.await?;
         patch += &file.diff(&one::slashes(file.place.strip_prefix(&root).unwrap_or(&file.place)));
         if file.concerns() {
             files.push(file);

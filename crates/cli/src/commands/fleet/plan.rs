@@ -4,7 +4,7 @@ use std::{
 };
 
 use palan::{
-    fleet::{self, Action, Entry, Inventory, Plan, Planning},
+    fleet::{self, Action, Entry, Inventory, Left, Plan, Planning},
     rebase::Knowledge,
 };
 
@@ -48,7 +48,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let settings = named::settings(&args.file, session)?;
-    let jobs = args.at_once.or(&settings);
+    let jobs = args.at_once.or(settings.jobs);
     let known = args.known.open(session)?.map(Arc::new);
     let progress = session.ui.progress();
     session.bound(settings.bounds());
@@ -83,6 +83,13 @@ fn read_inventory(path: &Path) -> Result<Inventory> {
         .map_err(|e| Failure::usage(format!("{} is not an inventory: {e}", path.display())))
 }
 
+fn left(action: &Action) -> Option<Left> {
+    match action {
+        Action::Nothing { why, .. } => why.or(Some(Left::UpToDate)),
+        _ => None,
+    }
+}
+
 /// What the plan is about, and what a person must look at.
 fn sum(plan: &Plan) -> String {
     let count = |is: fn(&Action) -> bool| plan.images.iter().filter(|entry| is(&entry.action)).count();
@@ -90,7 +97,9 @@ fn sum(plan: &Plan) -> String {
     let mut parts = vec![format!("{rebases} of {} to rebase", text::count(plan.images.len(), "image"))];
     let others = [
         (count(|action| matches!(action, Action::Hold { .. })), "held"),
-        (count(|action| matches!(action, Action::Nothing { .. })), "left alone"),
+        (count(|action| left(action) == Some(Left::UpToDate)), "left alone"),
+        (count(|action| left(action) == Some(Left::NoRule)), "without a rule"),
+        (count(|action| left(action) == Some(Left::BaseUnknown)), "with an unknown base"),
         (count(|action| matches!(action, Action::Fail { .. })), "failed"),
     ];
     let missed = [(plan.missed.len(), "not looked at")];

@@ -1,4 +1,4 @@
-use palan::fleet;
+use palan::fleet::{self, Choice};
 
 use super::{ChoiceArgs, PlanArgs, outcomes};
 use crate::{args::ReportFormat, exit::Result, session::Session};
@@ -9,7 +9,10 @@ use crate::{args::ReportFormat, exit::Result, session::Session};
 /// begun, unless --keep-going is given. A tag is read right before it is moved: one that stands for
 /// something else than the plan says is left alone. The move is conditional where the registry heeds conditional requests,
 /// which is found out with the first backup. Where it does not, which is said, somebody else may come between reading and
-/// writing: that is best effort.
+/// writing: that is best effort. There each tag is read again after it was written, too.
+///
+/// An image that a rollback gave back stays as it is, which is said, and ends the command with exit code 12: a run that is
+/// repeated, by cron or in CI, does not undo the rollback. With --again it goes forth once more.
 ///
 /// Prints the images by their new digests.
 #[derive(clap::Args)]
@@ -20,6 +23,10 @@ pub(super) struct Args {
     #[command(flatten)]
     choice: ChoiceArgs,
 
+    /// Also images that were promoted and given back
+    #[arg(long)]
+    again: bool,
+
     /// The form of the report
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     format: ReportFormat,
@@ -27,7 +34,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let plan = args.plan.read()?;
-    let choice = args.choice.choice();
+    let choice = Choice { again: args.again, ..args.choice.choice(&plan) };
     session.bound(plan.bounds());
     let kept = args.plan.journal(&plan, &choice, session).await?;
     let places = session.places()?;

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use palan::fleet::{self, Journal, Lines, Plan};
+use palan::fleet::{self, Journal, JournalError, Lines, Plan};
 
 use super::{
     SomeArgs, journal_failed, outcomes, read_plan,
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     args::ReportFormat,
-    exit::{Failure, Result},
+    exit::{Code, Failure, Result},
     session::Session,
 };
 
@@ -18,13 +18,14 @@ use crate::{
 /// stands for something else by now is left alone.
 ///
 /// With --plan the tags of the plan are looked at, too: one that stands for its result, and whose backup stands for what it
-/// was, goes back whatever the journal says. That finds what a machine did and could not write down any more.
+/// was, goes back whatever the journal says. That finds what a machine did and could not write down any more; lines of the
+/// journal that are damaged are skipped, which is said, and ends the command with exit code 12.
 ///
 /// Prints the images by the digests that they have again.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The journal of a plan; with --plan, it may be left out
-    #[arg(value_name = "JOURNAL", required_unless_present = "plan")]
+    #[arg(value_name = "JOURNAL")]
     journal: Option<PathBuf>,
 
     /// The plan, to look at the tags of all its images
@@ -43,13 +44,14 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
-    let choice = args.some.choice();
     let plan = args.plan.as_deref().map(read_plan).transpose()?;
+    let choice = args.some.choice(plan.as_ref());
     if let Some(plan) = &plan {
         session.bound(plan.bounds());
     }
     let beside = args.plan.as_deref().map(Journal::path_beside);
-    let of = Of { plan: digest(args, plan.as_ref())?, shard: None, dry_run: choice.dry_run };
+    let digest = digest(args, plan.as_ref())?;
+    let of = Of { plan: digest, shard: None, dry_run: choice.dry_run, may_be_damaged: plan.is_some() };
     let kept = args.state.open(args.journal.as_deref(), beside, &of, session).await?;
     let (places, journal) = (session.places()?, &kept.journal);
     let work = async {
@@ -60,16 +62,36 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     };
     let (outcomes, pushed) = kept.run(work, session).await?;
     outcomes::tell(&outcomes, "given back", args.format, session)?;
-    pushed
+    pushed?;
+    // What the lines said that were skipped, nobody knows.
+    if kept.is_damaged { Err(Failure::reported(Code::Partial)) } else { Ok(()) }
 }
 
 /// The plan that it is about. A journal that was named must be there.
 fn digest(args: &Args, plan: Option<&Plan>) -> Result<palan_core::Digest> {
     let Some(path) = &args.journal else {
-        return plan.map(Plan::digest).ok_or_else(|| Failure::usage("neither a journal nor a plan is named"));
+        return plan.map(Plan::digest).ok_or_else(|| nameless(args));
     };
     let content = std::fs::read(path).map_err(|e| Failure::file("read", path, e))?;
-    let lines = Lines::parse(path, &content).map_err(journal_failed)?;
-    let found = plan.map(Plan::digest).or(lines.plan());
-    found.ok_or_else(|| journal_failed(fleet::JournalError::Empty(path.clone())))
+    if let Some(plan) = plan {
+        return Ok(plan.digest());
+    }
+    let lines = Lines::parse(path, &content).map_err(|error| match error {
+        JournalError::Damaged { .. } => journal_failed(error).with_hint(
+            "with --plan PLAN, the lines that can be read count, and the tags of the plan are looked at",
+        ),
+        error => journal_failed(error),
+    })?;
+    lines.plan().ok_or_else(|| journal_failed(JournalError::Empty(path.clone())))
+}
+
+fn nameless(args: &Args) -> Failure {
+    match args.state.state {
+        None => Failure::usage("neither a journal nor a plan is named")
+            .with_hint("palan fleet rollback plan.journal.jsonl, or --plan plan.json"),
+        Some(_) => {
+            Failure::usage("it is not said which plan is rolled back: --state keeps the journals of many")
+                .with_hint("name it by --plan plan.json")
+        }
+    }
 }

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use palan::fleet::{self, Inventory, Member, MemberPlatform, Settings};
+use palan::fleet::{self, Inventory, Member, MemberPlatform, On, Settings};
 use palan_core::Reference;
 
 use super::{
@@ -34,7 +34,11 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
 
-    /// Only images that stand on this base, directly or by way of other images of the fleet
+    /// Only images that stand on this base, directly or by way of others
+    ///
+    /// Its layers are compared with those of every image, and bases are followed down, whether they are images of the fleet or
+    /// not. Ends with exit code 12 where it is not known of every image what it stands on: what a tag stood for earlier cannot
+    /// be compared. With a digest (NAME@sha256:…) no doubt is left.
     #[arg(long, value_name = "BASE")]
     on: Option<Reference>,
 
@@ -52,19 +56,24 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let progress = session.ui.progress();
     session.bound(settings.bounds());
     let (places, known) = (session.knowing_places(&progress)?, args.named.known.open(session)?);
-    let jobs = args.at_once.or(&settings);
-    let inventory = fleet::scan(&places, &settings, known.as_ref(), jobs, &progress.observer()).await?;
-    drop(progress);
-    let inventory = match &args.on {
-        Some(base) => on(base, inventory, session),
-        None => inventory,
+    let jobs = args.at_once.or(settings.jobs);
+    let (known, observer) = (known.as_ref(), progress.observer());
+    let (inventory, sure) = match &args.on {
+        None => (fleet::scan(&places, &settings, known, jobs, &observer).await?, Ok(())),
+        Some(base) => {
+            let mut found = fleet::scan_on(&places, &settings, known, base, jobs, &observer).await?;
+            let read = found.unread.take().map_or(Ok(()), |error| unread(base, error, &found, session));
+            let told = read.and_then(|()| doubts(base, &found, session));
+            (found.inventory, told)
+        }
     };
+    drop(progress);
     let report = match args.format {
         ReportFormat::Json => serde_json::to_string_pretty(&inventory)? + "\n",
         ReportFormat::Text => table(&inventory),
     };
     super::deliver(args.output.as_deref(), &report, session)?;
-    told(&inventory, session)
+    told(&inventory, session).and(sure)
 }
 
 fn settings(args: &Args, session: &Session) -> Result<Settings> {
@@ -82,13 +91,38 @@ fn settings(args: &Args, session: &Session) -> Result<Settings> {
     Ok(settings)
 }
 
-fn on(base: &Reference, inventory: Inventory, session: &Session) -> Inventory {
-    let images: Vec<Member> = inventory.standing_on(base).into_iter().cloned().collect();
-    if images.is_empty() {
-        session.ui.note(format!("none of {} stands on {base}", text::count(inventory.images.len(), "image")));
-    }
-    Inventory { images, ..inventory }
+/// Says why a base was not compared. Where nothing names it either, it was mistyped.
+fn unread(base: &Reference, error: palan::Error, found: &On, session: &Session) -> Result {
+    let is_typo = error.is_not_found() && found.inventory.images.is_empty();
+    let reason = text::one_line(&Failure::from(error).chain().join(": "), 1000);
+    session.ui.warning(format!("{base} cannot be compared with images, only its name: {reason}"));
+    if is_typo { Err(Failure::reported(Code::NotFound)) } else { Ok(()) }
 }
+
+/// Says what is not known of who stands on a base.
+fn doubts(base: &Reference, found: &On, session: &Session) -> Result {
+    let (on, unsure) = (&found.inventory.images, &found.inventory.unsure);
+    if !unsure.is_empty() {
+        let names: Vec<String> = unsure.iter().take(NAMED).map(ToString::to_string).collect();
+        let more = if unsure.len() > NAMED { ", …" } else { "" };
+        let many = text::count(unsure.len(), "image");
+        let names = names.join(", ");
+        session.ui.warning(format!("it is not known of {many} whether {base} is below: {names}{more}"));
+        if base.digest().is_none() {
+            session
+                .ui
+                .note("with the base's digest (NAME@sha256:…) layers are compared, and no doubt is left");
+        }
+        return Err(Failure::reported(Code::Partial));
+    }
+    if on.is_empty() {
+        session.ui.note(format!("none of {} stands on {base}", text::count(found.all, "image")));
+    }
+    Ok(())
+}
+
+/// How many of the images in doubt are named.
+const NAMED: usize = 10;
 
 /// What was missed, and how many there are.
 pub(super) fn told(inventory: &Inventory, session: &Session) -> Result {

@@ -17,8 +17,9 @@ const LINE: usize = 300;
 
 /// Show a plan: what a reviewer must know first, then each image
 ///
-/// Counts come first, then what failed, is held or needs a rebuild, with the reasons, then each rebase in the order in which
-/// the images go. Reads nothing but the file; `fleet status` tells what was done of it.
+/// Counts come first, with what each wave must pass, the programs that are going to be run among it, and how images are
+/// rebased. Then what failed, is held or needs a rebuild, with the reasons, then each rebase in the order in which the images
+/// go. Reads nothing but the file; `fleet status` tells what was done of it.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The plan file
@@ -32,6 +33,10 @@ pub(super) struct Args {
     /// The form
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     format: Format,
+
+    /// Write to a file instead of stdout; it is replaced when the new one is complete
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -54,14 +59,21 @@ pub(super) fn run(args: &Args, session: &Session) -> Result {
         Format::Json => report.to_json(),
         Format::Markdown => report.to_markdown(),
     };
-    session.ui.data(text.as_bytes())
+    super::deliver(args.output.as_deref(), &text, session)
 }
 
 fn text(report: &Report) -> String {
     let mut out = summary(report);
     // What went wrong first, then what needs somebody, then what is going to happen.
-    let order =
-        [Standing::Failed, Standing::NeedsRebuild, Standing::Held, Standing::Planned, Standing::Nothing];
+    let order = [
+        Standing::Failed,
+        Standing::NeedsRebuild,
+        Standing::Held,
+        Standing::Planned,
+        Standing::BaseUnknown,
+        Standing::NoRule,
+        Standing::Nothing,
+    ];
     for state in order {
         for image in report.standing(state) {
             out.push('\n');
@@ -72,12 +84,13 @@ fn text(report: &Report) -> String {
 }
 
 fn summary(report: &Report) -> String {
-    let mut out = format!("plan {}\n{}", report.plan, total(report));
+    let mut out = format!("plan {}\n{}rebase: {}\n", report.plan, total(report), report.rebase_terms());
     for wave in &report.waves {
         let (name, count) = (one_line(&wave.name, LINE), text::count(wave.totals.images, "image"));
         let states =
             if wave.totals.images == 0 { String::new() } else { format!(", {}", wave.totals.sentence()) };
         out.push_str(&format!("wave {name}: {count}{states}\n"));
+        out.push_str(&wave.gate_terms().map(|terms| format!("  gates: {terms}\n")).unwrap_or_default());
     }
     for base in &report.bases {
         let count = text::count(base.totals.images, "image");

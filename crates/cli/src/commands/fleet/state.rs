@@ -51,7 +51,15 @@ impl StateArgs {
                 (folder.path().join("journal.jsonl"), Some(folder))
             }
         };
-        let journal = opened(&path, of.plan).map_err(not_opened)?;
+        let (journal, lost) = match opened(&path, of.plan) {
+            Err(JournalError::Damaged { .. }) if of.may_be_damaged => {
+                Journal::salvage(&path, of.plan, !of.dry_run).map_err(journal_failed)?
+            }
+            opened => (opened.map_err(not_opened)?, Vec::new()),
+        };
+        for line in &lost {
+            session.ui.warning(format!("line {line} of {} is damaged, and was skipped", path.display()));
+        }
         let remote = match &self.state {
             None => None,
             Some(repository) => {
@@ -60,7 +68,7 @@ impl StateArgs {
                 Some(remote)
             }
         };
-        Ok(Kept { journal, remote, _folder: folder })
+        Ok(Kept { journal, is_damaged: !lost.is_empty(), remote, _folder: folder })
     }
 }
 
@@ -76,11 +84,15 @@ pub(super) struct Of {
     pub(super) plan: Digest,
     pub(super) shard: Option<Shard>,
     pub(super) dry_run: bool,
+    /// Whether lines that cannot be read are skipped, as by who looks at the tags, too.
+    pub(super) may_be_damaged: bool,
 }
 
 /// The journal of a run.
 pub(super) struct Kept {
     pub(super) journal: Journal,
+    /// Lines of it were skipped.
+    pub(super) is_damaged: bool,
     remote: Option<Remote>,
     _folder: Option<TempDir>,
 }

@@ -21,7 +21,7 @@ const REASON: usize = 100;
 /// Reads a plan and its journal; no registry is asked, unless --state names one: then the journals of all machines count. Without a journal, everything is as planned. The states: "promoted"
 /// (the tag stands for the result), "promoting" (a move has begun, the next run looks whether it happened), "pushed" (as
 /// candidate), "planned", "restored" (given back), "held" (a person has to decide), "needs-rebuild" (held, and only a rebuild
-/// helps), "moved" (somebody else moved the tag), "gate-failed", "failed", "nothing" (there was nothing to do).
+/// helps), "moved" (somebody else moved the tag), "gate-failed", "failed", "base-unknown" and "no-rule" (left alone for that), "nothing" (there was nothing to do).
 ///
 /// Ends with exit code 1 when any image is "failed", "gate-failed" or "moved", or the plan says that something could not be looked at, and 0 otherwise: what is open, held or needs a
 /// rebuild was decided so and is no failure. The report is written in either case.

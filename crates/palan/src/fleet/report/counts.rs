@@ -9,7 +9,7 @@ use super::{
     image::Image,
     standing::{HeldBy, Standing},
 };
-use crate::fleet::planned::Plan;
+use crate::fleet::{planned::Plan, settings::Gates};
 
 /// How many images stand how; only what occurs. In the order of [`Standing::ALL`].
 pub type Counts = BTreeMap<Standing, usize>;
@@ -32,6 +32,9 @@ pub struct Totals {
 pub struct Wave {
     /// Its name.
     pub name: String,
+    /// What its results must pass; absent where the plan does not know the wave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gates: Option<Gates>,
     /// Its images.
     #[serde(flatten)]
     pub totals: Totals,
@@ -80,7 +83,7 @@ impl Totals {
 
     /// How many had something to do, or should have had.
     pub fn concerned(&self) -> usize {
-        self.images - self.count(Standing::Nothing)
+        self.states.iter().filter(|(standing, _)| standing.is_concerned()).map(|(_, count)| count).sum()
     }
 
     /// `2 promoted, 1 failed`
@@ -99,14 +102,14 @@ pub(super) fn waves(plan: &Plan, images: &[Image]) -> Vec<Wave> {
     names.retain(|name| seen.insert(*name));
     let wave = |name: &str| {
         let totals = Totals::of(images.iter().filter(|image| image.wave == name));
-        Wave { name: name.to_owned(), totals }
+        Wave { name: name.to_owned(), gates: plan.gates(name).cloned(), totals }
     };
     names.into_iter().map(wave).collect()
 }
 
 pub(super) fn bases(images: &[Image]) -> Vec<Base> {
     let mut groups: BTreeMap<Option<&str>, Vec<&Image>> = BTreeMap::new();
-    for image in images.iter().filter(|image| image.state != Standing::Nothing) {
+    for image in images.iter().filter(|image| image.state.is_concerned()) {
         groups.entry(image.old_base.as_deref()).or_default().push(image);
     }
     let mut bases: Vec<Base> = groups.into_iter().map(|(base, images)| Base::of(base, &images)).collect();

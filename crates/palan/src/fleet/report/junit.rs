@@ -26,8 +26,9 @@ impl Outcome {
 }
 
 impl Report {
-    /// JUnit XML. What is promoted, pushed or had nothing to do has passed; what went wrong has failed; what is open, held
-    /// or given back is skipped. What could not be looked at has failed, in a suite of its own.
+    /// JUnit XML. What is promoted, pushed or had nothing to do has passed; what went wrong has failed; what is open, held,
+    /// given back, without a rule or with an unknown base is skipped. What could not be looked at has failed, in a suite of
+    /// its own.
     pub fn to_junit(&self) -> String {
         let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
         let tests_of_all = tests(&self.totals.states, self.missed.len());

@@ -50,7 +50,10 @@ impl Report {
         }
         for wave in self.waves.iter().filter(|wave| wave.totals.images > 0) {
             out.push_str(&format!("- wave {}: {}\n", code(&wave.name), wave.totals.sentence()));
+            let terms = wave.gate_terms().map(|terms| format!("  - gates: {}\n", ticked(&terms)));
+            out.push_str(&terms.unwrap_or_default());
         }
+        out.push_str(&format!("- rebase: {}\n", ticked(&self.rebase_terms())));
         out.push_str(&format!("\nPlan {}\n", code(&self.plan.to_string())));
         out
     }
@@ -136,13 +139,17 @@ fn cell(text: &str) -> String {
     code(text).replace('|', "\\|")
 }
 
-/// Text as code: with as many backticks around it as it takes.
+/// Text as code, as much of it as a line has.
 fn code(text: &str) -> String {
-    let text = one_line(text, LINE);
+    ticked(&one_line(text, LINE))
+}
+
+/// Text as code: with as many backticks around it as it takes.
+fn ticked(text: &str) -> String {
     if text.is_empty() {
-        return text;
+        return String::new();
     }
-    let ticks = "`".repeat(longest_run(&text) + 1);
+    let ticks = "`".repeat(longest_run(text) + 1);
     let space = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
     format!("{ticks}{space}{text}{space}{ticks}")
 }

@@ -21,7 +21,7 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// What a program said, without the escape sequences of terminals (ECMA-48 §5.4) and other control characters.
-pub(super) fn plain(text: &str) -> String {
+pub(in crate::fleet) fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {

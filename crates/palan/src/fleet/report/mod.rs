@@ -13,15 +13,17 @@ mod markdown;
 mod markup;
 mod prometheus;
 mod standing;
+mod terms;
 
 use std::collections::BTreeMap;
 
 use palan_core::{Digest, Reference};
 use serde::Serialize;
 
-use super::{inventory::Missed, planned::Plan, states::State};
+use super::{inventory::Missed, planned::Plan, settings::Rules, states::State};
 pub use counts::{Base, Counts, Rebuild, Totals, Wave};
 pub use image::{Gate, Image, Platform};
+pub(super) use markup::plain;
 pub use standing::{HeldBy, Standing};
 
 /// What the field `schema` of a report says.
@@ -34,6 +36,8 @@ pub struct Report {
     pub schema: &'static str,
     /// The plan: [`Plan::digest`].
     pub plan: Digest,
+    /// How each image is rebased.
+    pub rebase: Rules,
     /// All images together.
     pub totals: Totals,
     /// By wave, in the order in which they go.
@@ -65,6 +69,7 @@ impl Report {
         Self {
             schema: SCHEMA,
             plan: plan.digest(),
+            rebase: plan.rebase.clone(),
             totals: Totals::of(&images),
             waves: counts::waves(plan, &images),
             bases: counts::bases(&images),

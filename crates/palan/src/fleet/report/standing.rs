@@ -8,7 +8,7 @@ use super::markup::plain;
 use crate::{
     fleet::{
         Become,
-        planned::{Action, Entry, Locked, Plan},
+        planned::{Action, Entry, Left, Locked, Plan},
         settings::Gates,
         states::State,
     },
@@ -41,13 +41,17 @@ pub enum Standing {
     GateFailed,
     /// Something failed: the plan of it, or the last step.
     Failed,
+    /// Its base is not known, so that it was left alone.
+    BaseUnknown,
+    /// No rule is about its base, so that it was left alone.
+    NoRule,
     /// There was nothing to do.
     Nothing,
 }
 
 impl Standing {
     /// All, from done to failed; what had nothing to do comes last. Reports have this order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Promoted,
         Self::Promoting,
         Self::Pushed,
@@ -58,6 +62,8 @@ impl Standing {
         Self::Moved,
         Self::GateFailed,
         Self::Failed,
+        Self::BaseUnknown,
+        Self::NoRule,
         Self::Nothing,
     ];
 
@@ -74,6 +80,8 @@ impl Standing {
             Self::Moved => "moved",
             Self::GateFailed => "gate-failed",
             Self::Failed => "failed",
+            Self::BaseUnknown => "base-unknown",
+            Self::NoRule => "no-rule",
             Self::Nothing => "nothing",
         }
     }
@@ -82,6 +90,8 @@ impl Standing {
     pub fn counted(self, count: usize) -> String {
         let words = match (self, count) {
             (Self::Promoting, _) => "being moved",
+            (Self::BaseUnknown, _) => "with an unknown base",
+            (Self::NoRule, _) => "without a rule",
             (Self::Nothing, _) => "with nothing to do",
             (Self::NeedsRebuild, 1) => "needs a rebuild",
             (Self::NeedsRebuild, _) => "need a rebuild",
@@ -91,6 +101,11 @@ impl Standing {
             (standing, _) => standing.as_str(),
         };
         format!("{count} {words}")
+    }
+
+    /// Whether it had something to do, or should have had. With an unknown base, nobody knows.
+    pub fn is_concerned(self) -> bool {
+        !matches!(self, Self::NoRule | Self::Nothing)
     }
 
     /// Whether somebody has to look at it because something went wrong. What is held did not go wrong: it was decided so.
@@ -161,15 +176,27 @@ pub(super) fn standing(entry: &Entry, state: &State, fault: Option<&str>) -> (St
     if let Some((standing, reason)) = went_wrong(state) {
         return (standing, reason);
     }
-    if let Some(done) = done(state) {
-        return (done, Vec::new());
+    // What is as it was, because others failed, or because it was given back, says so.
+    let left = || state.left.iter().map(|left| format!("{}: {}: {}", left.step, left.result, left.reason));
+    match done(state) {
+        Some(Standing::Promoted) => return (Standing::Promoted, Vec::new()),
+        Some(done) => return (done, left().collect()),
+        None => {}
     }
     match (&entry.action, fault) {
         (Action::Rebase(_), Some(fault)) => (Standing::Failed, vec![fault.to_owned()]),
-        (Action::Rebase(_), None) => (Standing::Planned, Vec::new()),
+        (Action::Rebase(_), None) => (Standing::Planned, left().collect()),
         (Action::Hold { reasons, locked }, _) => (held(locked), reasons.clone()),
-        (Action::Nothing { reason }, _) => (Standing::Nothing, vec![reason.clone()]),
+        (Action::Nothing { why, reason }, _) => (left_alone(*why), vec![reason.clone()]),
         (Action::Fail { reason }, _) => (Standing::Failed, vec![reason.clone()]),
+    }
+}
+
+fn left_alone(why: Option<Left>) -> Standing {
+    match why {
+        Some(Left::BaseUnknown) => Standing::BaseUnknown,
+        Some(Left::NoRule) => Standing::NoRule,
+        Some(Left::UpToDate) | None => Standing::Nothing,
     }
 }
 

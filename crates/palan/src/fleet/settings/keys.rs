@@ -33,7 +33,7 @@ pub const KEYS: &[Key] = &[
         "",
         "jobs",
         "4",
-        "how many images are worked on at the same time; default: that of the command line, 4",
+        "how many images are worked on at the same time, also when the plan is applied, promoted and given back; `--at-once` counts before it; default: 16",
     ),
     key(
         "",
@@ -52,7 +52,7 @@ pub const KEYS: &[Key] = &[
         "images",
         "manifests",
         "[\"deploy\"]",
-        "Kubernetes manifests, Compose files and Helm values, or folders of them: `*.yaml` and `*.yml`",
+        "Kubernetes manifests, kustomizations, Compose files and Helm values, or folders of them: `*.yaml` and `*.yml`",
     ),
     key(
         "images",
@@ -102,7 +102,12 @@ pub const KEYS: &[Key] = &[
         "[\"./smoke-test\"]",
         "a program and its arguments, run for each candidate; the exit code decides",
     ),
-    key("gates", "hook-timeout", "600", "after how many seconds it is ended, and has failed"),
+    key(
+        "gates",
+        "hook-timeout",
+        "600",
+        "after how many seconds it is ended, with all that it has started (not on Windows), and has failed",
+    ),
     key("gates", "signed-base", "false", "whether the new base must be signed"),
     key("wave", "name", "\"canary\"", "its name; the images that are in no wave are in `rest`"),
     key("wave", "label", "\"tier=canary\"", "images with this label, `key` or `key=value`, in their config"),

@@ -48,6 +48,32 @@ fn maps(scanned: &Scanned) -> Maps<'_> {
     out
 }
 
+/// A mapping or sequence, and the scalars in it.
+pub(super) struct Block {
+    /// The keys that lead to it; `-` for an item of a sequence.
+    pub(super) path: Vec<String>,
+    /// Where its first scalar is, counted from 1.
+    pub(super) line: usize,
+    /// Keys and scalars; the key of an item is `-`.
+    pub(super) fields: Vec<(String, String)>,
+}
+
+/// All mappings and sequences that have scalars of one line, in their order.
+pub(super) fn blocks(text: &str) -> Vec<Block> {
+    let (scanned, lines) = (Scanner::scan(text), line_starts(text));
+    let mut out: BTreeMap<usize, Block> = BTreeMap::new();
+    for entry in &scanned.entries {
+        let Value::Scalar { text: place, .. } = &entry.value else { continue };
+        let block = out.entry(entry.container).or_insert_with(|| Block {
+            path: scanned.path(entry.container),
+            line: lines.partition_point(|start| *start <= place.start),
+            fields: Vec::new(),
+        });
+        block.fields.push((entry.key.clone(), text[place.clone()].to_owned()));
+    }
+    out.into_values().collect()
+}
+
 struct Finder<'a> {
     text: &'a str,
     swap: Option<&'a Swap>,

@@ -62,6 +62,17 @@ impl Scanned {
         self.containers.len() - 1
     }
 
+    /// The keys that lead to a container.
+    pub(super) fn path(&self, container: usize) -> Vec<String> {
+        let above = |c: &usize| self.containers[*c].parent;
+        let all = std::iter::successors(Some(container), above);
+        let mut path: Vec<String> = all.map(|c| self.containers[c].key.clone()).collect();
+        // The document has no key.
+        path.pop();
+        path.reverse();
+        path
+    }
+
     pub(super) fn entry(&mut self, container: usize, key: &str, value: Value, anchor: Option<&str>) {
         self.entries.push(Entry { container, key: key.to_owned(), value });
         if let Some(anchor) = anchor {

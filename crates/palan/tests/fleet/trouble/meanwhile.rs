@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use async_trait::async_trait;
 use palan::fleet::{Action, Become, Candidate, Choice, Hook, HookOutput, Journal, Plan};
-use palan_testkit::fault::{Reply, Request, Store};
+use palan_testkit::{
+    fault::{Reply, Request, Store},
+    image::{Graph, ImageSpec},
+};
 use serde_json::json;
 
 use super::scene::{Expected, Scene, check, foreign, foreign_digest};
@@ -32,7 +35,7 @@ enum What {
     TooMany(usize),
     /// The candidate is not there any more.
     Collected,
-    /// The registry says that it has the index, or a manifest of it, and has not.
+    /// The registry says that it has what is put there, and has not: a tag, or whatever begins so and ends in "-" or ":".
     Lose(&'static str),
     /// Somebody has a tag with the name of the backup.
     TakeBackup,
@@ -51,11 +54,12 @@ struct Case {
     again: bool,
 }
 
-const TABLE: [Case; 13] = {
+const TABLE: [Case; 15] = {
     use {What::*, When::*};
     const MOVED: (&str, Become, &str) = ("b", Become::Moved, "somebody moved it");
     const GONE: (&str, Become, &str) = ("b", Become::Moved, "b:1 stands for nothing");
     const LOST: (&str, Become, &str) = ("b", Become::Failed, "team/b does not have sha256:");
+    const UNWRITTEN: (&str, Become, &str) = ("b", Become::Failed, "the registry said that it has written");
     const DENIED: (&str, Become, &str) = ("b", Become::Failed, "403");
     const B: What = Move("team/b", "1");
     [
@@ -83,6 +87,9 @@ const TABLE: [Case; 13] = {
         Case { when: BeforePromote, what: Collected, apply: &[], promote: &[LOST], again: true },
         Case { when: BeforeApply, what: Lose("1-palan-"), apply: &[], promote: &[LOST], again: true },
         Case { when: BeforeApply, what: Lose("sha256:"), apply: &[], promote: &[LOST], again: true },
+        // It says that it has written the tag, or the backup.
+        Case { when: BeforePromote, what: Lose("1"), apply: &[], promote: &[UNWRITTEN], again: true },
+        Case { when: BeforePromote, what: Lose("1-before-"), apply: &[], promote: &[UNWRITTEN], again: true },
         Case {
             when: BeforePromote,
             what: TakeBackup,
@@ -168,17 +175,21 @@ fn happen(scene: &Scene, plan: &Plan, what: What) {
                 .then(|| Reply::error(429, "TOOMANYREQUESTS").header("retry-after", "1"))
         }),
         What::Lose(start) => scene.rule(move |request| {
-            let start = format!("/v2/team/b/manifests/{start}");
-            (request.method == "PUT" && request.path().starts_with(&start)).then(|| Reply::status(201))
+            let start_of = format!("/v2/team/b/manifests/{start}");
+            let is_meant = match start.ends_with(['-', ':']) {
+                true => request.path().starts_with(&start_of),
+                false => request.path() == start_of,
+            };
+            (request.method == "PUT" && is_meant).then(|| Reply::status(201))
         }),
-        What::Unheard => scene.rule(unheard(scene.store.clone())),
+        What::Unheard => scene.rule(unheard(scene.store.clone(), "1")),
     }
 }
 
-fn unheard(store: Store) -> impl Fn(&Request) -> Option<Reply> + Send {
-    let asked = AtomicUsize::new(0);
+fn unheard(store: Store, tag: &str) -> impl Fn(&Request) -> Option<Reply> + Send {
+    let (asked, path) = (AtomicUsize::new(0), format!("/v2/team/b/manifests/{tag}"));
     move |request| {
-        if request.method != "PUT" || request.path() != "/v2/team/b/manifests/1" {
+        if request.method != "PUT" || request.path() != path {
             return None;
         }
         match asked.fetch_add(1, Relaxed) {
@@ -220,6 +231,78 @@ async fn a_tag_that_was_moved_is_not_given_back() {
     assert_eq!(back.iter().map(|outcome| short(&outcome.image)).collect::<Vec<_>>(), ["b"]);
 }
 
+/// What a tag can stand for, besides the result.
+fn graph(of: &str) -> Graph {
+    ImageSpec::new("linux/amd64").label("whose", of).build().graph()
+}
+
+/// A candidate tag that does not name the result may be somebody's.
+#[tokio::test]
+async fn a_candidate_tag_of_somebody_else_is_not_overwritten() {
+    const TAKEN: Expected<'static> = &[("b", Become::Moved, "somebody moved its candidate")];
+    // When planned, when applied, whether the plan is of a version that did not ask; who is not done.
+    type Case<'a> = (Option<&'a str>, Option<&'a str>, bool, Expected<'a>);
+    let cases: [Case<'_>; 8] = [
+        (None, None, false, &[]),
+        (None, Some("x"), false, TAKEN),
+        (Some("x"), Some("x"), false, &[]),
+        (Some("x"), Some("y"), false, TAKEN),
+        (Some("x"), None, false, &[]),
+        (None, Some("the result"), false, &[]),
+        (None, None, true, &[]),
+        (Some("x"), Some("x"), true, TAKEN),
+    ];
+    for (planned, standing, is_old, expected) in cases {
+        let name = format!("{planned:?} {standing:?} {is_old}");
+        let scene = Scene::new().await;
+        planned.inspect(|of| scene.store.put("team/b", "1-next", &graph(of)));
+        let settings = scene.settings(&json!({"tags": {"candidate": "{tag}-next"}}));
+        let mut plan = scene.plan(&settings).await;
+        let at = plan.images.iter().position(|entry| short(&entry.image) == "b").unwrap();
+        let b = super::paper::locked(&mut plan, at);
+        let was = planned.map_or("nothing".to_owned(), |of| graph(of).root().digest().to_string());
+        assert_eq!(b.candidate_was.unwrap().to_string(), was, "{name}");
+        assert_eq!(
+            b.findings.iter().filter(|text| text.contains("is there already")).count(),
+            planned.iter().count()
+        );
+        if is_old {
+            b.candidate_was = None;
+        }
+        let (result, tag) = (b.new_digest, b.candidate.clone());
+        let plan = Plan::parse(&plan.to_text()).unwrap();
+        match standing {
+            Some("the result") => {
+                let only = Choice { only: vec!["*/b".into()], ..all() };
+                scene.world.apply(&plan, only, &Calling(&|_| {})).await;
+                std::fs::remove_file(scene.world.journal_path()).unwrap();
+            }
+            Some(of) => scene.store.put("team/b", "1-next", &graph(of)),
+            None => scene.rule(|request| {
+                let is_read = request.method != "PUT" && request.path().ends_with("/b/manifests/1-next");
+                is_read.then(|| Reply::error(404, "MANIFEST_UNKNOWN"))
+            }),
+        }
+        let applied = scene.world.apply(&plan, all(), &Calling(&|_| {})).await;
+        check(&name, &applied, expected);
+        scene.heal();
+        let kept = standing.map(|of| graph(of).root().digest());
+        let expected_tag = if expected.is_empty() { Some(result) } else { kept };
+        assert_eq!(scene.world.standing(&tag).await, expected_tag, "{name}");
+        // Nor is it promoted.
+        check(&name, &scene.world.promote(&plan, all()).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_candidate_tag_that_was_written_without_an_answer_is_written() {
+    let scene = Scene::new().await;
+    let settings = scene.settings(&json!({"tags": {"candidate": "{tag}-next"}}));
+    let plan = scene.plan(&settings).await;
+    scene.rule(unheard(scene.store.clone(), "1-next"));
+    check("apply", &scene.world.apply(&plan, all(), &Calling(&|_| {})).await, &[]);
+}
+
 #[tokio::test]
 async fn no_image_is_begun_once_more_than_so_many_have_failed() {
     let scene = Scene::new().await;
@@ -235,4 +318,18 @@ async fn no_image_is_begun_once_more_than_so_many_have_failed() {
         // The fourth stands on a base that was not applied.
         assert_eq!(count(Become::NotBegun), if most == 3 { 0 } else { 4 - expected }, "{most}: {applied:?}");
     }
+}
+
+#[tokio::test]
+async fn a_rollback_that_the_registry_lost_is_told_and_done_again() {
+    let scene = Scene::new().await;
+    let plan = scene.plan(&scene.settings(&json!({}))).await;
+    check("apply", &scene.world.apply(&plan, all(), &Calling(&|_| {})).await, &[]);
+    check("promote", &scene.world.promote(&plan, all()).await, &[]);
+    happen(&scene, &plan, What::Lose("1"));
+    let back = scene.world.rollback(all()).await;
+    check("rollback", &back, &[("b", Become::Failed, "the registry said that it has written")]);
+    scene.heal();
+    let back = scene.world.rollback(all()).await;
+    assert_eq!(back.iter().map(|o| (short(&o.image), o.result)).collect::<Vec<_>>(), [("b", Become::Done)]);
 }

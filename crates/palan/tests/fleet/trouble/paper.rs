@@ -19,7 +19,7 @@ use crate::world::{Refusing, all, short};
 /// What somebody did to the entry of `team/b`.
 type Edit = fn(&mut Plan, usize);
 
-fn locked(plan: &mut Plan, at: usize) -> &mut palan::fleet::Locked {
+pub(super) fn locked(plan: &mut Plan, at: usize) -> &mut palan::fleet::Locked {
     match &mut plan.images[at].action {
         Action::Rebase(locked) => locked,
         other => panic!("{other:?}"),

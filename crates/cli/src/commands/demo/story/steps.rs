@@ -319,7 +319,7 @@ impl<'a> Ends<'a> {
                         fault(format!("its verdict is {}, not {}", locked.verdict, member.grade));
                     }
                 }
-                Some((Action::Nothing { reason } | Action::Fail { reason }, _)) => {
+                Some((Action::Nothing { reason, .. } | Action::Fail { reason }, _)) => {
                     fault(format!("it was not rebased: {reason}"));
                 }
                 _ => fault("it is not in the plan".to_owned()),
