@@ -50,6 +50,7 @@ fn of_palan(error: &palan::Error) -> Code {
         E::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Code::NotFound,
         E::Output(source) if source.kind() == std::io::ErrorKind::BrokenPipe => Code::BrokenPipe,
         E::Client(error) => of_client(error),
+        E::Before(error) => of_palan(error),
         E::Journal(error) => of_journal(error),
         E::NoPlatform { .. } | E::WrongPlatform { .. } => Code::NotFound,
         E::Unresolved(error) => of_selection(&error.reason),
@@ -133,6 +134,7 @@ fn hint_for_palan(error: &palan::Error) -> Option<String> {
     use palan::Error as E;
     match error {
         E::Client(error) => hint_for_client(error),
+        E::Before(error) => hint_for_palan(error),
         E::ChooseOne { place, choices } if !choices.is_empty() => {
             Some(format!("name one of them, for example {}", chosen(place, &choices[0])))
         }

@@ -19,6 +19,9 @@ pub enum Error {
     /// The registry client failed.
     #[error(transparent)]
     Client(#[from] palan_client::Error),
+    /// A registry failed so before in the same run, and was not asked again.
+    #[error(transparent)]
+    Before(std::sync::Arc<Error>),
     /// A fleet's journal cannot be used.
     #[error(transparent)]
     Journal(#[from] crate::fleet::JournalError),
@@ -314,6 +317,7 @@ impl Error {
         match self {
             Self::NotFound { .. } | Self::NoAttestation { .. } => true,
             Self::Client(e) => e.is_not_found(),
+            Self::Before(e) => e.is_not_found(),
             _ => false,
         }
     }

@@ -130,15 +130,14 @@ impl<'a> Detector<'a> {
 
     /// All tags of a reference's repository.
     pub(super) async fn all_tags(&self, reference: &Reference) -> Result<Arc<Vec<String>>, Error> {
-        let read =
-            || async { self.places.source(&Location::Registry(reference.clone()))?.place.tags().await };
+        let read = || async { self.places.base(&Location::Registry(reference.clone()))?.place.tags().await };
         self.tags.get(reference.repository().clone(), read).await
     }
 
     /// What a name or a digest in a repository stands for.
     pub(crate) async fn base(&self, reference: &Reference) -> Result<Arc<Base>, Error> {
         let read = || async {
-            let opened = self.places.source(&Location::Registry(reference.clone()))?;
+            let opened = self.places.base(&Location::Registry(reference.clone()))?;
             Base::read(&opened, Some(reference.clone()), self.images.clone()).await
         };
         self.read.get(reference.clone(), read).await

@@ -358,11 +358,12 @@ pub(super) fn is_chosen(choice: &Choice, image: &Reference) -> bool {
 }
 
 /// Places that read each document once for all images, and know those that are not pushed yet: images can be planned that
-/// are going to stand on them.
+/// are going to stand on them. A base that fails is asked for once.
 pub(super) fn remembering(places: &Places) -> Places {
+    let places = places.clone().asking_once();
     match places.documents() {
-        Some(_) => places.clone(),
-        None => places.clone().with_documents(Documents::in_memory(REMEMBERED)),
+        Some(_) => places,
+        None => places.with_documents(Documents::in_memory(REMEMBERED)),
     }
 }
 

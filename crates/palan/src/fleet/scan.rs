@@ -29,7 +29,8 @@ pub async fn scan(
     jobs: usize,
     observer: &Observer,
 ) -> Result<Inventory, Error> {
-    look_at_all(places, Detector::new(places, known), settings, jobs, observer).await
+    let places = places.clone().asking_once();
+    look_at_all(&places, Detector::new(&places, known), settings, jobs, observer).await
 }
 
 /// The images of a fleet that stand on one base.
@@ -55,6 +56,7 @@ pub async fn scan_on(
     jobs: usize,
     observer: &Observer,
 ) -> Result<On, Error> {
+    let places = &places.clone().asking_once();
     let detector = Detector::new(places, known);
     let (detector, unread) = match detector.base(base).await {
         Ok(_) => (detector.asking(base.clone()), None),

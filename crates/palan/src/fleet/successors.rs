@@ -53,7 +53,7 @@ impl<'a> Successors<'a> {
     }
 
     async fn list(&self, base: &Reference) -> Result<Vec<String>, Error> {
-        self.places.source(&Location::Registry(base.clone()))?.place.tags().await
+        self.places.base(&Location::Registry(base.clone()))?.place.tags().await
     }
 
     /// What takes a base's place by a rule, with its digest.
@@ -68,7 +68,7 @@ impl<'a> Successors<'a> {
     }
 
     async fn resolve(&self, name: &Reference) -> Result<Digest, Error> {
-        let opened = self.places.source(&Location::Registry(name.clone()))?;
+        let opened = self.places.base(&Location::Registry(name.clone()))?;
         Ok(opened.place.resolve(&name.selector()).await?.digest)
     }
 

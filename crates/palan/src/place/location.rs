@@ -10,7 +10,7 @@ use std::{
 use palan_client::Client;
 use palan_core::{Descriptor, Digest, Reference, ReferenceError, Selector};
 
-use super::{Archive, ArchiveWriter, Format, Layout, Memo, Registry, Source, Target};
+use super::{Archive, ArchiveWriter, Format, Layout, Memo, Registry, Source, Target, once_failed::Failures};
 use crate::{Error, Scratch, documents::Documents};
 
 /// An image location: a registry reference, or a file or directory behind a scheme.
@@ -178,6 +178,7 @@ pub struct Places {
     scratch: Scratch,
     documents: Option<Documents>,
     memo: Memo,
+    failures: Option<Failures>,
     /// Archives that are open for reading: writing one of them would replace what is being read.
     read: Arc<Mutex<Vec<OpenArchive>>>,
 }
@@ -191,7 +192,7 @@ impl Places {
     /// Places that speak to registries through `client`: one connection pool and one token per scope.
     pub fn new(client: Client) -> Self {
         let (scratch, memo) = (Scratch::default(), Memo::default());
-        Self { client, scratch, documents: None, memo, read: Arc::default() }
+        Self { client, scratch, documents: None, memo, failures: None, read: Arc::default() }
     }
 
     /// With this folder for temporary files.
@@ -204,6 +205,12 @@ impl Places {
     #[must_use]
     pub fn with_documents(self, documents: Documents) -> Self {
         Self { documents: Some(documents), ..self }
+    }
+
+    /// For a run over many images: where bases are and that fails, nobody is asked again by this and its clones.
+    #[must_use]
+    pub fn asking_once(self) -> Self {
+        Self { failures: self.failures.or_else(|| Some(Failures::default())), ..self }
     }
 
     /// The documents that are known, where some are kept.
@@ -239,6 +246,17 @@ impl Places {
                 Opened { place: archive, selector: Some(selector) }
             }
         })
+    }
+
+    /// As [`Places::source`], for what images are built on.
+    pub(crate) fn base(&self, location: &Location) -> Result<Opened<dyn Source>, Error> {
+        match (&self.failures, location) {
+            (Some(failures), Location::Registry(base)) => {
+                let place = self.registry(base).with_asked(failures.of(base.repository()));
+                Ok(Opened { place: Arc::new(place), selector: Some(base.selector()) })
+            }
+            _ => self.source(location),
+        }
     }
 
     /// Opens a layout or archive of which nothing was chosen, for reading what it lists. `None`: it is a registry, or

@@ -16,6 +16,7 @@ mod location;
 mod memo;
 mod memory;
 mod new_file;
+mod once_failed;
 mod overlay;
 mod registry;
 mod roots;

@@ -6,7 +6,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _, future::BoxFuture, stream}
 use palan_client::{BlobOpener, ByteStream, Precondition, Repo};
 use palan_core::{Algorithm, Descriptor, Digest, Document, MAX_DOCUMENT_SIZE, Repository, Role, Selector};
 
-use super::{BlobStream, Memo, Origin, PutAs, Source, Target, ask_each, read_all, stream::hold_back};
+use super::{
+    BlobStream, Memo, Origin, PutAs, Source, Target, ask_each, once_failed::Asked, read_all,
+    stream::hold_back,
+};
 use crate::{Error, documents::Documents};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -17,12 +20,13 @@ pub struct Registry {
     repo: Repo,
     documents: Option<Documents>,
     memo: Memo,
+    asked: Option<Asked>,
 }
 
 impl Registry {
     /// The place behind a client's repository.
     pub fn new(repo: Repo) -> Self {
-        Self { repo, documents: None, memo: Memo::default() }
+        Self { repo, documents: None, memo: Memo::default(), asked: None }
     }
 
     /// The same place, in which documents that are known are not read again.
@@ -35,6 +39,20 @@ impl Registry {
     #[must_use]
     pub(crate) fn with_memo(self, memo: &Memo) -> Self {
         Self { memo: memo.clone(), ..self }
+    }
+
+    /// The same place, which is not asked again once it has failed.
+    #[must_use]
+    pub(crate) fn with_asked(self, asked: Asked) -> Self {
+        Self { asked: Some(asked), ..self }
+    }
+
+    /// Asks for content, unless that has failed.
+    async fn ask<T>(&self, read: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        match &self.asked {
+            Some(asked) => asked.content(read).await,
+            None => read.await,
+        }
     }
 
     fn repository(&self) -> &Repository {
@@ -66,8 +84,11 @@ impl Registry {
     }
 
     async fn stream(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
-        let opened = self.repo.open_blob(blob, offset).await;
-        let content = opened.map_err(|e| self.not_found(&blob.digest.into(), e))?;
+        let open = async {
+            let opened = self.repo.open_blob(blob, offset).await;
+            opened.map_err(|e| self.not_found(&blob.digest.into(), e))
+        };
+        let content = self.ask(open).await?;
         let content = hold_back(content.map_err(Error::from));
         // Of a part, only the size can be checked.
         Ok(if offset == 0 { BlobStream::verified(blob, content) } else { BlobStream::new(content) })
@@ -94,11 +115,12 @@ impl Source for Registry {
     }
 
     async fn resolve(&self, selector: &Selector) -> Result<Descriptor, Error> {
-        self.repo.head(selector).await.map_err(|e| self.not_found(selector, e))
+        self.ask(async { self.repo.head(selector).await.map_err(|e| self.not_found(selector, e)) }).await
     }
 
     async fn document(&self, selector: &Selector) -> Result<Document, Error> {
-        let read = || async { self.repo.manifest(selector).await.map_err(|e| self.not_found(selector, e)) };
+        let get = || async { self.repo.manifest(selector).await.map_err(|e| self.not_found(selector, e)) };
+        let read = || self.ask(get());
         let Some(documents) = &self.documents else { return read().await };
         if let Selector::Digest(digest) = selector {
             return documents.document_or(*digest, read).await;
@@ -122,7 +144,11 @@ impl Source for Registry {
     }
 
     async fn tags(&self) -> Result<Vec<String>, Error> {
-        Ok(self.repo.tags().await?)
+        let list = async { Ok(self.repo.tags().await?) };
+        match &self.asked {
+            Some(asked) => asked.tags(list).await,
+            None => list.await,
+        }
     }
 
     async fn tags_among(&self, tags: &[String]) -> Result<Vec<String>, Error> {

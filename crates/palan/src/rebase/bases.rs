@@ -192,7 +192,7 @@ async fn given(
     detector: &Detector<'_>,
 ) -> Result<Option<Arc<Base>>, Error> {
     let Some(location) = location else { return Ok(None) };
-    let opened = places.source(location)?;
+    let opened = places.base(location)?;
     let base = Base::read(&opened, location.reference().cloned(), detector.images()).await?;
     Ok(Some(Arc::new(base)))
 }

@@ -101,8 +101,8 @@ impl NewImage {
 
     /// The image that it speaks of, where it says all of its name.
     pub fn alone(&self) -> Option<String> {
-        let is_known = !self.name.is_empty() && !(self.new_tag.is_empty() && self.digest.is_empty());
-        self.applied(&self.name).filter(|_| is_known)
+        let says_which = !(self.new_tag.is_empty() && self.digest.is_empty());
+        self.applied(&self.name).filter(|_| says_which && !self.name.is_empty())
     }
 }
 

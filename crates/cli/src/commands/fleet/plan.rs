@@ -52,7 +52,8 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let known = args.known.open(session)?.map(Arc::new);
     let progress = session.ui.progress();
     session.bound(settings.bounds());
-    let places = session.knowing_places(&progress)?;
+    // The fleet is looked at and planned in one run.
+    let places = session.knowing_places(&progress)?.asking_once();
     let inventory = match &args.inventory {
         Some(path) => read_inventory(path)?,
         None => {

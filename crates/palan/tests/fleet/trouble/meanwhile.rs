@@ -1,5 +1,6 @@
 //! What others, and the registry, do while a plan is applied and promoted.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use async_trait::async_trait;
@@ -200,6 +201,43 @@ fn unheard(store: Store, tag: &str) -> impl Fn(&Request) -> Option<Reply> + Send
             _ => Some(Reply::status(412)),
         }
     }
+}
+
+/// What images say of a base that fails, and how often it is asked for in a scan, and in a plan.
+async fn of_failing_base(images: &[&str], answer: fn() -> Reply) -> (BTreeSet<String>, [usize; 2]) {
+    let scene = Scene::new().await;
+    let names: Vec<String> = images.iter().map(|name| (*name).to_owned()).collect();
+    let healthy = scene.world.inventory(&names).await;
+    scene.rule(move |request| request.path().starts_with("/v2/os/").then(answer));
+    let before = scene.asked_of("os").len();
+    let inventory = scene.world.inventory(&names).await;
+    let scanned = scene.asked_of("os").len() - before;
+    let all = inventory.images.iter().flat_map(|member| &member.platforms);
+    let mut reasons: BTreeSet<String> = all.map(|platform| platform.reason.clone().unwrap()).collect();
+    // A plan whose inventory is older.
+    let plan = scene.world.plan(&scene.settings(&json!({})), &healthy).await.unwrap();
+    let planned = scene.asked_of("os").len() - before - scanned;
+    for entry in &plan.images {
+        let Action::Fail { reason } = &entry.action else { panic!("{entry:?}") };
+        reasons.insert(reason.clone());
+    }
+    let hidden = |reason: &String| reason.replace(&scene.world.host, "HOST");
+    (reasons.iter().map(hidden).collect(), [scanned, planned])
+}
+
+#[tokio::test]
+async fn a_base_that_fails_is_asked_for_once_and_all_images_say_so() {
+    for answer in [|| Reply::error(403, "DENIED"), Reply::abort, || Reply::error(500, "UNKNOWN")] {
+        let (reasons, asked) = of_failing_base(&["team/a:1"], answer).await;
+        let (of_all, asked_by_all) =
+            of_failing_base(&["base/jre:17", "team/a:1", "team/b:1", "team/c:1"], answer).await;
+        assert_eq!(asked_by_all, asked, "{of_all:?}");
+        assert_eq!(of_all, reasons);
+        // One for the scan, one for the plan.
+        assert_eq!(of_all.len(), 2, "{of_all:?}");
+    }
+    let (_, asked) = of_failing_base(&["team/a:1"], || Reply::error(403, "DENIED")).await;
+    assert_eq!(asked, [1, 1]);
 }
 
 /// A hook that calls something, and passes.

@@ -33,7 +33,7 @@ pub(crate) struct Scene {
 }
 
 /// `os:1`, three services on it, `base/jre:17` on it too, and a service on that; `os:1` has moved.
-const IMAGES: [&str; 5] = ["base/jre:17", "team/a:1", "team/b:1", "team/c:1", "team/d:1"];
+pub(crate) const IMAGES: [&str; 5] = ["base/jre:17", "team/a:1", "team/b:1", "team/c:1", "team/d:1"];
 
 impl Scene {
     pub(crate) async fn new() -> Self {
@@ -80,6 +80,13 @@ impl Scene {
 
     pub(crate) fn heal(&self) {
         *self.rule.lock().unwrap() = None;
+    }
+
+    /// What was asked of a repository so far.
+    pub(crate) fn asked_of(&self, repository: &str) -> Vec<String> {
+        let start = format!("/v2/{repository}/");
+        let requests = self.registry.requests();
+        requests.iter().filter(|r| r.path().starts_with(&start)).map(Request::line).collect()
     }
 
     /// How many requests were answered so far.
