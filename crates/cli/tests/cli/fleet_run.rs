@@ -309,8 +309,8 @@ fn tags_are_moved_and_given_back() {
 
     --- stderr
     warning: [HOST]/team/web:1: given-back: a rollback gave its tag back
-    warning: [HOST]/team/mid:1: not-begun: 1 of the wave canary was given back
-    warning: [HOST]/team/api:1: not-begun: 1 of the wave canary was given back
+    warning: [HOST]/team/mid:1: not-begun: 1 image of the wave canary was given back
+    warning: [HOST]/team/api:1: not-begun: 1 image of the wave canary was given back
     promoted 0 of 3 images, 2 not begun, 1 given back before
     note: with --again, what was given back goes forth once more
     ");
@@ -323,6 +323,42 @@ fn tags_are_moved_and_given_back() {
 
     --- stderr
     promoted 3 of 3 images
+    ");
+}
+
+#[test]
+fn a_base_that_is_left_behind_is_said() {
+    let context = planned("");
+    context.run(&["fleet", "apply", "plan.json"]).ok();
+    let api = ["fleet", "promote", "plan.json", "--only", "*/api"];
+    assert_snapshot!(context.run(&[&api[..], &["--dry-run"]].concat()), @"
+    exit: 0
+    --- stdout
+    [HOST]/team/api:1@sha256:…
+
+    --- stderr
+    note: [HOST]/team/mid:1 is not promoted, and 1 image that stands on its result is: [HOST]/team/api:1
+    1 of 1 image would be promoted
+    ");
+    assert_snapshot!(context.run(&api), @"
+    exit: 0
+    --- stdout
+    [HOST]/team/api:1@sha256:…
+
+    --- stderr
+    note: [HOST]/team/mid:1 is not promoted, and 1 image that stands on its result is: [HOST]/team/api:1
+    promoted 1 of 1 image
+    ");
+    // Both: nothing is to be said.
+    context.run(&["fleet", "promote", "plan.json"]).ok();
+    assert_snapshot!(context.run(&["fleet", "rollback", "--plan", "plan.json", "--only", "*/mid"]), @"
+    exit: 0
+    --- stdout
+    [HOST]/team/mid:1@sha256:…
+
+    --- stderr
+    note: [HOST]/team/mid:1 is not promoted, and 1 image that stands on its result is: [HOST]/team/api:1
+    given back 1 of 1 image
     ");
 }
 
@@ -370,11 +406,11 @@ fn hooks_decide() {
     --- stdout
 
     --- stderr
-    warning: [HOST]/team/web:1: not-passed: the hook refused it: exit status: 1
-      | 4
+    warning: [HOST]/team/web:1: not-passed: the hook refused it: 4
       | exit status: 1
-    warning: [HOST]/team/mid:1: not-begun: 1 of the wave canary did not pass its gates
-    warning: [HOST]/team/api:1: not-begun: 1 of the wave canary did not pass its gates
+      | 4
+    warning: [HOST]/team/mid:1: not-begun: 1 image of the wave canary was not done
+    warning: [HOST]/team/api:1: not-begun: 1 image of the wave canary was not done
     pushed 0 of 3 images, 1 not passed by a gate, 2 not begun
     ");
     // What was not begun is what it was, and nothing is wrong with it.
@@ -390,11 +426,11 @@ fn hooks_decide() {
     [
       [
         "gate-failed",
-        "gate hook: exit status: 1"
+        "gate hook: 4"
       ],
       [
         "planned",
-        "apply: not-begun: 1 of the wave canary did not pass its gates"
+        "apply: not-begun: 1 image of the wave canary was not done"
       ],
       [
         "held",
@@ -402,7 +438,7 @@ fn hooks_decide() {
       ],
       [
         "planned",
-        "apply: not-begun: 1 of the wave canary did not pass its gates"
+        "apply: not-begun: 1 image of the wave canary was not done"
       ]
     ]
     "#);
@@ -413,9 +449,9 @@ fn hooks_decide() {
     [HOST]/team/api:1-palan-…@sha256:…
 
     --- stderr
-    warning: [HOST]/team/web:1: not-passed: the hook refused it: exit status: 1
-      | 4
+    warning: [HOST]/team/web:1: not-passed: the hook refused it: 4
       | exit status: 1
+      | 4
     pushed 2 of 3 images, 1 not passed by a gate
     ");
     assert_snapshot!(shown(&context.run(&["fleet", "apply", "plan.json", "--max-failures", "0", "--keep-going"])), @"
@@ -423,9 +459,9 @@ fn hooks_decide() {
     --- stdout
 
     --- stderr
-    warning: [HOST]/team/web:1: not-passed: the hook refused it: exit status: 1
-      | 4
+    warning: [HOST]/team/web:1: not-passed: the hook refused it: 4
       | exit status: 1
+      | 4
     warning: [HOST]/team/mid:1: not-begun: 1 other image had failed
     warning: [HOST]/team/api:1: not-begun: 1 other image had failed
     pushed 0 of 3 images, 1 not passed by a gate, 2 not begun
@@ -479,6 +515,9 @@ fn hooks_that_pass_end_too_late_or_are_not_there() {
     warning: [HOST]/team/web:1: not-passed: the hook refused it: it did not end within 1 s
     pushed 0 of 1 image, 1 not passed by a gate
     ");
+    // It has ended, whatever it left running.
+    let context = planned("hook = [\"sh\", \"-c\", \"sleep 9 & echo fine\"], hook-timeout = 8");
+    context.run(&["fleet", "apply", "plan.json", "--wave", "canary"]).ok();
     // What cannot be run is told before anything is pushed.
     let context = planned("hook = [\"./not-there\"]");
     let words = ["fleet", "apply", "plan.json", "--wave", "canary"];
@@ -516,7 +555,8 @@ fn what_a_hook_said_is_told_where_it_refuses() {
     let context = planned(r#"hook = ["sh", "-c", "seq 1 30; printf '\\033[31mbad\\033[0m\\n' >&2; exit 3"]"#);
     let words = ["fleet", "apply", "plan.json", "--wave", "canary"];
     assert_snapshot!(context.run(&words).stderr, @"
-    warning: [HOST]/team/web:1: not-passed: the hook refused it: exit status: 3
+    warning: [HOST]/team/web:1: not-passed: the hook refused it: bad
+      | 12
       | 13
       | 14
       | 15
@@ -536,13 +576,12 @@ fn what_a_hook_said_is_told_where_it_refuses() {
       | 29
       | 30
       | bad
-      | exit status: 3
     pushed 0 of 1 image, 1 not passed by a gate
     ");
     let ran = context.run(&[&words[..], &["--format", "json"]].concat());
     let told: serde_json::Value = serde_json::from_str(&ran.text()).unwrap();
     let said = told[0]["said"].as_str().unwrap();
-    assert!(said.starts_with("1\n2\n") && said.ends_with("30\nbad\nexit status: 3"), "{said}");
+    assert!(said.starts_with("exit status: 3\n1\n2\n") && said.ends_with("30\nbad"), "{said}");
 }
 
 /// A plan is applied from anywhere, and its hook stands beside it.

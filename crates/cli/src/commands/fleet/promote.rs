@@ -1,4 +1,4 @@
-use palan::fleet::{self, Choice};
+use palan::fleet::{self, Choice, Step};
 
 use super::{ChoiceArgs, PlanArgs, outcomes};
 use crate::{args::ReportFormat, exit::Result, session::Session};
@@ -41,6 +41,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let work = fleet::promote(&places, &plan, &kept.journal, &choice, &|_| {});
     let (outcomes, pushed) = kept.run(work, session).await?;
     outcomes::unconditional(&outcomes, session);
+    outcomes::apart(&plan, &outcomes, &kept.journal, Step::Promote, session);
     outcomes::tell(&outcomes, "promoted", args.format, session)?;
     pushed
 }
