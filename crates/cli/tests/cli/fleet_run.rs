@@ -585,6 +585,7 @@ fn what_a_hook_said_is_told_where_it_refuses() {
 }
 
 /// A plan is applied from anywhere, and its hook stands beside it.
+#[cfg(unix)]
 #[test]
 fn hooks_are_found_beside_the_plan() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -600,6 +601,10 @@ fn hooks_are_found_beside_the_plan() {
     context.run(&words).ok();
     let journal = std::fs::read_to_string(context.path("approved/plan.journal.jsonl")).unwrap();
     assert!(journal.contains(r#""passed":true,"output":"approved""#), "{journal}");
+    // What has passed needs no hook any more.
+    std::fs::remove_file(context.path("approved/bin/smoke")).unwrap();
+    let ran = context.run(&[&words[..], &["--dry-run"]].concat()).ok();
+    assert_eq!(ran.stderr.trim_end(), "pushed 0 of 1 image, 1 already so");
 }
 
 /// Who holds a pipe lives.

@@ -119,16 +119,21 @@ impl One<'_> {
         let written =
             |result| Written { result, tag: candidate.tag.clone(), digest: candidate.new, conditional: None };
         let is_pushed = state.candidate.as_ref() == Some(&candidate) && !self.is_lost(&state, locked).await?;
-        if is_pushed && state.passed == Some(true) {
-            // What failed since then is over.
-            if state.failed.is_some_and(|failed| failed.step == STEP) {
-                self.journal.write(Event::Done(candidate.clone())).await?;
-            }
-            return Ok(written(Become::Already));
-        }
-        if is_pushed && !self.apply.choice.dry_run {
-            // It did not pass, or nobody knows: the hook is asked again.
-            return self.pass(entry, locked, gates, digest).await.map(|()| written(Become::Done));
+        if is_pushed {
+            return match state.passed {
+                Some(true) => {
+                    // What failed since then is over.
+                    if state.failed.is_some_and(|failed| failed.step == STEP) {
+                        self.journal.write(Event::Done(candidate.clone())).await?;
+                    }
+                    Ok(written(Become::Already))
+                }
+                _ if self.apply.choice.dry_run => {
+                    self.check_hook(entry, locked, gates).await.map(|()| written(Become::Planned))
+                }
+                // It did not pass, or nobody knows: the hook is asked again.
+                _ => self.pass(entry, locked, gates, digest).await.map(|()| written(Become::Done)),
+            };
         }
         let found = standing(self.places, &entry.image).await?;
         if found == Some(locked.new_digest) && self.is_pushed(&candidate).await? {
