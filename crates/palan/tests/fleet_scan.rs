@@ -366,3 +366,86 @@ async fn what_cannot_be_listed_is_missed_and_what_cannot_be_read_fails() {
     let error = fleet::scan(&world.places, &settings, None, 1, &Observer::default()).await.unwrap_err();
     assert_eq!(error.to_string(), "cannot read /no/list");
 }
+
+#[tokio::test]
+async fn what_names_no_image_is_said() {
+    let (world, os) = (World::new().await, base("linux/amd64", "one"));
+    world.put("team/a:1", &os.graph()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).unwrap();
+        folder.path().join(name).display().to_string()
+    };
+    let files = vec![write("list", "# none\n"), write("foo", "{\"foo\": 1}\n")];
+    let manifests =
+        vec![write("empty.yaml", "a: b\n"), write("a.yaml", &format!("image: {}\n", world.text("team/a:1")))];
+    let repositories = vec![world.text("nope/*"), world.text("team/*")];
+    let exclude = vec![world.text("tem/*")];
+    let images = Images { files, manifests, repositories, exclude, ..Images::default() };
+    let found = world.scan(images, None).await;
+    assert!(found.missed.is_empty(), "{:?}", found.missed);
+    let shown = format!("{}/", folder.path().display());
+    let host = format!("{}/", world.server.host());
+    let unfit: Vec<String> = found.unfit.iter().map(|s| s.replace(&shown, "").replace(&host, "")).collect();
+    let expected = [
+        "list names no image",
+        "foo names no image",
+        "empty.yaml names no image",
+        "no image fits nope/*",
+        "no image fits tem/*, which is to be left out",
+    ];
+    assert_eq!(unfit, expected);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_to_its_end_is_missed() {
+    let (world, os) = (World::new().await, base("linux/amd64", "one"));
+    world.put("team/a:1", &os.graph()).await;
+    let image = world.text("team/a:1");
+    let folder = tempfile::tempdir().unwrap();
+    let whole = format!(r#"{{"items":[{{"spec":{{"containers":[{{"image":"{image}"}}]}}}},{{"a":1}}]}}"#);
+    let cut = whole[..whole.len() - 8].to_owned();
+    let cases = [
+        (true, "pods", whole, None),
+        (true, "pods", cut, Some("it is no JSON that could be read to its end")),
+        (true, "pod.yaml", format!("image: {image}\n"), None),
+        (true, "dump", format!("---\nimage: {image}\n"), None),
+        (
+            false,
+            "pod.yaml",
+            format!("spec:\n\tcontainers:\n\t- image: {image}\n"),
+            Some("it is indented by tabs"),
+        ),
+        (false, "pod.yaml", format!("# one\n\t# two\n\nimage: {image}\n"), None),
+    ];
+    for (is_list, name, text, reason) in cases {
+        let path = folder.path().join(name);
+        std::fs::write(&path, &text).unwrap();
+        let named = vec![path.display().to_string()];
+        let images = match is_list {
+            true => Images { files: named, ..Images::default() },
+            false => Images { manifests: named, ..Images::default() },
+        };
+        let found = world.scan(images, None).await;
+        let missed: Vec<_> = found.missed.iter().map(|missed| missed.reason.as_str()).collect();
+        match reason {
+            None => assert!(
+                missed.is_empty() && found.images.len() == 1 && found.unfit.is_empty(),
+                "{text}: {missed:?}"
+            ),
+            Some(reason) => assert!(missed.len() == 1 && missed[0].starts_with(reason), "{text}: {missed:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_inventory_says_what_it_is() {
+    let inventory = Inventory { unfit: vec!["no image fits x".to_owned()], ..Inventory::default() };
+    let text = inventory.to_text();
+    assert!(text.starts_with("{\n  \"schema\": \"palan.fleet.inventory/v1\",\n"), "{text}");
+    assert_eq!(Inventory::parse(&text).unwrap(), inventory);
+    assert_eq!(Inventory::parse("{\"images\": []}").unwrap(), Inventory::default());
+    let error = Inventory::parse("{\"schema\": \"palan.fleet.plan/v1\", \"images\": []}").unwrap_err();
+    assert_eq!(error.to_string(), "its schema is \"palan.fleet.plan/v1\", not \"palan.fleet.inventory/v1\"");
+    assert!(Inventory::parse("[]").is_err());
+}

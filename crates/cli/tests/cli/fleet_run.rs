@@ -122,6 +122,7 @@ fn what_fails_is_in_the_plan_and_the_code_says_so() {
     --- stdout
 
     --- stderr
+    warning: [HOST]/team/gone:1: 1 was not found in [HOST]/team/gone
     1 of 2 images to rebase, 1 failed
     ");
 }

@@ -25,9 +25,13 @@ fn context() -> TestContext {
     context
 }
 
-/// Hosts have ports of different widths: tables with one space between columns.
+/// Hosts have ports of different widths, and images name them: tables with one space between columns, and no digits.
 fn narrow(ran: &Ran) -> String {
-    let line = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let word = |word: &str| match word.starts_with("sha256:") {
+        true => "sha256:…".to_owned(),
+        false => word.to_owned(),
+    };
+    let line = |line: &str| line.split_whitespace().map(word).collect::<Vec<_>>().join(" ");
     ran.to_string().lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
@@ -37,13 +41,13 @@ fn images_are_grouped_by_base() {
     assert_snapshot!(narrow(&context.run(&["fleet", "scan", "@@team/*"])), @"
     exit: 0
     --- stdout
-    BASE IMAGE PLATFORMS EVIDENCE STATUS BEHIND CREATED BELOW
-    [HOST]/team/mid:1 [HOST]/team/api:1 linux/amd64 fleet current 2026-01-02
-    [HOST]/team/mid:1 [HOST]/team/web:1 linux/amd64 fleet current 2026-01-02
+    BASE IMAGE PLATFORMS EVIDENCE STATUS BEHIND CREATED BELOW DIGEST BASE DIGEST
+    [HOST]/team/mid:1 [HOST]/team/api:1 linux/amd64 fleet current 2026-01-02 sha256:… sha256:…
+    [HOST]/team/mid:1 [HOST]/team/web:1 linux/amd64 fleet current 2026-01-02 sha256:… sha256:…
 
-    [HOST]/base:1 [HOST]/team/mid:1 linux/amd64 manifest-annotation newer-tag 1 (2) 2026-01-02 2
+    [HOST]/base:1 [HOST]/team/mid:1 linux/amd64 manifest-annotation newer-tag 1 (2) 2026-01-02 2 sha256:… sha256:…
 
-    unknown [HOST]/team/old:1 linux/amd64 unknown 2025-01-01
+    unknown [HOST]/team/old:1 linux/amd64 unknown 2025-01-01 sha256:…
 
     --- stderr
     4 images on 2 bases
@@ -51,11 +55,11 @@ fn images_are_grouped_by_base() {
     assert_snapshot!(narrow(&context.run(&["fleet", "scan", "@@team/*", "--on", "@@base:1"])), @"
     exit: 0
     --- stdout
-    BASE IMAGE PLATFORMS EVIDENCE STATUS BEHIND CREATED BELOW
-    [HOST]/team/mid:1 [HOST]/team/api:1 linux/amd64 fleet current 2026-01-02
-    [HOST]/team/mid:1 [HOST]/team/web:1 linux/amd64 fleet current 2026-01-02
+    BASE IMAGE PLATFORMS EVIDENCE STATUS BEHIND CREATED BELOW DIGEST BASE DIGEST
+    [HOST]/team/mid:1 [HOST]/team/api:1 linux/amd64 fleet current 2026-01-02 sha256:… sha256:…
+    [HOST]/team/mid:1 [HOST]/team/web:1 linux/amd64 fleet current 2026-01-02 sha256:… sha256:…
 
-    [HOST]/base:1 [HOST]/team/mid:1 linux/amd64 manifest-annotation newer-tag 1 (2) 2026-01-02 2
+    [HOST]/base:1 [HOST]/team/mid:1 linux/amd64 manifest-annotation newer-tag 1 (2) 2026-01-02 2 sha256:… sha256:…
 
     --- stderr
     3 images on 2 bases
@@ -116,6 +120,7 @@ fn lists_and_manifests_name_images_and_what_fails_is_missed() {
     let report = std::fs::read_to_string(context.path("report.json")).unwrap();
     assert_snapshot!(context.filter(&report), @r#"
     {
+      "schema": "palan.fleet.inventory/v1",
       "images": [
         {
           "image": "[HOST]/team/api:1",
@@ -224,7 +229,7 @@ fn settings_are_written_and_read_again() {
     # of these only what stands on this manifest or index
     # digest = "sha256:…"
     # what takes its place; without this, `newest` and `semver`: what the old base's tag stands for now
-    # to = "debian:13"
+    # to = "[HOST]/base:2"
     # what takes its place: the highest version among the tags that match
     # newest = "13*"
     # what takes its place: the highest version in a range
@@ -314,6 +319,100 @@ fn settings_are_written_and_read_again() {
     warning: wrong.toml, line 1: image: there is no such key, did you mean "images"?
     error: wrong.toml, line 3: gates.acept: there is no such key, did you mean "accept"?
     "#);
+}
+
+#[test]
+fn what_a_cluster_prints_comes_by_stdin_too() {
+    let context = context();
+    let image = format!("{}/team/web:1", context.host());
+    let pods = format!(r#"{{"items":[{{"spec":{{"containers":[{{"image":"{image}"}}]}}}}]}}"#);
+    let scan = ["fleet", "scan", "--from", "-"];
+    let ran = context.run_input(&scan, pods.as_bytes()).ok();
+    assert!(ran.text().contains("team/web:1"), "{ran}");
+    assert_snapshot!(context.run_input(&scan, &pods.as_bytes()[..pods.len() - 5]), @"
+    exit: 2
+    --- stdout
+
+    --- stderr
+    error: stdin, line 1: it is no JSON that could be read to its end: EOF while parsing a list at line 1 column 71
+    ");
+    assert_snapshot!(context.run_input(&scan, b"{\"foo\": 1}"), @"
+    exit: 2
+    --- stdout
+
+    --- stderr
+    error: stdin names no image
+    ");
+}
+
+#[test]
+fn what_fits_nothing_is_said() {
+    let context = context();
+    context.write("pods.json", "{\"items\": [");
+    context.write("none", "");
+    assert_snapshot!(context.run(&["fleet", "scan", "@@nope/*", "--from", "pods.json", "--from", "none"]), @"
+    exit: 12
+    --- stdout
+
+    --- stderr
+    warning: none names no image
+    warning: no image fits [HOST]/nope/*
+    warning: an unknown number of images (pods.json:1): it is no JSON that could be read to its end: EOF while parsing a list at line 1 column 11
+    0 images on 0 bases, 1 missed
+    ");
+    assert_snapshot!(context.run(&["fleet", "init", "@@nope/*"]), @"
+    exit: 3
+    --- stdout
+
+    --- stderr
+    warning: no image fits [HOST]/nope/*
+    0 images on 0 bases
+    error: no image was found, so that nothing is written
+    ");
+    assert!(!context.path("fleet.toml").exists());
+    let rules = "[[base]]\nfrom = \"h.io/ooos:*\"\n[[wave]]\nname = \"canary\"\nlabel = \"tier=nobody\"\n";
+    let images =
+        format!("[images]\nrepositories = [\"{}/team/*\"]\nfiles = [\"pods.json\"]\n", context.host());
+    context.write("fleet.toml", images + rules);
+    assert_snapshot!(context.run(&["fleet", "plan", "-o", "plan.json"]), @r#"
+    exit: 12
+    --- stdout
+
+    --- stderr
+    warning: no image stands on h.io/ooos:*, as a rule has it
+    warning: no image fits the wave "canary"
+    warning: an unknown number of images (pods.json:1): it is no JSON that could be read to its end: EOF while parsing a list at line 1 column 11
+    0 of 4 images to rebase, 3 without a rule, 1 with an unknown base
+    "#);
+    assert_snapshot!(context.run(&["fleet", "apply", "plan.json", "--only", "*/nope"]), @r#"
+    exit: 3
+    --- stdout
+
+    --- stderr
+    error: an image like "*/nope" was not found in the plan
+    "#);
+    assert_snapshot!(context.run(&["fleet", "plan", "--platform", "linux/amd64"]), @"
+    exit: 2
+    --- stdout
+
+    --- stderr
+    error: --platform cannot be used here: a tag is moved with all its platforms
+    ");
+}
+
+#[test]
+fn a_hyphen_is_stdout() {
+    let context = context();
+    let init = context.run(&["fleet", "init", "@@team/*", "-o", "-"]).ok();
+    context.write("fleet.toml", init.text());
+    let (scan, plan) = (["fleet", "scan", "-o", "-"], ["fleet", "plan", "-o", "-"]);
+    assert_eq!(context.run(&scan).ok().text(), context.run(&scan[..2]).ok().text());
+    let text = context.run(&plan).text().to_owned();
+    assert!(text.starts_with("{"), "{text}");
+    context.write("plan.json", text);
+    let status = ["fleet", "status", "plan.json", "-o", "-"];
+    assert!(context.run(&status).text().contains("4 images"));
+    assert!(!context.path("-").exists());
 }
 
 /// Two checkouts that name bases, and one that does not.

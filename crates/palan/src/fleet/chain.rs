@@ -93,7 +93,7 @@ mod tests {
                 whole: false,
             }],
         };
-        Inventory { images: images.iter().map(member).collect(), missed: Vec::new(), unsure: Vec::new() }
+        Inventory { images: images.iter().map(member).collect(), ..Inventory::default() }
     }
 
     #[test]

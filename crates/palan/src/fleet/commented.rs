@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use palan_core::Reference;
+
 use super::{
     inventory::{Inventory, Member},
     settings::{Images, KEYS, Key},
@@ -71,11 +73,29 @@ fn bases(out: &mut String, inventory: &Inventory) {
             let _ = write!(out, "\n# {base} is an image of the fleet itself: {many} on it\n");
             continue;
         }
-        let newest =
-            newest(&members).map_or(String::new(), |tag| format!("; the newest tag like it is {tag}"));
+        let tag = newest(&members);
+        let newest = tag.map_or(String::new(), |tag| format!("; the newest tag like it is {tag}"));
         head(out, &format!("{many} on this base{newest}."), "[[base]]");
-        keys(out, "base", &[("from", quoted(&base.to_string()))], explained);
+        let to = tag.map(|tag| quoted(&format!("{}:{tag}", base.repository())));
+        base_keys(out, &base, to, explained);
         explained = false;
+    }
+}
+
+/// `to`: what could take its place, as the file would have it.
+fn base_keys(out: &mut String, base: &Reference, to: Option<String>, explained: bool) {
+    let from = ("from", quoted(&base.to_string()));
+    let mut text = String::new();
+    keys(&mut text, "base", &[from], explained);
+    let Some(to) = to else { return out.push_str(&text) };
+    let mut is_said = false;
+    for line in text.lines() {
+        let is_example = line.starts_with("# to = ");
+        is_said |= is_example;
+        let _ = if is_example { writeln!(out, "# to = {to}") } else { writeln!(out, "{line}") };
+    }
+    if !is_said {
+        let _ = writeln!(out, "# to = {to}");
     }
 }
 

@@ -36,27 +36,54 @@ impl InFile {
     }
 }
 
+/// What files name.
+pub(super) struct InFiles {
+    pub(super) images: Vec<InFile>,
+    /// The files and folders that name nothing.
+    pub(super) empty: Vec<String>,
+}
+
 /// Files with lists, and files and folders with manifests. Manifests that a kustomization takes in count as it makes them.
-pub(super) fn named(files: &[String], manifests: &[String]) -> Result<Vec<InFile>, Error> {
-    let mut out = Vec::new();
+pub(super) fn named(files: &[String], manifests: &[String]) -> Result<InFiles, Error> {
+    let (mut images, mut empty) = (Vec::new(), Vec::new());
     for file in files {
         let (path, text) = (Path::new(file), text(Path::new(file))?);
-        match text.trim_start().starts_with(['{', '[']) {
-            true => out.extend(in_manifest(path, &text)),
-            false => out.extend(in_list(path, &text)),
+        let before = images.len();
+        match source::is_list(&text) && !is_yaml(path) {
+            true => images.extend(in_list(path, &text)),
+            false => images.extend(in_manifest(path, &text)),
+        }
+        if images.len() == before {
+            empty.push(file.clone());
         }
     }
     let mut found = BTreeSet::new();
     for path in manifests {
         found.extend(yaml_files(Path::new(path))?);
     }
+    let made = in_manifests(&found)?;
+    for path in manifests {
+        let is_below = |image: &InFile| image.place.starts_with(path.as_str());
+        // Kustomizations take in what is elsewhere.
+        if !made.iter().any(is_below)
+            && in_manifests(&yaml_files(Path::new(path))?.into_iter().collect())?.is_empty()
+        {
+            empty.push(path.clone());
+        }
+    }
+    images.extend(made);
+    Ok(InFiles { images, empty })
+}
+
+fn in_manifests(found: &BTreeSet<PathBuf>) -> Result<Vec<InFile>, Error> {
+    let mut out = Vec::new();
     let mut gatherer = Gatherer::default();
     let mut made = BTreeMap::new();
     for path in found.iter().filter(|path| Kustomization::is_file(path)) {
         gatherer.count = 0;
         made.insert(path, gatherer.made_by(path)?);
     }
-    for path in &found {
+    for path in found {
         if gatherer.taken.contains(&canonical(path)?) {
             continue;
         }
@@ -75,13 +102,24 @@ fn yaml_files(path: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(found.into_iter().filter(|f| f.kind == Kind::Yaml || is_named(f)).map(|f| f.path).collect())
 }
 
-fn in_manifest(path: &Path, text: &str) -> impl Iterator<Item = InFile> {
+/// A text that cannot be read as what it is, is told as one image that is missed: what else it names is not known.
+fn in_manifest(path: &Path, text: &str) -> Vec<InFile> {
     let shown = path.display().to_string();
-    source::images(text).into_iter().map(move |named| InFile {
+    let unread = source::unreadable(text).map(|(line, reason)| InFile {
+        place: format!("{shown}:{line}"),
+        written: "an unknown number of images".to_owned(),
+        image: Err(reason),
+    });
+    let named = source::images(text).into_iter().map(|named| InFile {
         place: format!("{shown}:{}", named.line),
         written: named.written,
         image: named.image,
-    })
+    });
+    unread.into_iter().chain(named).collect()
+}
+
+fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
 }
 
 fn in_list(path: &Path, text: &str) -> impl Iterator<Item = InFile> {
@@ -259,7 +297,7 @@ mod tests {
         }
         let start = format!("{}/", folder.path().display());
         let manifests: Vec<String> = manifests.iter().map(|name| format!("{start}{name}")).collect();
-        let found = named(&[], &manifests).map_err(|e| e.in_full().replace(&start, ""))?;
+        let found = named(&[], &manifests).map_err(|e| e.in_full().replace(&start, ""))?.images;
         let shown =
             |one: InFile| (one.place.replace(&start, ""), one.image.map_or_else(|e| e, |i| i.to_string()));
         Ok(found.into_iter().map(shown).collect())

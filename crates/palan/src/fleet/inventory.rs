@@ -17,6 +17,9 @@ pub struct Inventory {
     /// Where one base was asked for: images of the fleet that may stand on it too, because not all of their bases are known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unsure: Vec<Reference>,
+    /// What names images and names none: patterns, files; sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfit: Vec<String>,
 }
 
 /// An image of the fleet.
@@ -161,7 +164,48 @@ impl Missed {
     }
 }
 
+/// What the field `schema` of an inventory's file says.
+pub const INVENTORY_SCHEMA: &str = "palan.fleet.inventory/v1";
+
+#[derive(Serialize)]
+struct File<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    inventory: &'a Inventory,
+}
+
+/// Why a text is not an inventory.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InventoryError {
+    /// Not JSON, or not of this shape.
+    #[error("it is not an inventory")]
+    Json(#[from] serde_json::Error),
+    /// Another version, or something else.
+    #[error("its schema is {0}, not \"{INVENTORY_SCHEMA}\"")]
+    Schema(serde_json::Value),
+}
+
 impl Inventory {
+    /// The file: JSON, two spaces, a newline at the end.
+    pub fn to_text(&self) -> String {
+        let file = File { schema: INVENTORY_SCHEMA, inventory: self };
+        serde_json::to_string_pretty(&file).unwrap_or_default() + "\n"
+    }
+
+    /// Reads such a file. One without a schema is of the time before there was one.
+    pub fn parse(text: &str) -> Result<Self, InventoryError> {
+        #[derive(Deserialize)]
+        struct Head {
+            schema: Option<serde_json::Value>,
+        }
+        let head: Head = serde_json::from_str(text)?;
+        match head.schema {
+            Some(other) if other != INVENTORY_SCHEMA => Err(InventoryError::Schema(other)),
+            _ => Ok(serde_json::from_str(text)?),
+        }
+    }
+
     /// With nothing but the images that stand on a base, and what is not known of the others.
     #[must_use]
     pub fn on(mut self, base: &Reference) -> Self {

@@ -291,6 +291,11 @@ impl Journal {
         all
     }
 
+    /// The images that it speaks of, in their order.
+    pub(super) fn images(&self) -> Vec<Reference> {
+        self.locked().images.keys().cloned().collect()
+    }
+
     /// Writes a line, and returns when it is on the disk.
     pub async fn write(&self, event: Event) -> Result<(), JournalError> {
         let at = self.locked().next_time().to_string();

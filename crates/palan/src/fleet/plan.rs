@@ -98,12 +98,17 @@ impl Planner<'_> {
             Ok(Err((why, reason))) => return Action::Nothing { why: Some(why), reason },
             Err(reason) => return Action::Fail { reason },
         };
+        let below_action = below.map(|(_, action)| action);
+        if self.stands_there(member, &new_base).await {
+            let reason = format!("it stands on {new_base} already");
+            return handed_down(Action::Nothing { why: Some(Left::UpToDate), reason }, below_action);
+        }
         // That an image stands on another one of the fleet is known by the fleet alone.
         let is_told = |platform: &MemberPlatform| platform.evidence.as_deref() == Some(FLEET);
         let by_fleet = below.filter(|_| member.platforms.iter().any(is_told));
         let old_base = by_fleet.map(|(base, _)| base.image.pinned(base.digest));
         match self.rebase(member, old_base, new_base).await {
-            Ok(action) => handed_down(action, below.map(|(_, action)| action)),
+            Ok(action) => handed_down(action, below_action),
             Err(error) => Action::Fail { reason: error.in_full() },
         }
     }
@@ -173,6 +178,20 @@ impl Planner<'_> {
             "its base {name} is no image of the fleet, but stands on {}, which a rule is about: name it among the images, or give it a rule",
             link.base
         ))
+    }
+
+    /// Whether nothing would change but what is written about the base.
+    async fn stands_there(&self, member: &Member, new_base: &Reference) -> bool {
+        for platform in &member.platforms {
+            let link = platform.link().filter(|_| platform.boundary.is_some());
+            let Some(link) = link.filter(|link| link.base.repository() == new_base.repository()) else {
+                return false;
+            };
+            if !self.is_that(&link, new_base).await {
+                return false;
+            }
+        }
+        !member.platforms.is_empty()
     }
 
     /// Whether a base is what a name with a digest stands for: that image, or one that the index lists.

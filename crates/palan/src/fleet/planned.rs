@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     inventory::Missed,
     settings::{Bounds, Gates, RegistryRules, Rules},
+    unknown,
 };
 use crate::rebase::Verdict;
 
@@ -219,6 +220,9 @@ pub enum PlanError {
     /// Not JSON, or not of this shape.
     #[error("it is not a plan")]
     Json(#[from] serde_json::Error),
+    /// A key that no plan has.
+    #[error("{0}")]
+    Unknown(String),
     /// Another version.
     #[error("its schema is \"{0}\", not \"{SCHEMA}\"")]
     Schema(String),
@@ -230,6 +234,11 @@ impl Plan {
         let plan: Self = serde_json::from_str(text)?;
         if plan.schema != SCHEMA {
             return Err(PlanError::Schema(plan.schema));
+        }
+        if let Some(unknown) =
+            unknown::first(&serde_json::from_str(text)?, &serde_json::to_value(&plan)?, text)
+        {
+            return Err(PlanError::Unknown(unknown));
         }
         Ok(plan)
     }

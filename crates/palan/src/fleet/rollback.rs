@@ -8,7 +8,7 @@ use palan_core::Reference;
 use super::{
     journal::{Effect, Event, Journal, Step},
     planned::{Entry, Locked, Plan},
-    run::{Become, Choice, Fault, Listener, Outcome, Written, failed, is_chosen, outcome},
+    run::{Become, Choice, Fault, Listener, Outcome, Written, check_only, failed, is_chosen, outcome},
     states::State,
     tags::{effect, moved, put_tag, standing},
 };
@@ -27,6 +27,8 @@ pub async fn rollback(
     choice: &Choice,
     listener: &Listener,
 ) -> Result<Vec<Outcome>, Error> {
+    let written = journal.images();
+    check_only(choice, &written.iter().collect::<Vec<_>>(), "the journal")?;
     let promoted = journal.promoted().into_iter().filter(|(image, _)| is_chosen(choice, image));
     let run = Run { places, journal, choice, listener };
     run.all(promoted.map(|(image, state)| (image, Lead::Journal(Box::new(state)))).collect()).await
@@ -41,6 +43,8 @@ pub async fn rollback_plan(
     choice: &Choice,
     listener: &Listener,
 ) -> Result<Vec<Outcome>, Error> {
+    let images: Vec<&Reference> = plan.images.iter().map(|entry| &entry.image).collect();
+    check_only(choice, &images, "the plan")?;
     let part = choice.shard.map(|shard| shard.images(plan));
     let is_here = |image: &Reference| {
         is_chosen(choice, image) && part.as_ref().is_none_or(|images| images.contains(image))

@@ -190,7 +190,7 @@ impl Run<'_> {
         F: Future<Output = Result<Written, Fault>>,
         Self: 'e,
     {
-        self.check_waves()?;
+        self.check()?;
         self.journal.write(Event::Start { command: self.step.to_owned() }).await?;
         let faults = self.plan.faults();
         let part = self.choice.shard.map(|shard| shard.images(self.plan));
@@ -263,6 +263,15 @@ impl Run<'_> {
         let homeless =
             rebases.filter(|entry| self.plan.gates(&entry.wave).is_none() && self.is_chosen(entry));
         homeless.map(|entry| (entry, faults.get(&entry.image).map_or("it is in no wave", String::as_str)))
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.check_waves()?;
+        check_only(
+            self.choice,
+            &self.plan.images.iter().map(|entry| &entry.image).collect::<Vec<_>>(),
+            "the plan",
+        )
     }
 
     fn check_waves(&self) -> Result<(), Error> {
@@ -351,6 +360,17 @@ pub(super) async fn outcome(
 fn not_done(image: Reference, wave: Option<String>, result: Become, reason: String) -> Outcome {
     let reason = Some(reason);
     Outcome { image, wave, result, tag: None, digest: None, conditional: None, reason, said: None }
+}
+
+/// Each pattern must name an image, or it is mistyped.
+pub(super) fn check_only(choice: &Choice, images: &[&Reference], place: &str) -> Result<(), Error> {
+    let fits = |pattern: &&String| images.iter().any(|image| names(pattern, image));
+    match choice.only.iter().find(|pattern| !fits(pattern)) {
+        Some(pattern) => {
+            Err(Error::NotFound { name: format!("an image like \"{pattern}\""), place: place.to_owned() })
+        }
+        None => Ok(()),
+    }
 }
 
 pub(super) fn is_chosen(choice: &Choice, image: &Reference) -> bool {

@@ -80,7 +80,7 @@ async fn look_at_all(
 ) -> Result<Inventory, Error> {
     let sources = sources::find(places, settings, jobs).await?;
     sources.left.into_iter().for_each(|text| observer.note(text));
-    let (mut seen, mut missed) = (Vec::new(), sources.missed);
+    let (mut seen, mut missed, unfit) = (Vec::new(), sources.missed, sources.unfit);
     let asked = settings.waves.iter().filter_map(|wave| wave.label.as_deref());
     let labels: Vec<&str> = asked.map(|label| label.split_once('=').map_or(label, |(key, _)| key)).collect();
     let all = stream::iter(sources.images).map(|(image, naming)| {
@@ -114,7 +114,7 @@ async fn look_at_all(
         }
     }
     missed.sort_by(|a, b| (&a.image, &a.named_in).cmp(&(&b.image, &b.named_in)));
-    Ok(Inventory { images, missed, unsure: Vec::new() })
+    Ok(Inventory { images, missed, unsure: Vec::new(), unfit })
 }
 
 fn miss(image: &Reference, naming: Naming, error: &Error) -> Missed {

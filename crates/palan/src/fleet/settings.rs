@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, path::Path};
 use palan_core::{Digest, Reference, Repository};
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::parse::nearest;
 pub use self::{
     keys::{KEYS, Key},
     parse::{SettingsError, SettingsProblem},

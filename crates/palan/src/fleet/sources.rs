@@ -25,6 +25,8 @@ pub(super) struct Sources {
     pub(super) missed: Vec<Missed>,
     /// What is said of images that were listed and left out, because of templates that may give such tags to services, too.
     pub(super) left: Vec<String>,
+    /// What names no image, in sentences.
+    pub(super) unfit: Vec<String>,
     /// All tags that are known of a repository.
     tags: BTreeMap<Repository, BTreeSet<String>>,
 }
@@ -47,7 +49,9 @@ pub(super) async fn find(places: &Places, settings: &Settings, jobs: usize) -> R
     }
     let (files, manifests) = (settings.images.files.clone(), settings.images.manifests.clone());
     let read = cancel::on_thread(move || files::named(&files, &manifests)).await;
-    for InFile { place, written, image } in read.map_err(|_| Error::Cancelled)?? {
+    let read = read.map_err(|_| Error::Cancelled)??;
+    out.unfit.extend(read.empty.iter().map(|file| format!("{file} names no image")));
+    for InFile { place, written, image } in read.images {
         match image {
             Ok(reference) => out.written(&written, &reference, place),
             Err(reason) => out.missed.push(Missed { image: written, named_in: vec![place], reason }),
@@ -59,14 +63,35 @@ pub(super) async fn find(places: &Places, settings: &Settings, jobs: usize) -> R
             Err(error) => out.miss(text, &error.to_string()),
         }
     }
-    let exclude = settings.images.exclude.iter().filter_map(|text| text.parse().ok());
-    let exclude: Vec<RepositoryPattern> = exclude.collect();
-    out.images.retain(|image, _| !exclude.iter().any(|pattern| pattern.matches(image)));
+    out.look_for_unfit(&settings.images.repositories);
+    out.exclude(&settings.images.exclude);
     out.leave_own_tags(&settings.tags);
     Ok(out)
 }
 
 impl Sources {
+    /// Says which patterns fit nothing: they are likely to be mistyped.
+    fn look_for_unfit(&mut self, patterns: &[String]) {
+        let is_met = |text: &&String| {
+            let is_missed = |missed: &Missed| missed.image == **text || missed.image == repository_of(text);
+            self.missed.iter().any(is_missed)
+                || self.images.values().any(|naming| naming.places.contains(*text))
+        };
+        let unfit: Vec<_> = patterns.iter().filter(|text| !is_met(text)).collect();
+        self.unfit.extend(unfit.into_iter().map(|text| format!("no image fits {text}")));
+    }
+
+    fn exclude(&mut self, patterns: &[String]) {
+        for text in patterns {
+            let Ok(pattern) = text.parse::<RepositoryPattern>() else { continue };
+            let before = self.images.len();
+            self.images.retain(|image, _| !pattern.matches(image));
+            if self.images.len() == before {
+                self.unfit.push(format!("no image fits {text}, which is to be left out"));
+            }
+        }
+    }
+
     /// A name that somebody wrote. An image that is known by its digest alone has no tag that could be moved.
     fn written(&mut self, written: &str, reference: &Reference, place: String) {
         let Some(tag) = reference.tag() else {
@@ -163,6 +188,13 @@ impl Sources {
             false
         });
     }
+}
+
+/// The repository of a pattern of tags.
+fn repository_of(pattern: &str) -> String {
+    let parsed = pattern.parse::<RepositoryPattern>().ok();
+    let single = parsed.and_then(|pattern| Some(pattern.single()?.repository.to_string()));
+    single.unwrap_or_default()
 }
 
 async fn catalog(places: &Places, pattern: &RepositoryPattern) -> Result<Vec<Repository>, Error> {

@@ -25,8 +25,11 @@ pub(super) async fn standing(places: &Places, tag: &Reference) -> Result<Option<
 
 /// Why an image's tag cannot be moved.
 pub(super) fn moved(image: &Reference, expected: Digest, found: Option<Digest>) -> Fault {
-    let found = found.map_or("nothing".to_owned(), |digest| digest.to_string());
-    Fault::Image(Become::Moved, format!("somebody moved it: {image} stands for {found}, not for {expected}"))
+    let reason = match found {
+        Some(found) => format!("somebody moved it: {image} stands for {found}, not for {expected}"),
+        None => format!("somebody deleted it: {image} stood for {expected}"),
+    };
+    Fault::Image(Become::Moved, reason)
 }
 
 /// Moves a tag inside its repository from one digest to another, and writes that down before and after. `is_checked`: the

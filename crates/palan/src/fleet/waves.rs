@@ -43,7 +43,8 @@ fn room(rule: &WaveRule, all: usize) -> usize {
     percent.into_iter().chain(rule.count).min().unwrap_or(usize::MAX)
 }
 
-fn fits(rule: &WaveRule, member: &Member) -> bool {
+/// Whether a wave is meant for an image.
+pub(super) fn fits(rule: &WaveRule, member: &Member) -> bool {
     let labelled = rule.label.as_ref().is_none_or(|label| match label.split_once('=') {
         Some((key, value)) => member.labels.get(key).is_some_and(|found| found == value),
         None => member.labels.contains_key(label),

@@ -23,7 +23,7 @@ use std::{ops::Range, path::Path};
 use serde::Serialize;
 
 pub use kustomize::{Kustomization, NewImage};
-pub use named::{MAX_LISTED, Named, images, listed, mentioned};
+pub use named::{MAX_LISTED, Named, images, is_list, listed, mentioned, unreadable};
 pub use swap::Swap;
 pub use walk::{Found, walk};
 

@@ -39,6 +39,33 @@ pub fn images(text: &str) -> Vec<Named> {
     named.collect()
 }
 
+/// Whether a text is a list of names, and no YAML or JSON: see [`listed`].
+pub fn is_list(text: &str) -> bool {
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+    let is_key = |line: &str| line.split_whitespace().next().is_some_and(|word| word.ends_with(':'));
+    first.is_none_or(|line| !line.starts_with(['{', '[']) && line != "---" && !is_key(line))
+}
+
+/// Why images may be missed in a YAML or JSON text, and in which line: JSON that ends too early or is none; YAML that is
+/// indented by tabs, which its specification (1.2.2, section 6.1) does not allow.
+pub fn unreadable(text: &str) -> Option<(usize, String)> {
+    let is_json = text.trim_start().starts_with(['{', '[']) && !text.contains("{{");
+    if is_json {
+        let documents = serde_json::Deserializer::from_str(text).into_iter::<serde::de::IgnoredAny>();
+        let error = documents.filter_map(Result::err).next()?;
+        return Some((error.line(), format!("it is no JSON that could be read to its end: {error}")));
+    }
+    let is_indented = |line: &str| {
+        let rest = line.trim_start();
+        line.starts_with('\t') && !rest.is_empty() && !rest.starts_with(['#', '{'])
+    };
+    let line = text.lines().position(is_indented)?;
+    Some((
+        line + 1,
+        "it is indented by tabs, which YAML does not allow: what it names is not known".to_owned(),
+    ))
+}
+
 /// All references that a text names, bases and others, in order; not what is only known in part.
 ///
 /// A text of more than [`MAX_SIZE`](super::MAX_SIZE) bytes names nothing.

@@ -1,11 +1,11 @@
 //! Images that a plan leaves alone, and why.
 
-use palan::fleet::{Action, Left, Plan};
+use palan::fleet::{self, Action, Choice, Left, Plan};
 use palan_core::annotation::{BASE_DIGEST, BASE_NAME};
 use palan_testkit::image::{Image, ImageSpec, LayerSpec};
 use serde_json::json;
 
-use crate::world::{World, settings, short};
+use crate::world::{Refusing, World, all, settings, short};
 
 /// `web` on `lib` on `rt` on `os`, each by its word alone.
 async fn tower(world: &World) {
@@ -111,5 +111,62 @@ async fn why_nothing_is_done_is_told_apart() {
     assert_eq!(left(&plan), [of("rt", Left::UpToDate), of("lib", Left::UpToDate)]);
     let plan = planned(&world, json!({}), &["base/rt:1", "base/lib:1"]).await;
     assert_eq!(left(&plan), [of("rt", Left::NoRule), of("lib", Left::NoRule)]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_stands_where_it_should_is_not_rebased_for_its_annotations() {
+    let world = World::new().await;
+    // Each names its base by the platform's digest, where a rebase would write that of the index.
+    tower(&world).await;
+    let rule = json!({ "base": [{ "from": format!("{}/os:*", world.host) }] });
+    let plan = planned(&world, rule, &["base/rt:1", "base/lib:1", "team/web:1"]).await;
+    assert!(left(&plan).iter().all(|(_, why)| *why == Some(Left::UpToDate)), "{}", plan.to_text());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn rules_and_waves_that_no_image_fits_are_said() {
+    let world = World::new().await;
+    tower(&world).await;
+    let host = &world.host;
+    let rules = json!({
+        "base": [{"from": format!("{host}/os:*")}, {"from": format!("{host}/ooos:*")}],
+        "wave": [
+            {"name": "canary", "label": "tier=nobody"},
+            {"name": "web", "images": ["*/team/web"]},
+            {"name": "typo", "images": ["*/team/wbe"]},
+        ],
+    });
+    // The rule about what is only below another base is met.
+    let inventory = world.inventory(&["team/web:1".to_owned()]).await;
+    let said = fleet::unfit(&settings(rules.clone()), &inventory);
+    let rule = format!("no image stands on {host}/ooos:*, as a rule has it");
+    assert_eq!(said, [&rule, "no image fits the wave \"canary\"", "no image fits the wave \"typo\""]);
+    assert!(fleet::unfit(&settings(rules), &Default::default()).is_empty());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_pattern_that_names_no_image_of_the_plan_is_an_error() {
+    let world = World::new().await;
+    let (names, _) = crate::operation::fleet(&world).await;
+    let inventory = world.inventory(&names).await;
+    let plan = world.plan(&settings(crate::operation::rules(&world)), &inventory).await.unwrap();
+    let only = |pattern: &str| Choice { only: vec!["*/team/web".into(), pattern.into()], ..all() };
+    world.apply(&plan, only("*/cart:1"), &Refusing::default()).await;
+    let journal = world.journal(&plan);
+    let refused = fleet::promote(&world.places, &plan, &journal, &only("*/nope"), &|_| {}).await.unwrap_err();
+    assert!(refused.is_not_found() && refused.to_string().contains("an image like \"*/nope\""), "{refused}");
+    for plan in [None, Some(&plan)] {
+        let back = match plan {
+            Some(plan) => fleet::rollback_plan(&world.places, plan, &journal, &only("*/nope"), &|_| {}).await,
+            None => fleet::rollback(&world.places, &journal, &only("*/nope"), &|_| {}).await,
+        };
+        assert!(back.unwrap_err().is_not_found());
+    }
+    // Named in the journal, with nothing to give back.
+    let back = fleet::rollback(&world.places, &journal, &only("*/cart:1"), &|_| {}).await.unwrap();
+    assert!(back.is_empty());
     world.stop().await;
 }

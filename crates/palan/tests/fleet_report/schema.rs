@@ -187,3 +187,45 @@ fn what_the_schema_lets_through_can_be_read() {
     let text = crate::plan().to_text();
     assert_eq!(Plan::parse(&text).unwrap(), crate::plan());
 }
+
+#[test]
+fn keys_that_no_plan_has_are_refused() {
+    let good: Value = serde_json::from_str(&crate::plan().to_text()).unwrap();
+    let cases = [
+        ("", "foo", json!(1), "line 2: foo: there is no such key"),
+        (
+            "/waves/0/gates",
+            "hok",
+            json!(["x"]),
+            "waves[1].gates.hok: there is no such key, did you mean \"hook\"?",
+        ),
+        (
+            "/waves/0/gates",
+            "max-growth",
+            json!(5),
+            "waves[1].gates.max-growth: there is no such key, did you mean \"max-growth-percent\"?",
+        ),
+        (
+            "/images/0",
+            "verdit",
+            json!("clean"),
+            "images[1].verdit: there is no such key, did you mean \"verdict\"?",
+        ),
+        ("/images/0/platforms/0", "x", json!({"y": 1}), "images[1].platforms[1].x: there is no such key"),
+    ];
+    for (at, key, value, expected) in cases {
+        let mut plan = good.clone();
+        plan.pointer_mut(at).unwrap().as_object_mut().unwrap().insert(key.to_owned(), value);
+        let error = Plan::parse(&serde_json::to_string_pretty(&plan).unwrap()).unwrap_err().to_string();
+        let place = error.split_once(": ").unwrap().1;
+        assert!(error.starts_with("line ") && expected.ends_with(place), "{error}");
+    }
+    // What has no value is left out, whether it is written or not.
+    let mut plan = good.clone();
+    for (at, key, value) in
+        [("", "requests", Value::Null), ("", "registries", json!({})), ("/images/0", "after", json!([]))]
+    {
+        plan.pointer_mut(at).unwrap().as_object_mut().unwrap().insert(key.to_owned(), value);
+    }
+    Plan::parse(&plan.to_string()).unwrap();
+}

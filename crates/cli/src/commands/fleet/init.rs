@@ -37,7 +37,8 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         let failure = Failure::usage("no images are named");
         return Err(failure.with_hint("palan fleet init 'ghcr.io/org/*:1.*', or --manifests FOLDER"));
     }
-    if !args.dry_run && args.output.symlink_metadata().is_ok() {
+    let is_written = !args.dry_run && args.output != Path::new("-");
+    if is_written && args.output.symlink_metadata().is_ok() {
         return Err(exists(&args.output));
     }
     let folder = args.output.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -53,7 +54,11 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let inventory = fleet::scan(&places, &settings, known.as_ref(), super::AT_ONCE, &observer).await?;
     drop(progress);
     let text = fleet::commented(&settings.images, &inventory);
-    if args.dry_run {
+    if inventory.images.is_empty() {
+        let _ = scan::told(&inventory, session);
+        return Err(Failure::new(Code::NotFound, "no image was found, so that nothing is written"));
+    }
+    if !is_written {
         session.ui.data(text.as_bytes())?;
     } else {
         create(&args.output, folder.unwrap_or(Path::new(".")), &text)?;

@@ -56,6 +56,10 @@ enum Command {
 }
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
+    if !session.global.platforms().is_empty() {
+        let failure = Failure::usage("--platform cannot be used here: a tag is moved with all its platforms");
+        return Err(failure);
+    }
     match &args.command {
         Command::Apply(args) => apply::run(args, session).await,
         Command::Init(args) => init::run(args, session).await,
@@ -172,11 +176,13 @@ impl PlanArgs {
     }
 }
 
-/// Writes a report to a file, complete or not at all; without one, to stdout.
+/// Writes a report to a file, complete or not at all; without one, or to "-", to stdout.
 fn deliver(file: Option<&Path>, text: &str, session: &Session) -> Result {
     match file {
-        Some(path) => Ok(NewFile::write(path, text.as_bytes(), &session.env.scratch())?),
-        None => session.ui.data(text.as_bytes()),
+        Some(path) if path != Path::new("-") => {
+            Ok(NewFile::write(path, text.as_bytes(), &session.env.scratch())?)
+        }
+        _ => session.ui.data(text.as_bytes()),
     }
 }
 

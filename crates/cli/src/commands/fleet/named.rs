@@ -28,7 +28,7 @@ pub(super) struct Named {
     #[arg(value_name = "IMAGE")]
     images: Vec<String>,
 
-    /// Take images from a list ("#" begins a comment, "-" is stdin), or from what `kubectl get pods -A -o json` prints
+    /// Take images from a list ("#" begins a comment), or from what `kubectl get pods -A -o json` prints; "-" is stdin
     ///
     /// May be repeated.
     #[arg(long, value_name = "FILE")]
@@ -77,11 +77,30 @@ impl Named {
 fn stdin(out: &mut Images) -> Result {
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text)?;
+    if !source::is_list(&text) {
+        return manifests(&text, out);
+    }
     for (line, name) in source::listed(&text) {
         let wrong = |e: ReferenceError| Failure::usage(format!("stdin, line {line}: {e}"));
         out.references.push(name.parse().map_err(wrong)?);
     }
     Ok(())
+}
+
+/// What a cluster or a tool prints, as in files.
+fn manifests(text: &str, out: &mut Images) -> Result {
+    if let Some((line, reason)) = source::unreadable(text) {
+        return Err(Failure::usage(format!("stdin, line {line}: {reason}")));
+    }
+    for named in source::images(text) {
+        let wrong =
+            |reason| Failure::usage(format!("stdin, line {}: {}: {reason}", named.line, named.written));
+        out.references.push(named.image.map_err(wrong)?);
+    }
+    match out.references.is_empty() {
+        true => Err(Failure::usage("stdin names no image")),
+        false => Ok(()),
+    }
 }
 
 /// Reads a `fleet.toml`; what it names is below its folder.

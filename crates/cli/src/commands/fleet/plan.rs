@@ -4,7 +4,7 @@ use std::{
 };
 
 use palan::{
-    fleet::{self, Action, Entry, Inventory, Left, Plan, Planning},
+    fleet::{self, Action, Inventory, Left, Missed, Plan, Planning},
     rebase::Knowledge,
 };
 
@@ -66,22 +66,36 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let plan = fleet::plan(&places, &planning).await?;
     drop(progress);
     super::deliver(args.output.as_deref(), &plan.to_text(), session)?;
-    for missed in &plan.missed {
-        let (named, reason) = (missed.named_in.join(", "), text::one_line(&missed.reason, 1000));
-        session.ui.warning(format!("{} ({named}): {reason}", missed.image));
+    for sentence in inventory.unfit.iter().chain(&fleet::unfit(&settings, &inventory)) {
+        session.ui.warning(sentence);
+    }
+    let failed = failures(&plan);
+    for (image, reason) in &failed {
+        session.ui.warning(format!("{image}: {}", text::one_line(reason, 1000)));
     }
     session.ui.say(sum(&plan));
-    let is_failed = |entry: &Entry| matches!(entry.action, Action::Fail { .. });
-    match plan.images.iter().any(is_failed) || !plan.missed.is_empty() {
-        true => Err(Failure::reported(Code::Partial)),
-        false => Ok(()),
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::reported(Code::Partial)),
     }
+}
+
+/// What failed, and what could not be looked at.
+fn failures(plan: &Plan) -> Vec<(String, &str)> {
+    let failed = plan.images.iter().filter_map(|entry| match &entry.action {
+        Action::Fail { reason } => Some((entry.image.to_string(), reason.as_str())),
+        _ => None,
+    });
+    let shown = |missed: &Missed| format!("{} ({})", missed.image, missed.named_in.join(", "));
+    failed.chain(plan.missed.iter().map(|missed| (shown(missed), missed.reason.as_str()))).collect()
 }
 
 fn read_inventory(path: &Path) -> Result<Inventory> {
     let text = std::fs::read_to_string(path).map_err(|e| Failure::file("read", path, e))?;
-    serde_json::from_str(&text)
-        .map_err(|e| Failure::usage(format!("{} is not an inventory: {e}", path.display())))
+    Inventory::parse(&text).map_err(|error| {
+        let reason = std::error::Error::source(&error).map(|e| format!(": {e}")).unwrap_or_default();
+        Failure::usage(format!("cannot use {}: {error}{reason}", path.display()))
+    })
 }
 
 fn left(action: &Action) -> Option<Left> {

@@ -69,7 +69,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     };
     drop(progress);
     let report = match args.format {
-        ReportFormat::Json => serde_json::to_string_pretty(&inventory)? + "\n",
+        ReportFormat::Json => inventory.to_text(),
         ReportFormat::Text => table(&inventory),
     };
     super::deliver(args.output.as_deref(), &report, session)?;
@@ -126,6 +126,7 @@ const NAMED: usize = 10;
 
 /// What was missed, and how many there are.
 pub(super) fn told(inventory: &Inventory, session: &Session) -> Result {
+    inventory.unfit.iter().for_each(|sentence| session.ui.warning(sentence));
     for missed in &inventory.missed {
         let named = missed.named_in.join(", ");
         let reason = text::one_line(&missed.reason, 1000);
@@ -149,9 +150,20 @@ fn table(inventory: &Inventory) -> String {
     if inventory.images.is_empty() {
         return String::new();
     }
-    let head = ["BASE", "IMAGE", "PLATFORMS", "EVIDENCE", "STATUS", "BEHIND", "CREATED", "BELOW"];
+    let head = [
+        "BASE",
+        "IMAGE",
+        "PLATFORMS",
+        "EVIDENCE",
+        "STATUS",
+        "BEHIND",
+        "CREATED",
+        "BELOW",
+        "DIGEST",
+        "BASE DIGEST",
+    ];
     let groups = inventory.by_base();
-    let groups: Vec<Vec<[String; 8]>> =
+    let groups: Vec<Vec<Row>> =
         groups.iter().map(|(_, members)| members.iter().flat_map(|member| rows(member)).collect()).collect();
     let table = ui::table(&head, groups.iter().flatten().cloned());
     let mut lines = table.lines();
@@ -169,15 +181,23 @@ fn table(inventory: &Inventory) -> String {
 }
 
 /// One row for all platforms of which the same is known.
-fn rows(member: &Member) -> Vec<[String; 8]> {
-    let mut rows: Vec<[String; 8]> = Vec::new();
+type Row = [String; 10];
+
+fn rows(member: &Member) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
     for platform in &member.platforms {
         let row = row(member, platform);
-        let same = |other: &&mut [String; 8]| {
-            other.iter().zip(&row).enumerate().all(|(n, (a, b))| n == PLATFORMS || a == b)
+        let may_differ = [PLATFORMS, BASE_DIGEST];
+        let same = |other: &&mut Row| {
+            other.iter().zip(&row).enumerate().all(|(n, (a, b))| may_differ.contains(&n) || a == b)
         };
         match rows.iter_mut().find(same) {
-            Some(found) => found[PLATFORMS] = format!("{},{}", found[PLATFORMS], platform.platform),
+            Some(found) => {
+                found[PLATFORMS] = format!("{},{}", found[PLATFORMS], platform.platform);
+                if found[BASE_DIGEST] != row[BASE_DIGEST] {
+                    found[BASE_DIGEST] = "several".to_owned();
+                }
+            }
             None => rows.push(row),
         }
     }
@@ -185,8 +205,9 @@ fn rows(member: &Member) -> Vec<[String; 8]> {
 }
 
 const PLATFORMS: usize = 2;
+const BASE_DIGEST: usize = 9;
 
-fn row(member: &Member, platform: &MemberPlatform) -> [String; 8] {
+fn row(member: &Member, platform: &MemberPlatform) -> Row {
     let base = match &platform.base {
         Some(base) => base.to_string(),
         None if platform.base_digest.is_some() => "(no name)".to_owned(),
@@ -207,5 +228,7 @@ fn row(member: &Member, platform: &MemberPlatform) -> [String; 8] {
         behind,
         text::one_line(created.split('T').next().unwrap_or_default(), 20),
         if member.below > 0 { member.below.to_string() } else { String::new() },
+        member.digest.short(),
+        platform.base_index.or(platform.base_digest).map(|digest| digest.short()).unwrap_or_default(),
     ]
 }

@@ -79,7 +79,7 @@ fn bases(bases: &[Base]) -> String {
     let mut out = String::from("\n### By base\n\n| base | becomes | images | states |\n|---|---|---:|---|\n");
     for base in bases {
         let name = base.base.as_deref().map_or_else(|| "not known".to_owned(), cell);
-        let new: Vec<String> = base.new_bases.iter().map(|new| cell(new)).collect();
+        let new: Vec<String> = base.new_bases.iter().map(|new| becomes(base, new)).collect();
         let (images, states) = (base.totals.images, base.totals.sentence());
         out.push_str(&format!("| {name} | {} | {images} | {states} |\n", new.join(", ")));
     }
@@ -94,6 +94,11 @@ fn missed(all: &[Missed]) -> String {
     let item = |one: &Missed| format!("- {}: {}\n", code(&one.image), sentence(&one.reason));
     let items: String = all.iter().map(item).collect();
     format!("\n### Not looked at\n\nImages of these are not in the plan.\n\n{items}")
+}
+
+/// A new base in full, as code; the same name is no news.
+fn becomes(base: &Base, new: &str) -> String {
+    if base.base.as_deref() == Some(new) { "new digest".to_owned() } else { cell(new) }
 }
 
 /// Images with all that is known about why.

@@ -123,6 +123,14 @@ impl Checker<'_> {
                     self.table_below(table.get_ref(), kind, &path);
                 }
             }
+            DeValue::Array(program) if kind.ends_with("gates.hook") && program.is_empty() => {
+                let at = self.keys.last().map_or(0, |(_, _, value)| value.start);
+                self.problem(
+                    at,
+                    path.to_owned(),
+                    "names no program: without a hook, leave it out".to_owned(),
+                );
+            }
             // What choices among tags are is only known behind the rule that they belong to.
             value if ["base.newest", "base.semver"].contains(&kind) && value.as_str().is_none() => {
                 let at = self.keys.last().map_or(0, |(_, _, value)| value.start);
@@ -145,7 +153,7 @@ impl Checker<'_> {
         let key = found.map(|(name, ..)| name.clone()).unwrap_or_default();
         let already = self.problems.iter().any(|problem| problem.key.starts_with(&key) && !key.is_empty());
         if !already || self.problems.is_empty() {
-            self.problem(span.start, key, one_line(error.message()));
+            self.problem(span.start, key, plain(error.message()));
         }
     }
 
@@ -269,30 +277,58 @@ fn one_line(message: &str) -> String {
 }
 
 fn unknown(name: &str, known: &[&str]) -> String {
-    let nearest = known.iter().map(|key| (distance(name, key), key)).min();
-    match nearest {
-        Some((far, key)) if far <= (key.len() / 3).max(1) => {
-            format!("there is no such key, did you mean \"{key}\"?")
-        }
-        _ => format!("there is no such key, known are {}", known.join(", ")),
+    match nearest(name, known) {
+        Some(key) => format!("there is no such key, did you mean \"{key}\"?"),
+        None => format!("there is no such key, known are {}", known.join(", ")),
     }
 }
 
-/// How many characters must be added, removed or replaced; an underscore for a hyphen is none, and so is an `s` at the end.
+/// What a word may have been meant for: one that differs by few characters, or the only one that begins like it.
+pub(in crate::fleet) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    let near = known.iter().map(|key| (distance(word, key), *key)).min();
+    if let Some((_, key)) = near.filter(|(far, key)| *far <= (key.len() / 3).max(1)) {
+        return Some(key);
+    }
+    let begins = |key: &&&str| word.len() >= 3 && key.starts_with(word);
+    let mut longer = known.iter().filter(begins);
+    longer.next().filter(|_| longer.next().is_none()).copied()
+}
+
+/// The words of the library that reads TOML, for people.
+fn plain(message: &str) -> String {
+    let message = one_line(message);
+    if message.contains("expected usize")
+        || message.contains("expected u32")
+        || message.contains("expected u64")
+    {
+        return "must be a whole number that is not negative, and not too large".to_owned();
+    }
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let meant = match quoted.split_first() {
+        Some((word, known)) if message.starts_with("unknown variant") => nearest(word, known),
+        _ => None,
+    };
+    meant.map_or(message.clone(), |meant| format!("{message}, did you mean \"{meant}\"?"))
+}
+
+/// How many characters must be added, removed, replaced or exchanged with the next one; an underscore for a hyphen is none,
+/// and so is an `s` at the end.
 fn distance(a: &str, b: &str) -> usize {
     let plain = |text: &str| {
         let text = text.to_ascii_lowercase().replace('_', "-");
         text.strip_suffix('s').unwrap_or(&text).chars().collect::<Vec<_>>()
     };
     let (a, b) = (plain(a), plain(b));
-    let mut row: Vec<usize> = (0..=b.len()).collect();
+    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
     for (i, x) in a.iter().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        let mut row = vec![i + 1];
         for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+            let replaced = rows[i][j] + usize::from(x != y);
+            let is_exchanged = i > 0 && j > 0 && (*x, a[i - 1]) == (b[j - 1], *y);
+            let exchanged = if is_exchanged { rows[i - 1][j - 1] + 1 } else { replaced };
+            row.push(replaced.min(exchanged).min(rows[i][j + 1] + 1).min(row[j] + 1));
         }
+        rows.push(row);
     }
-    row[b.len()]
+    rows[a.len()][b.len()]
 }

@@ -82,7 +82,8 @@ fn what_is_wrong_is_said_with_line_and_key() {
                 "line 2: registry.h/io.requests: must be 1 at least",
             ],
         ),
-        ("jobs = \"a\"", &["line 1: jobs: invalid type: string \"a\", expected usize"]),
+        ("jobs = \"a\"", &["line 1: jobs: must be a whole number that is not negative, and not too large"]),
+        ("jobs = -1", &["line 1: jobs: must be a whole number that is not negative, and not too large"]),
         ("jobs = 0", &["line 1: jobs: must be 1 at least"]),
         ("jobs = 1\njobs = 2", &["line 2: duplicate key"]),
         ("[images", &["line 1: unclosed table, expected `]`"]),
@@ -126,6 +127,26 @@ fn what_is_wrong_is_said_with_line_and_key() {
             "[gates]\naccept = \"good\"",
             &[
                 "line 2: gates.accept: unknown variant `good`, expected one of `clean`, `shadowed`, `db-shadowed`, `broken`",
+            ],
+        ),
+        (
+            "[gates]\naccept = \"claen\"",
+            &[
+                "line 2: gates.accept: unknown variant `claen`, expected one of `clean`, `shadowed`, `db-shadowed`, `broken`, did you mean \"clean\"?",
+            ],
+        ),
+        (
+            "[gates]\nmax-growth = 5\nhook = []",
+            &[
+                "line 2: gates.max-growth: there is no such key, did you mean \"max-growth-percent\"?",
+                "line 3: gates.hook: names no program: without a hook, leave it out",
+            ],
+        ),
+        (
+            "[[wave]]\nname = \"a\"\nlable = \"b\"\ngates = { hook = [] }",
+            &[
+                "line 3: wave[1].lable: there is no such key, did you mean \"label\"?",
+                "line 4: wave[1].gates.hook: names no program: without a hook, leave it out",
             ],
         ),
         (

@@ -58,7 +58,7 @@ struct Case {
 const TABLE: [Case; 15] = {
     use {What::*, When::*};
     const MOVED: (&str, Become, &str) = ("b", Become::Moved, "somebody moved it");
-    const GONE: (&str, Become, &str) = ("b", Become::Moved, "b:1 stands for nothing");
+    const GONE: (&str, Become, &str) = ("b", Become::Moved, "somebody deleted it");
     const LOST: (&str, Become, &str) = ("b", Become::Failed, "team/b does not have sha256:");
     const UNWRITTEN: (&str, Become, &str) = ("b", Become::Failed, "the registry said that it has written");
     const DENIED: (&str, Become, &str) = ("b", Become::Failed, "403");
