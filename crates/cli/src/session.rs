@@ -6,7 +6,10 @@ use std::{
     io,
     path::Path,
     pin::{Pin, pin},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -40,12 +43,22 @@ pub(crate) struct Session {
     bounds: OnceLock<Bounds>,
     /// Whether it was said that a credential file cannot be read.
     closed: OnceLock<()>,
+    /// Whether the work that is going on deals with the next interrupt itself.
+    is_orderly: AtomicBool,
 }
 
 impl Session {
     pub(crate) fn new(global: Global, env: Env, ui: Ui) -> Self {
         ui.listen(global.verbose);
-        Self { ui, env, global, places: OnceLock::new(), bounds: OnceLock::new(), closed: OnceLock::new() }
+        Self {
+            ui,
+            env,
+            global,
+            places: OnceLock::new(),
+            bounds: OnceLock::new(),
+            closed: OnceLock::new(),
+            is_orderly: AtomicBool::new(false),
+        }
     }
 
     /// Runs a command that does I/O, until it ends or Ctrl-C. Interrupted work is dropped, which removes its
@@ -61,9 +74,32 @@ impl Session {
             tokio::select! {
                 biased;
                 result = work => result,
-                () = interrupt.wait() => Err(Failure::interrupted()),
+                () = self.unattended(&mut interrupt) => Err(Failure::interrupted()),
             }
         }))
+    }
+
+    /// Waits for an interrupt with which nobody else deals.
+    async fn unattended(&self, interrupt: &mut Interrupt) {
+        interrupt.wait().await;
+        while self.is_orderly.swap(false, Relaxed) {
+            interrupt.wait().await;
+        }
+    }
+
+    /// Does work until it ends or Ctrl-C, which is `None`: then there is time for what must be done last. A second Ctrl-C
+    /// ends that too.
+    pub(crate) async fn orderly<T>(&self, work: impl Future<Output = T>) -> Result<Option<T>> {
+        let mut interrupt = Interrupt::listen()?;
+        self.is_orderly.store(true, Relaxed);
+        tokio::select! {
+            biased;
+            done = work => {
+                self.is_orderly.store(false, Relaxed);
+                Ok(Some(done))
+            }
+            () = interrupt.wait() => Ok(None),
+        }
     }
 
     /// Runs a command that deals with Ctrl-C itself.

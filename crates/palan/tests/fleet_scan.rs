@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use common::places;
 use palan::{
@@ -270,7 +270,7 @@ async fn images_are_taken_from_everywhere_each_once() {
     for name in ["team/a:1", "team/b:1", "team/b:2", "team/c:1", "team/c/d:1", "other/e:1"] {
         world.put(name, &os.graph()).await;
     }
-    // Of an earlier run, and of one of its results; the second only looks like it.
+    // Of an earlier run, and of one of its results; of the last the image is gone.
     for name in ["team/a:1-palan-0123456789ab", "team/a:1-before-0123456789ab", "team/a:9-palan-0123456789ab"]
     {
         world.put(name, &os.graph()).await;
@@ -297,10 +297,7 @@ async fn images_are_taken_from_everywhere_each_once() {
     );
     let settings = Settings::parse(&settings).unwrap().in_folder(folder.path());
     let found = fleet::scan(&world.places, &settings, None, 2, &Observer::default()).await.unwrap();
-    assert_eq!(
-        world.names(&found),
-        ["other/e:1", "team/a:1", "team/a:9-palan-0123456789ab", "team/b:1", "team/b:2", "team/c/d:1"]
-    );
+    assert_eq!(world.names(&found), ["other/e:1", "team/a:1", "team/b:1", "team/b:2", "team/c/d:1"]);
     let shown = folder.path().display().to_string();
     let named: Vec<String> = member(&found, "team/a:1")
         .named_in
@@ -311,7 +308,7 @@ async fn images_are_taken_from_everywhere_each_once() {
     let missed = world.missed(&found);
     let expected = [
         ("NOT:ONE", "invalid reference"),
-        ("team/a:1-palan-0123456789ab", "its tag is one that the template \"{tag}-palan-{new}\" gives"),
+        ("team/a:1-palan-0123456789ab", "its tag is that of a candidate or backup"),
         (&format!("team/b@{digest}"), "named by its digest alone"),
         ("team/chart:1", "an artifact"),
         ("team/gone:1", "1 was not found in team/gone"),
@@ -320,6 +317,37 @@ async fn images_are_taken_from_everywhere_each_once() {
     for (name, reason) in expected {
         assert!(missed.iter().any(|(n, r)| n == name && r.contains(reason)), "{name}: {missed:#?}");
     }
+}
+
+#[tokio::test]
+async fn tags_of_other_templates_than_now_are_left_out_and_those_of_own_ones_are_said() {
+    let (world, os) = (World::new().await, base("linux/amd64", "one"));
+    for name in
+        ["a:1", "a:1-before-0123456789ab", "a:1-palan-0123456789ab", "b:9-before-0123456789ab", "v:stable"]
+    {
+        world.put(&format!("team/{name}"), &os.graph()).await;
+    }
+    let settings = format!(
+        "[images]\nrepositories = [\"{}\"]\n[tags]\ncandidate = \"stable\"\nbackup = \"{{tag}}-old-{{new}}\"\n",
+        world.text("team/*")
+    );
+    let settings = Settings::parse(&settings).unwrap();
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let notes = Arc::clone(&said);
+    let observer = Observer::new(move |event| {
+        if let palan::Event::Note { text } = event {
+            notes.lock().unwrap().push(text.to_string());
+        }
+    });
+    let found = fleet::scan(&world.places, &settings, None, 2, &observer).await.unwrap();
+    assert_eq!(world.names(&found), ["team/a:1"]);
+    assert!(found.missed.is_empty());
+    let said = said.lock().unwrap().join("\n");
+    let expected = format!(
+        "{} is left out: its tag is one that the template \"stable\" gives",
+        world.text("team/v:stable")
+    );
+    assert_eq!(said, expected);
 }
 
 #[tokio::test]

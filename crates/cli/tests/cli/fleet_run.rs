@@ -128,6 +128,38 @@ fn what_fails_is_in_the_plan_and_the_code_says_so() {
 }
 
 #[test]
+fn what_could_not_be_looked_at_is_in_the_plan_and_the_code_says_so() {
+    let context = context();
+    let host = context.host();
+    context.write("list", format!("{host}/team/web:1\nNOT:ONE\n"));
+    let text = std::fs::read_to_string(context.path("fleet.toml")).unwrap();
+    let named = text.replace(
+        &format!("repositories = [\"{host}/team/*\"]"),
+        &format!("files = [\"list\"]\nrepositories = [\"{host}/nobody/pay:*\"]"),
+    );
+    context.write("fleet.toml", named);
+    assert_snapshot!(context.run(&["fleet", "plan", "-o", "plan.json"]), @r#"
+    exit: 12
+    --- stdout
+
+    --- stderr
+    warning: [HOST]/nobody/pay (repositories): GET http://[HOST]/v2/nobody/pay/tags/list?n=1000 answered 404 Not Found: NAME_UNKNOWN: repository nobody/pay is not known
+    warning: NOT:ONE (list:2): invalid reference "NOT:ONE": repository (at position 0): 'N' is upper case, repository names are lower case
+    1 of 1 image to rebase, 2 not looked at
+    "#);
+    let ran = context.run(&["fleet", "show", "plan.json"]).ok().to_string();
+    let said: Vec<&str> =
+        ran.lines().filter(|line| line.contains("looked at") || line.contains("pay")).collect();
+    assert_snapshot!(said.join("\n"), @r#"
+    not looked at: [HOST]/nobody/pay (repositories): GET http://[HOST]/v2/nobody/pay/tags/list?n=1000 answered 404 Not Found: NAME_UNKNOWN: repository nobody/pay is not known
+    not looked at: NOT:ONE (list:2): invalid reference "NOT:ONE": repository (at position 0): 'N' is upper case, repository names are lower case
+    "#);
+    let ran = context.run(&["fleet", "status", "plan.json"]);
+    assert_eq!(ran.code, Some(1), "{ran}");
+    assert!(ran.to_string().contains("not looked at: NOT:ONE (list:2): "), "{ran}");
+}
+
+#[test]
 fn candidates_are_pushed_and_nothing_is_done_twice() {
     let context = planned("");
     let words = ["fleet", "apply", "plan.json"];
@@ -278,8 +310,8 @@ fn tags_are_moved_and_given_back() {
 
     --- stderr
     warning: [HOST]/team/web:1: given-back: a rollback gave its tag back
-    warning: [HOST]/team/mid:1: not-begun: 1 of the wave canary was given back
-    warning: [HOST]/team/api:1: not-begun: 1 of the wave canary was given back
+    warning: [HOST]/team/mid:1: not-begun: 1 image of the wave canary was given back
+    warning: [HOST]/team/api:1: not-begun: 1 image of the wave canary was given back
     promoted 0 of 3 images, 2 not begun, 1 given back before
     note: with --again, what was given back goes forth once more
     ");
@@ -296,10 +328,56 @@ fn tags_are_moved_and_given_back() {
 }
 
 #[test]
+fn a_base_that_is_left_behind_is_said() {
+    let context = planned("");
+    context.run(&["fleet", "apply", "plan.json"]).ok();
+    let api = ["fleet", "promote", "plan.json", "--only", "*/api"];
+    assert_snapshot!(context.run(&[&api[..], &["--dry-run"]].concat()), @"
+    exit: 0
+    --- stdout
+    [HOST]/team/api:1@sha256:…
+
+    --- stderr
+    note: [HOST]/team/mid:1 is not promoted, and 1 image that stands on its result is: [HOST]/team/api:1
+    1 of 1 image would be promoted
+    ");
+    assert_snapshot!(context.run(&api), @"
+    exit: 0
+    --- stdout
+    [HOST]/team/api:1@sha256:…
+
+    --- stderr
+    note: [HOST]/team/mid:1 is not promoted, and 1 image that stands on its result is: [HOST]/team/api:1
+    promoted 1 of 1 image
+    ");
+    // Both: nothing is to be said.
+    context.run(&["fleet", "promote", "plan.json"]).ok();
+    assert_snapshot!(context.run(&["fleet", "rollback", "--plan", "plan.json", "--only", "*/mid"]), @"
+    exit: 0
+    --- stdout
+    [HOST]/team/mid:1@sha256:…
+
+    --- stderr
+    note: [HOST]/team/mid:1 is not promoted, and 1 image that stands on its result is: [HOST]/team/api:1
+    given back 1 of 1 image
+    ");
+}
+
+#[test]
 fn a_tag_that_somebody_moved_stays() {
     let context = planned("");
     context.run(&["copy", "@@team/api:1", "@@team/web:1"]).ok();
     assert_snapshot!(shown(&context.run(&["fleet", "apply", "plan.json"])), @"
+    exit: 12
+    --- stdout
+
+    --- stderr
+    warning: [HOST]/team/web:1: moved: somebody moved it: [HOST]/team/web:1 stands for sha256:…, not for sha256:…
+    warning: [HOST]/team/mid:1: not-begun: 1 image of the wave canary was not done
+    warning: [HOST]/team/api:1: not-begun: 1 image of the wave canary was not done
+    pushed 0 of 3 images, 1 moved by somebody else, 2 not begun
+    ");
+    assert_snapshot!(shown(&context.run(&["fleet", "apply", "plan.json", "--keep-going"])), @"
     exit: 12
     --- stdout
     [HOST]/team/mid:1-palan-…@sha256:…
@@ -329,11 +407,11 @@ fn hooks_decide() {
     --- stdout
 
     --- stderr
-    warning: [HOST]/team/web:1: not-passed: the hook refused it: exit status: 1
-      | 4
+    warning: [HOST]/team/web:1: not-passed: the hook refused it: 4
       | exit status: 1
-    warning: [HOST]/team/mid:1: not-begun: 1 of the wave canary did not pass its gates
-    warning: [HOST]/team/api:1: not-begun: 1 of the wave canary did not pass its gates
+      | 4
+    warning: [HOST]/team/mid:1: not-begun: 1 image of the wave canary was not done
+    warning: [HOST]/team/api:1: not-begun: 1 image of the wave canary was not done
     pushed 0 of 3 images, 1 not passed by a gate, 2 not begun
     ");
     // What was not begun is what it was, and nothing is wrong with it.
@@ -349,11 +427,11 @@ fn hooks_decide() {
     [
       [
         "gate-failed",
-        "gate hook: exit status: 1"
+        "gate hook: 4"
       ],
       [
         "planned",
-        "apply: not-begun: 1 of the wave canary did not pass its gates"
+        "apply: not-begun: 1 image of the wave canary was not done"
       ],
       [
         "held",
@@ -361,7 +439,7 @@ fn hooks_decide() {
       ],
       [
         "planned",
-        "apply: not-begun: 1 of the wave canary did not pass its gates"
+        "apply: not-begun: 1 image of the wave canary was not done"
       ]
     ]
     "#);
@@ -372,9 +450,9 @@ fn hooks_decide() {
     [HOST]/team/api:1-palan-…@sha256:…
 
     --- stderr
-    warning: [HOST]/team/web:1: not-passed: the hook refused it: exit status: 1
-      | 4
+    warning: [HOST]/team/web:1: not-passed: the hook refused it: 4
       | exit status: 1
+      | 4
     pushed 2 of 3 images, 1 not passed by a gate
     ");
     assert_snapshot!(shown(&context.run(&["fleet", "apply", "plan.json", "--max-failures", "0", "--keep-going"])), @"
@@ -382,9 +460,9 @@ fn hooks_decide() {
     --- stdout
 
     --- stderr
-    warning: [HOST]/team/web:1: not-passed: the hook refused it: exit status: 1
-      | 4
+    warning: [HOST]/team/web:1: not-passed: the hook refused it: 4
       | exit status: 1
+      | 4
     warning: [HOST]/team/mid:1: not-begun: 1 other image had failed
     warning: [HOST]/team/api:1: not-begun: 1 other image had failed
     pushed 0 of 3 images, 1 not passed by a gate, 2 not begun
@@ -438,6 +516,9 @@ fn hooks_that_pass_end_too_late_or_are_not_there() {
     warning: [HOST]/team/web:1: not-passed: the hook refused it: it did not end within 1 s
     pushed 0 of 1 image, 1 not passed by a gate
     ");
+    // It has ended, whatever it left running.
+    let context = planned("hook = [\"sh\", \"-c\", \"sleep 9 & echo fine\"], hook-timeout = 8");
+    context.run(&["fleet", "apply", "plan.json", "--wave", "canary"]).ok();
     // What cannot be run is told before anything is pushed.
     let context = planned("hook = [\"./not-there\"]");
     let words = ["fleet", "apply", "plan.json", "--wave", "canary"];
@@ -475,7 +556,8 @@ fn what_a_hook_said_is_told_where_it_refuses() {
     let context = planned(r#"hook = ["sh", "-c", "seq 1 30; printf '\\033[31mbad\\033[0m\\n' >&2; exit 3"]"#);
     let words = ["fleet", "apply", "plan.json", "--wave", "canary"];
     assert_snapshot!(context.run(&words).stderr, @"
-    warning: [HOST]/team/web:1: not-passed: the hook refused it: exit status: 3
+    warning: [HOST]/team/web:1: not-passed: the hook refused it: bad
+      | 12
       | 13
       | 14
       | 15
@@ -495,13 +577,12 @@ fn what_a_hook_said_is_told_where_it_refuses() {
       | 29
       | 30
       | bad
-      | exit status: 3
     pushed 0 of 1 image, 1 not passed by a gate
     ");
     let ran = context.run(&[&words[..], &["--format", "json"]].concat());
     let told: serde_json::Value = serde_json::from_str(&ran.text()).unwrap();
     let said = told[0]["said"].as_str().unwrap();
-    assert!(said.starts_with("1\n2\n") && said.ends_with("30\nbad\nexit status: 3"), "{said}");
+    assert!(said.starts_with("exit status: 3\n1\n2\n") && said.ends_with("30\nbad"), "{said}");
 }
 
 /// A plan is applied from anywhere, and its hook stands beside it.
@@ -594,6 +675,7 @@ fn plans_and_journals_that_cannot_be_used() {
 
     --- stderr
     error: the journal plan.journal.jsonl is of another plan (sha256:…)
+    hint: it is the way back of that plan: keep it, and give this plan another one with --journal FILE
     ");
 }
 

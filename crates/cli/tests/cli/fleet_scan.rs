@@ -382,7 +382,7 @@ fn what_fits_nothing_is_said() {
     warning: no image stands on h.io/ooos:*, as a rule has it
     warning: no image fits the wave "canary"
     warning: an unknown number of images (pods.json:1): it is no JSON that could be read to its end: EOF while parsing a list at line 1 column 11
-    0 of 4 images to rebase, 3 without a rule, 1 with an unknown base
+    0 of 4 images to rebase, 3 without a rule, 1 with an unknown base, 1 not looked at
     "#);
     assert_snapshot!(context.run(&["fleet", "apply", "plan.json", "--only", "*/nope"]), @r#"
     exit: 3

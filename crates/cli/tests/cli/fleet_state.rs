@@ -66,6 +66,41 @@ fn journals_are_merged() {
 }
 
 #[test]
+fn a_journal_that_is_there_is_added_to_and_never_replaced() {
+    let context = TestContext::new();
+    let (one, two, three) = (line(1, "a", "plan"), line(2, "b", "plan"), line(3, "a", "plan"));
+    context.write("a.jsonl", one.clone() + &three);
+    context.write("b.jsonl", two.clone());
+    context.write("other.jsonl", line(1, "a", "other"));
+    let merge = ["fleet", "merge", "a.jsonl", "-o", "b.jsonl"];
+    // A run has it open: what that writes must be found afterwards.
+    let mut file = std::fs::File::options().append(true).open(context.path("b.jsonl")).unwrap();
+    file.lock().unwrap();
+    assert_snapshot!(context.run(&merge), @"
+    exit: 8
+    --- stdout
+
+    --- stderr
+    error: the journal b.jsonl is being written by another run
+    ");
+    let four = line(4, "b", "plan");
+    std::io::Write::write_all(&mut file, four.as_bytes()).unwrap();
+    drop(file);
+    context.run(&merge).ok();
+    let read = |name: &str| std::fs::read_to_string(context.path(name)).unwrap();
+    assert_eq!(read("b.jsonl"), [two, four, one, three].concat());
+    // The way back of another plan.
+    assert_snapshot!(context.run(&["fleet", "merge", "a.jsonl", "-o", "other.jsonl"]), @"
+    exit: 7
+    --- stdout
+
+    --- stderr
+    error: the journal other.jsonl is of another plan (sha256:…)
+    ");
+    assert_eq!(read("other.jsonl"), line(1, "a", "other"));
+}
+
+#[test]
 fn parts_of_a_plan() {
     let context = TestContext::new();
     let plan = Plan::parse(PLAN).unwrap();
@@ -258,6 +293,46 @@ fn a_damaged_journal_and_its_plan_are_enough_for_a_rollback() {
     context.write("other.jsonl", line(1, "a", "other") + "{\n");
     let ran = context.run(&["fleet", "rollback", "other.jsonl", "--plan", "plan.json"]);
     assert_eq!(ran.code, Some(7), "{ran}");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_was_done_is_kept_when_a_run_is_ended() {
+    let context = TestContext::new();
+    fleet(&context);
+    // The service manager's request comes while the third image is tried.
+    let settings = std::fs::read_to_string(context.path("fleet.toml")).unwrap();
+    context.write("fleet.toml", settings + "hook = [\"./hook\"]\n");
+    let hook = context
+        .write("hook", "#!/bin/sh\ncase $PALAN_IMAGE in */mail:1) kill -TERM $PPID; exec sleep 60;; esac\n");
+    std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    context.run(&["fleet", "plan", "-o", "plan.json"]).ok();
+    let state = ["--state", "@@team-state/journal"];
+    let run = |words: &[&str]| context.run(&[&["fleet"], words, &state].concat());
+    assert_snapshot!(run(&["apply", "plan.json", "--at-once", "1"]), @"
+    exit: 130
+    --- stdout
+
+    --- stderr
+    error: interrupted
+    ");
+    assert_snapshot!(narrow(&run(&["status", "plan.json"])), @"
+    exit: 0
+    --- stdout
+    wave rest: 4 images, 3 pushed, 1 planned
+    IMAGE STATE VERDICT BASE LAYERS REASON
+    [HOST]/team/api:1 pushed clean [HOST]/base:1 → new digest ±0 B
+    [HOST]/team/cart:1 pushed clean [HOST]/base:1 → new digest ±0 B
+    [HOST]/team/mail:1 pushed clean [HOST]/base:1 → new digest ±0 B
+    [HOST]/team/web:1 planned clean [HOST]/base:1 → new digest ±0 B
+
+    BASE IMAGES STATES
+    [HOST]/base:1 4 3 pushed, 1 planned
+
+    4 images: 3 pushed, 1 planned
+
+    --- stderr
+    ");
 }
 
 #[test]

@@ -6,7 +6,8 @@ use palan_core::{Digest, Reference};
 use super::{
     gates::refused,
     journal::{Effect, Event, Journal, Step},
-    plan::request,
+    lock::edited,
+    plan::{SIGNED_BASE, request},
     planned::{Entry, Locked, Plan, Stood},
     run::{Become, Choice, Fault, Listener, Outcome, Run, Written, failed, remember, remembering},
     settings::Gates,
@@ -18,8 +19,10 @@ use crate::{
     Error,
     copy::Options,
     place::{Places, PutAs},
-    rebase::{self, Check, Knowledge},
+    rebase::{self, Check, Knowledge, OldBase},
 };
+
+const STEP: &str = "apply";
 
 /// A program, or whatever else, that looks at a candidate.
 #[async_trait]
@@ -80,7 +83,8 @@ pub struct Apply<'a> {
 /// Each image's tag must stand for what the plan says, and its rebase must give what the plan says; otherwise nothing is
 /// pushed for it. What the journal has done is not done again.
 ///
-/// Fails where nothing can go on: the journal cannot be written, the plan asks for hooks and there is nobody to run them.
+/// Fails where nothing can go on: the journal cannot be written, the plan asks for hooks and there is nobody to run them, or
+/// for signatures.
 pub async fn apply(
     places: &Places,
     plan: &Plan,
@@ -90,7 +94,11 @@ pub async fn apply(
     if apply.hook.is_none() && plan.waves.iter().any(|wave| !wave.gates.hook.is_empty()) {
         return Err(Error::Unsupported("hooks: there is nobody to run them".into()));
     }
-    let run = Run { step: "apply", plan, journal, choice: &apply.choice, listener: apply.listener };
+    // No plan is made with it; who writes it into one must not believe that it was checked.
+    if plan.waves.iter().any(|wave| wave.gates.signed_base) {
+        return Err(Error::Unsupported(SIGNED_BASE.into()));
+    }
+    let run = Run { step: STEP, plan, journal, choice: &apply.choice, listener: apply.listener };
     let one = One { places: &remembering(places), plan, journal, apply };
     run.each(|entry, locked| one.image(entry, locked)).await
 }
@@ -113,7 +121,13 @@ impl One<'_> {
         let is_pushed = state.candidate.as_ref() == Some(&candidate) && !self.is_lost(&state, locked).await?;
         if is_pushed {
             return match state.passed {
-                Some(true) => Ok(written(Become::Already)),
+                Some(true) => {
+                    // What failed since then is over.
+                    if state.failed.is_some_and(|failed| failed.step == STEP) {
+                        self.journal.write(Event::Done(candidate.clone())).await?;
+                    }
+                    Ok(written(Become::Already))
+                }
                 _ if self.apply.choice.dry_run => {
                     self.check_hook(entry, locked, gates).await.map(|()| written(Become::Planned))
                 }
@@ -133,10 +147,13 @@ impl One<'_> {
         if found != Some(digest) {
             return Err(moved(&entry.image, digest, found));
         }
-        // Whoever edits a plan does not get round its gates.
+        // A plan may have been edited, and its gates with it.
         let reasons = refused(locked, gates);
         if !reasons.is_empty() {
-            return Err(Fault::Image(Become::NotPassed, reasons.join("; ")));
+            let (image, digest, reason) = (entry.image.clone(), locked.new_digest, reasons.join("; "));
+            let (gate, output) = ("plan".to_owned(), reason.clone());
+            self.journal.write(Event::Gate { image, digest, gate, passed: false, output }).await?;
+            return Err(Fault::Image(Become::NotPassed, reason));
         }
         self.check_hook(entry, locked, gates).await?;
         let plan = self.rebase(entry, locked, digest).await?;
@@ -166,7 +183,11 @@ impl One<'_> {
         let image = entry.image.pinned(digest);
         let bases = (locked.old_base.as_ref(), &locked.new_base);
         let mut request = request(&self.plan.rebase, &self.apply.knowledge, image, bases);
-        // The verdict was given when the plan was made, about these very digests.
+        if locked.old_base.is_none() {
+            let found = locked.platforms.iter().filter_map(|on| Some((on.digest, on.old_base_at.clone()?)));
+            request.old_base = OldBase::Found(found.collect());
+        }
+        // The verdict was given when the plan was made, about these very digests. It is the one thing that is believed.
         request.policy.check = Check::None;
         let plan = rebase::plan(self.places, &request).await?;
         if plan.digest() != locked.new_digest {
@@ -175,6 +196,9 @@ impl One<'_> {
                 plan.digest(),
                 locked.new_digest
             )));
+        }
+        if let Some(what) = edited(locked, plan.report()) {
+            return Err(failed(format!("the plan says of its {what} what is not so: it was edited")));
         }
         remember(self.places, &plan);
         Ok(plan)

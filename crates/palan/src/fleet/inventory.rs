@@ -155,6 +155,15 @@ pub struct Missed {
     pub reason: String,
 }
 
+impl Missed {
+    /// The image, if it is the name of one by its tag: a repository's name would read as that of its `latest`.
+    pub(super) fn by_tag(&self) -> Option<Reference> {
+        let image: Reference = self.image.parse().ok()?;
+        let is_written = image.tag().is_some_and(|tag| self.image.ends_with(&format!(":{tag}")));
+        (is_written && image.digest().is_none()).then_some(image)
+    }
+}
+
 /// What the field `schema` of an inventory's file says.
 pub const INVENTORY_SCHEMA: &str = "palan.fleet.inventory/v1";
 

@@ -319,6 +319,15 @@ impl Journal {
         file.add(lines).map_err(failed)
     }
 
+    /// Reads the lines that are on the disk, after the one that is being written.
+    pub(super) fn settled(&self) -> impl FnOnce() -> Result<Lines, JournalError> + Send + 'static {
+        let (file, read) = (self.file.clone(), self.reader());
+        move || {
+            let _file = file.as_ref().map(|file| file.lock().unwrap_or_else(PoisonError::into_inner));
+            read()
+        }
+    }
+
     /// Forgets how far images have come, and takes it from these records.
     pub(super) fn become_of(&self, records: &[Record]) {
         *self.locked() = States::of(records);

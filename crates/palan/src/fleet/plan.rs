@@ -1,6 +1,6 @@
 //! Planning: for each image of a fleet, the rebase, computed and locked. Writes nothing.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
@@ -11,7 +11,7 @@ use super::{
     gates::refused,
     inventory::{Inventory, Link, Member, MemberPlatform},
     lock::lock,
-    planned::{Action, Entry, Left, Plan, SCHEMA, Stood},
+    planned::{Action, Entry, Left, Plan, SCHEMA, Stood, Wave},
     run::{remember, remembering},
     settings::{BaseRule, Gates, Rules, Settings},
     spread::{fail_faulty, handed_down, hold_above},
@@ -26,6 +26,9 @@ use crate::{
     place::{Location, Places},
     rebase::{self, Knowledge, OldBase, Policy, Refuse, Request},
 };
+
+/// What is not done where nobody checks signatures.
+pub(super) const SIGNED_BASE: &str = "the gate signed-base: signatures are not checked yet";
 
 /// Tells whether a base is signed by somebody whom the team trusts.
 #[async_trait]
@@ -55,7 +58,7 @@ pub async fn plan(places: &Places, planning: &Planning<'_>) -> Result<Plan, Erro
     let settings = planning.settings;
     let gates = settings.waves.iter().filter_map(|wave| wave.gates.as_ref()).chain([&settings.gates]);
     if planning.signatures.is_none() && gates.into_iter().any(|gates| gates.signed_base) {
-        return Err(Error::Unsupported("the gate signed-base: signatures are not checked yet".into()));
+        return Err(Error::Unsupported(SIGNED_BASE.into()));
     }
     let remembering = remembering(places);
     let successors = Successors::new(&remembering, &settings.bases);
@@ -255,41 +258,42 @@ impl Planner<'_> {
     }
 
     /// Waves and gates, now that it is known what there is to do.
-    async fn order(&self, actions: Vec<Action>, chains: &Chains) -> Plan {
+    async fn order(&self, mut actions: Vec<Action>, chains: &Chains) -> Plan {
         let (settings, members) = (self.planning.settings, &self.planning.inventory.images);
         let waves = waves(settings);
         let is_rebased = actions.iter().map(|action| matches!(action, Action::Rebase(_)));
         let mut wave_of = assign(&settings.waves, &members.iter().zip(is_rebased).collect::<Vec<_>>());
+        self.draw(&mut wave_of, &mut actions, chains, &waves);
         let mut depth = vec![0; members.len()];
         for number in chains.levels.iter().flatten() {
             if let Some(below) = chains.on[*number] {
                 depth[*number] = depth[below] + 1;
-                // Nothing goes before what it stands on.
-                wave_of[*number] = wave_of[*number].max(wave_of[below]);
             }
         }
+        let on: Vec<_> = (0..members.len()).map(|number| on_result(number, &actions, chains)).collect();
         let mut images = Vec::new();
         for (number, (member, action)) in members.iter().zip(actions).enumerate() {
             let wave = &waves[wave_of[number]];
-            let mut below = chains.on[number].map(|below| &members[below]).into_iter().collect::<Vec<_>>();
-            below.retain(|below| stands_on_result(&action, below));
             let entry = Entry {
                 image: member.image.clone(),
                 digest: Some(member.digest),
                 base: member.platforms.iter().find_map(|platform| platform.base.clone()),
                 wave: wave.name.clone(),
-                after: below.into_iter().map(|below| below.image.clone()).collect(),
+                after: on[number].map(|below| members[below].image.clone()).into_iter().collect(),
                 action: self.gated(action, &wave.gates).await,
             };
             images.push((wave_of[number], depth[number], entry));
         }
-        let missed = self.planning.inventory.missed.iter().filter_map(|missed| {
-            let (image, reason) = (missed.image.parse().ok()?, missed.reason.clone());
-            let wave = waves.last()?.name.clone();
-            let action = Action::Fail { reason };
-            Some((waves.len(), 0, Entry { image, digest: None, base: None, wave, after: Vec::new(), action }))
-        });
-        images.extend(missed);
+        let mut missed = Vec::new();
+        for one in &self.planning.inventory.missed {
+            let Some(image) = one.by_tag() else {
+                missed.push(one.clone());
+                continue;
+            };
+            let (action, after) = (Action::Fail { reason: one.reason.clone() }, Vec::new());
+            let wave = waves.last().map(|wave| wave.name.clone()).unwrap_or_default();
+            images.push((waves.len(), 0, Entry { image, digest: None, base: None, wave, after, action }));
+        }
         images.sort_by(|a, b| (a.0, a.1, &a.2.image).cmp(&(b.0, b.1, &b.2.image)));
         let mut images: Vec<Entry> = images.into_iter().map(|(.., entry)| entry).collect();
         hold_above(&mut images);
@@ -301,9 +305,36 @@ impl Planner<'_> {
             requests: settings.requests,
             registries: settings.registries.clone(),
             images,
+            missed,
         };
         fail_faulty(&mut plan);
         plan
+    }
+
+    /// A base goes in the wave of the first that is to stand on its result: nothing can go before that, and who goes first
+    /// was chosen. It is said where it moves.
+    fn draw(&self, wave_of: &mut [usize], actions: &mut [Action], chains: &Chains, waves: &[Wave]) {
+        let members = &self.planning.inventory.images;
+        let mut drawn: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+        // Who stands on others before those.
+        for number in chains.levels.iter().rev().flatten() {
+            let Some(below) = on_result(*number, actions, chains) else { continue };
+            let (wave, own) = (wave_of[*number], wave_of[below]);
+            if wave < own {
+                let assigned = drawn.get(&below).map_or(own, |(assigned, _)| *assigned);
+                drawn.insert(below, (assigned, *number));
+                wave_of[below] = wave;
+            }
+        }
+        for (number, (assigned, above)) in drawn {
+            if let Action::Rebase(locked) = &mut actions[number] {
+                let (wave, assigned) = (&waves[wave_of[number]].name, &waves[assigned].name);
+                let above = &members[above].image;
+                locked.findings.push(format!(
+                    "it goes in the wave {wave}, not in {assigned}: {above} of that wave is to stand on it"
+                ));
+            }
+        }
     }
 
     async fn gated(&self, action: Action, gates: &Gates) -> Action {
@@ -358,7 +389,13 @@ fn follow(base: &Member, action: &Action) -> Result<Reference, String> {
     }
 }
 
-fn stands_on_result(action: &Action, below: &Member) -> bool {
-    let Action::Rebase(locked) = action else { return false };
-    locked.new_base.repository() == below.image.repository() && locked.new_base.digest() != Some(below.digest)
+/// The image on whose result another one is to stand.
+fn on_result(number: usize, actions: &[Action], chains: &Chains) -> Option<usize> {
+    let below = chains.on[number]?;
+    match (&actions[number], &actions[below]) {
+        (Action::Rebase(own), Action::Rebase(base)) => {
+            (own.new_base.digest() == Some(base.new_digest)).then_some(below)
+        }
+        _ => None,
+    }
 }

@@ -8,8 +8,11 @@ use std::{
 use palan_core::{Digest, DigestError, Reference};
 use serde::{Deserialize, Serialize};
 
-use super::settings::{Bounds, Gates, RegistryRules, Rules};
-use super::unknown;
+use super::{
+    inventory::Missed,
+    settings::{Bounds, Gates, RegistryRules, Rules},
+    unknown,
+};
 use crate::rebase::Verdict;
 
 /// What the field `schema` of a plan says.
@@ -36,6 +39,10 @@ pub struct Plan {
     pub registries: BTreeMap<String, RegistryRules>,
     /// The images.
     pub images: Vec<Entry>,
+    /// What was named and could not be looked at, and is no image: repositories that could not be listed, names that are
+    /// none. Images that are not in the plan for that would be missed by nobody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missed: Vec<Missed>,
 }
 
 /// A wave, and what its results must pass.
@@ -195,6 +202,10 @@ pub struct LockedPlatform {
     /// How it was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
+    /// Where it is, by name and digest, if the image does not say: whoever applies the plan need not know what is known
+    /// where it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_base_at: Option<Reference>,
     /// Digest of the new base's manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_base: Option<Digest>,

@@ -79,8 +79,8 @@ async fn image(
         |result| Written { result, tag: entry.image.clone(), digest: locked.new_digest, conditional: None };
     let found = standing(places, &entry.image).await?;
     if found == Some(locked.new_digest) {
-        // Done, and perhaps not written down; or somebody else did it.
-        if !state.is_promoted {
+        // Done, and perhaps not written down; or somebody else did it. What failed since then is over.
+        if !state.is_promoted || state.failed.is_some() {
             journal.write(Event::Done(promotion)).await?;
         }
         return Ok(written(Become::Already));

@@ -131,7 +131,7 @@ impl Run<'_> {
         let found = standing(self.places, image).await?;
         if found == Some(old) {
             // It never moved, or was given back and that was not written down.
-            if !state.is_restored {
+            if !state.is_restored || state.failed.is_some() {
                 self.journal.write(Event::Done(back.clone())).await?;
             }
             return Ok((Become::Already, back));

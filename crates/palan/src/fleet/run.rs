@@ -34,7 +34,7 @@ pub struct Choice {
     pub shard: Option<Shard>,
     /// No image is begun once more than so many have failed; `None`: however many.
     pub max_failures: Option<usize>,
-    /// Go on with the next wave where results of one did not pass their gates, or were given back.
+    /// Go on with the next wave where images of one were not done: failed, moved by somebody, stopped by a gate, given back.
     pub keep_going: bool,
     /// Promoting: also those that were promoted and given back.
     pub again: bool,
@@ -313,14 +313,16 @@ impl Run<'_> {
 
 /// Why no later wave is begun, for what became of images so far.
 fn stopped(outcomes: &BTreeMap<&Reference, Outcome>, wave: &str) -> Option<String> {
-    let count = |result| outcomes.values().filter(|outcome| outcome.result == result).count();
-    match (count(Become::NotPassed), count(Become::GivenBack)) {
-        (0, 0) => None,
-        (0, 1) => Some(format!("1 of the wave {wave} was given back")),
-        (0, n) => Some(format!("{n} of the wave {wave} were given back")),
-        (1, _) => Some(format!("1 of the wave {wave} did not pass its gates")),
-        (n, _) => Some(format!("{n} of the wave {wave} did not pass their gates")),
-    }
+    let of_wave = || outcomes.values().filter(|outcome| outcome.wave.as_deref() == Some(wave));
+    let bad = of_wave().filter(|outcome| outcome.result.is_bad()).count();
+    let back = of_wave().filter(|outcome| outcome.result == Become::GivenBack).count();
+    let (count, what) = match (bad, back) {
+        (0, 0) => return None,
+        (0, back) => (back, "given back"),
+        (bad, _) => (bad, "not done"),
+    };
+    let were = if count == 1 { "was" } else { "were" };
+    Some(format!("{} of the wave {wave} {were} {what}", text::count(count, "image")))
 }
 
 /// What became of an image; why nothing did is written down.

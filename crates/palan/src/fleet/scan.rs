@@ -79,6 +79,7 @@ async fn look_at_all(
     observer: &Observer,
 ) -> Result<Inventory, Error> {
     let sources = sources::find(places, settings, jobs).await?;
+    sources.left.into_iter().for_each(|text| observer.note(text));
     let (mut seen, mut missed, unfit) = (Vec::new(), sources.missed, sources.unfit);
     let asked = settings.waves.iter().filter_map(|wave| wave.label.as_deref());
     let labels: Vec<&str> = asked.map(|label| label.split_once('=').map_or(label, |(key, _)| key)).collect();

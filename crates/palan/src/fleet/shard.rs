@@ -136,6 +136,7 @@ mod tests {
             requests: None,
             registries: BTreeMap::new(),
             images: images.iter().map(entry).collect(),
+            missed: Vec::new(),
         }
     }
 

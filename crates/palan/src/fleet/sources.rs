@@ -9,6 +9,7 @@ use super::{
     files::{self, InFile},
     inventory::Missed,
     settings::{Settings, Tags},
+    template::Template,
 };
 use crate::{
     Error,
@@ -22,6 +23,8 @@ use crate::{
 pub(super) struct Sources {
     pub(super) images: BTreeMap<Reference, Naming>,
     pub(super) missed: Vec<Missed>,
+    /// What is said of images that were listed and left out, because of templates that may give such tags to services, too.
+    pub(super) left: Vec<String>,
     /// What names no image, in sentences.
     pub(super) unfit: Vec<String>,
     /// All tags that are known of a repository.
@@ -161,20 +164,26 @@ impl Sources {
         self.tags.entry(repository.clone()).or_default().extend(tags);
     }
 
-    /// Leaves out what an earlier run has pushed: candidates and backups.
+    /// Leaves out what an earlier run has pushed: candidates and backups. Those of the default templates whatever the
+    /// templates are now: moving a backup takes away the way back.
     fn leave_own_tags(&mut self, templates: &Tags) {
-        let (tags, missed) = (&self.tags, &mut self.missed);
+        let (tags, missed, left) = (&self.tags, &mut self.missed, &mut self.left);
         let of_none = BTreeSet::new();
         self.images.retain(|image, naming| {
             let others = tags.get(image.repository()).unwrap_or(&of_none);
             let tag = image.tag().unwrap_or_default();
-            let template =
+            let given =
                 [&templates.candidate, &templates.backup].into_iter().find(|t| t.matches(tag, others));
-            let Some(template) = template else { return true };
+            let reason = match (Template::is_of_default(tag), given) {
+                (true, _) => "its tag is that of a candidate or backup".to_owned(),
+                (false, Some(template)) => format!("its tag is one that the template \"{template}\" gives"),
+                (false, None) => return true,
+            };
             if naming.is_written {
-                let reason = format!("its tag is one that the template \"{template}\" gives");
                 let named_in = std::mem::take(&mut naming.places);
                 missed.push(Missed { image: image.to_string(), named_in, reason });
+            } else if !Template::is_of_default(tag) {
+                left.push(format!("{image} is left out: {reason}"));
             }
             false
         });

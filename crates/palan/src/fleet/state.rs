@@ -144,7 +144,7 @@ impl Remote {
     }
 
     async fn push_from(&self, journal: &Journal) -> Result<(), Error> {
-        self.push(crate::cancel::on_thread(journal.reader()).await??).await
+        self.push(crate::cancel::on_thread(journal.settled()).await??).await
     }
 
     fn name(&self, tag: &str) -> PathBuf {

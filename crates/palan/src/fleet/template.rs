@@ -75,6 +75,16 @@ impl Template {
         Ok(image.repository().at(&Selector::Tag(filled)))
     }
 
+    /// Whether the templates that there are without settings could have given this tag to any image: also one that is gone.
+    pub(super) fn is_of_default(tag: &str) -> bool {
+        let Some((stem, digits)) = tag.len().checked_sub(DIGITS).and_then(|at| tag.split_at_checked(at))
+        else {
+            return false;
+        };
+        let stem = ["-palan-", "-before-"].iter().find_map(|between| stem.strip_suffix(between));
+        stem.is_some_and(|stem| !stem.is_empty()) && digits.bytes().all(is_digit)
+    }
+
     /// Whether filling it in could have given this tag for one of the others of the same repository.
     pub fn matches(&self, tag: &str, others: &BTreeSet<String>) -> bool {
         let mut reached = BTreeSet::from([0]);
@@ -85,6 +95,10 @@ impl Template {
     }
 }
 
+fn is_digit(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
+}
+
 impl Part {
     /// Where it could end in a tag, when it begins at `at`.
     fn ends(&self, tag: &str, at: usize, others: &BTreeSet<String>) -> Vec<usize> {
@@ -93,12 +107,11 @@ impl Part {
             let ends = (1..=rest.len()).filter(|end| rest.get(..*end).is_some_and(fits));
             ends.map(|end| at + end).collect()
         };
-        let is_digit = |b: &u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
         match self {
             Self::Text(text) if rest.starts_with(text) => vec![at + text.len()],
             Self::Text(_) => Vec::new(),
             Self::Old | Self::New => match rest.as_bytes().get(..DIGITS) {
-                Some(digits) if digits.iter().all(is_digit) => vec![at + DIGITS],
+                Some(digits) if digits.iter().copied().all(is_digit) => vec![at + DIGITS],
                 _ => Vec::new(),
             },
             Self::Base => all(&|_| true),
@@ -212,6 +225,24 @@ mod tests {
                 (Err(found), Err(expected)) => assert!(found.contains(expected), "{template}: {found}"),
                 (found, expected) => panic!("{template}: {found:?}, not {expected:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn tags_of_the_default_templates_are_recognised_by_themselves() {
+        let cases = [
+            ("1.2-palan-11507a0e2f5e", true),
+            ("1.2-before-11507a0e2f5e", true),
+            ("1-palan-11507a0e2f5e-before-11507a0e2f5e", true),
+            ("-palan-11507a0e2f5e", false),
+            ("1.2-palan-11507A0e2f5e", false),
+            ("1.2-palan-11507a0e2f5", false),
+            ("1.2-11507a0e2f5e", false),
+            ("11507a0e2f5e", false),
+            ("1", false),
+        ];
+        for (tag, expected) in cases {
+            assert_eq!(Template::is_of_default(tag), expected, "{tag}");
         }
     }
 

@@ -79,11 +79,37 @@ impl<'a> Bases<'a> {
                 let evidence = format!("the layers given: {selector}");
                 return Ok(Old::cut(&node.image, layers.start, layers.end, evidence));
             }
-            OldBase::Find | OldBase::Image(_) => {}
+            OldBase::Find | OldBase::Found(_) | OldBase::Image(_) => {}
         }
         if let Some(old) = &self.old {
             return of_base(old, node, "given").await;
         }
+        match self.found_before(node).await {
+            None => self.look(source, node, new).await,
+            Some(Ok(old)) => Ok(old),
+            // It may be known from elsewhere; if not, that it is gone is what there is to say.
+            Some(Err(error)) => self.look(source, node, new).await.map_err(|_| error),
+        }
+    }
+
+    /// What was found before, where that is there and fits.
+    async fn found_before(&self, node: &Node) -> Option<Result<Old, Error>> {
+        let OldBase::Found(known) = self.wanted else { return None };
+        let name = known.get(&node.image.manifest.digest())?;
+        let read = async {
+            let digest = name.digest().ok_or_else(|| {
+                unknown(&node.image.name, "old", format!("{name}, which was found before, has no digest"))
+            })?;
+            let base = self.detector.base(&name.repository().with_digest(digest)).await?;
+            let (image, _) = base.image(&node.platform).await?;
+            Ok(Old::found_before(&image, name))
+        };
+        let old = read.await;
+        old.map(|old| fits(&old, node).then_some(old)).transpose()
+    }
+
+    /// Finds it.
+    async fn look(&self, source: &dyn Source, node: &Node, new: &Arc<Base>) -> Result<Old, Error> {
         let hinted = match self.hinted(&node.image.name, &node.hints, new).await {
             Ok(base) => of_base(&base, node, "base hints").await,
             Err(e) => Err(e),

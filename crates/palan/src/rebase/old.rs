@@ -1,6 +1,6 @@
 //! What an image stands on, as far as that is known.
 
-use palan_core::{Digest, Platform, Reference, chain_ids};
+use palan_core::{Digest, Platform, Reference, Selector, chain_ids};
 use serde_json::{Map, Value};
 
 use super::{history, report::BaseReport};
@@ -62,6 +62,13 @@ impl Old {
         }
     }
 
+    /// A base that was found before, and is read now.
+    pub(super) fn found_before(image: &Image, name: &Reference) -> Self {
+        let named = name.tag().map(|tag| name.repository().at(&Selector::Tag(tag.to_owned())));
+        let (shown, evidence) = (named.as_ref().unwrap_or(name).to_string(), "an earlier look");
+        Self { found: named, ..Self::of_image(image, shown, image.platform(), evidence) }
+    }
+
     /// A base that was found; `None` where it is not known how many layers are its.
     pub(super) fn found(image: &Image, found: &Found) -> Option<Self> {
         let layers = found.boundary?;
@@ -87,8 +94,13 @@ impl Old {
             digest: self.digest,
             chain_id: chain_ids(&self.diff_ids).pop(),
             evidence: Some(self.evidence.clone()),
+            found: self.found.as_ref().filter(|_| self.config.is_some()).zip(self.digest).map(at),
         }
     }
+}
+
+fn at((name, digest): (&Reference, Digest)) -> Reference {
+    name.pinned(digest)
 }
 
 pub(super) fn history_of(image: &Image) -> Vec<Value> {

@@ -1,8 +1,12 @@
 //! Planning: everything is read and computed before anything is written.
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+    sync::Arc,
+};
 
-use palan_core::{Bytes, Digest, Document, MediaType, PlatformPattern, Repository, Selector};
+use palan_core::{Bytes, Digest, Document, MediaType, PlatformPattern, Reference, Repository, Selector};
 
 use super::{
     bases::Bases,
@@ -72,6 +76,9 @@ pub enum OldBase {
     /// Those of its base, which is to be found: by what the image says of it, by attestations, by its layers.
     #[default]
     Find,
+    /// The same; but for images whose manifests have these digests, bases with these names and digests that were found
+    /// before, as far as they are there. Then nothing else has to be known of them.
+    Found(BTreeMap<Digest, Reference>),
     /// Those of this image.
     Image(Location),
     /// All up to this one, or up to the last of these.

@@ -216,6 +216,7 @@ fn new_base_report(base: &Base, image: &Image) -> BaseReport {
         digest: Some(image.manifest.digest()),
         chain_id: chain_ids(&image.config_view.rootfs.diff_ids).pop(),
         evidence: None,
+        found: None,
     }
 }
 

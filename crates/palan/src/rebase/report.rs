@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use palan_core::{Digest, Platform};
+use palan_core::{Digest, Platform, Reference};
 use serde::{Deserialize, Serialize};
 
 use super::config::Merged;
@@ -164,6 +164,10 @@ pub struct BaseReport {
     /// Why it is believed to be the image's base.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
+    /// Name and digest of an old base that was found, and is known with its config: for [`OldBase::Found`](super::OldBase),
+    /// where less is known than here.
+    #[serde(skip)]
+    pub found: Option<Reference>,
 }
 
 /// A planned rebase of one platform's image.

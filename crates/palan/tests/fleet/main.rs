@@ -4,9 +4,12 @@
 
 mod world;
 
+mod again;
 mod conditions;
+mod known;
 mod left_alone;
 mod operation;
 mod real;
 mod shared;
 mod trouble;
+mod waves;

@@ -7,11 +7,14 @@
 mod markup;
 mod schema;
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use insta::assert_snapshot;
 use palan::fleet::{
-    Action, Entry, Journal, Left, Plan, Record,
+    Action, Entry, Journal, Left, Missed, Plan, Record,
     report::{Report, Standing},
     states,
 };
@@ -702,11 +705,17 @@ fn prometheus() {
     # TYPE palan_fleet_layer_bytes gauge
     palan_fleet_layer_bytes{when="before"} 1835008000
     palan_fleet_layer_bytes{when="after"} 1879051192
+    # HELP palan_fleet_missed Names that could not be looked at when the plan was made: their images are not in it.
+    # TYPE palan_fleet_missed gauge
     "#);
 }
 
 /// The labels of a sample: `{a="b",c="d"} 1`.
 fn sample(text: &str) -> Vec<(String, String)> {
+    if let Some(value) = text.strip_prefix(' ') {
+        value.parse::<u64>().unwrap();
+        return Vec::new();
+    }
     let (mut labels, mut rest) = (Vec::new(), text.strip_prefix('{').unwrap());
     loop {
         let (name, value) = rest.split_once("=\"").unwrap();
@@ -837,4 +846,32 @@ fn a_journal_is_beside_its_plan() {
     for (plan, journal) in cases {
         assert_eq!(Journal::path_beside(Path::new(plan)), Path::new(journal));
     }
+}
+
+#[test]
+fn what_was_not_looked_at_is_in_every_form() {
+    let missed = Missed {
+        image: "down.example.com/team/*".into(),
+        named_in: vec!["repositories".into()],
+        reason: "the catalog <cannot> be read".into(),
+    };
+    let plan = Plan { missed: vec![missed], ..plan() };
+    let report = Report::new(&plan, &BTreeMap::new());
+    assert!(report.has_failures());
+    assert!(report.to_json().contains("\"image\": \"down.example.com/team/*\""));
+    let markdown = report.to_markdown();
+    assert!(
+        markdown.contains("\n- `down.example.com/team/*`: the catalog &lt;cannot&gt; be read\n"),
+        "{markdown}"
+    );
+    let junit = report.to_junit();
+    assert!(
+        junit.contains("<failure message=\"the catalog &lt;cannot&gt; be read\" type=\"missed\">"),
+        "{junit}"
+    );
+    let counted = format!("tests=\"{}\"", plan.images.len() + 1);
+    assert!(junit.lines().nth(1).unwrap().contains(&counted), "{junit}");
+    assert!(report.to_prometheus().ends_with("\npalan_fleet_missed 1\n"));
+    let html = report.to_html();
+    assert!(html.contains("<p>the catalog &lt;cannot&gt; be read</p>"), "{html}");
 }

@@ -13,8 +13,8 @@ use crate::{
 /// For each image: its tag must stand for what the plan says, and the rebase must give the digest that the plan says;
 /// otherwise nothing is pushed for it. Layers of the new base are mounted. Then the hook of its wave is run, with
 /// PALAN_IMAGE, PALAN_DIGEST, PALAN_CANDIDATE (with digest) and PALAN_WAVE in its environment: exit code 0 passes. It runs in
-/// the folder of the plan, and a relative program is looked for there. Where results of a wave do not pass, later waves are
-/// not begun, unless --keep-going is given.
+/// the folder of the plan, and a relative program is looked for there. Where an image of a wave does not pass, fails or was
+/// moved by somebody, later waves are not begun, unless --keep-going is given.
 ///
 /// Prints the candidates by digest. What was done before is not done again: run it until it ends with exit code 0.
 #[derive(clap::Args)]

@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    pin::pin,
     process::Stdio,
     time::Duration,
 };
@@ -17,6 +18,9 @@ use crate::env::Env;
 
 /// How much of what a hook says is kept: its end.
 const KEPT: usize = 4 * 1024;
+
+/// How long the pipes of a hook that has ended are read on.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Runs hooks as programs of this machine, in the folder of their plan: a plan and its hooks are taken elsewhere together.
 pub(super) struct Exec {
@@ -87,16 +91,29 @@ impl Hook for Exec {
             Err(error) => return refused(format!("{program} cannot be run: {error}")),
         };
         let (mut out, mut err) = (group.0.stdout.take(), group.0.stderr.take());
+        let (mut said, mut complained) = (Vec::new(), Vec::new());
         let ended = async {
             // Both at once: a program that fills one pipe while the other is read would wait for ever.
-            let (out, err) = tokio::join!(tail(out.as_mut()), tail(err.as_mut()));
-            // Afterwards: as long as nobody has waited for it, the group's number is nobody else's.
-            (group.0.wait().await, join(&out, &err))
+            let reading =
+                async { tokio::join!(tail(out.as_mut(), &mut said), tail(err.as_mut(), &mut complained)) };
+            let mut reading = pin!(reading);
+            tokio::select! {
+                biased;
+                _ = &mut reading => group.0.wait().await,
+                status = group.0.wait() => {
+                    // What it left running may hold its pipes open for ever.
+                    let _ = tokio::time::timeout(LAST_WORDS, reading).await;
+                    status
+                }
+            }
         };
-        match tokio::time::timeout(timeout, ended).await {
-            Ok((Ok(status), output)) if status.success() => HookOutput { passed: true, output },
-            Ok((Ok(status), output)) => refused(join(output.as_bytes(), status.to_string().as_bytes())),
-            Ok((Err(error), output)) => refused(join(output.as_bytes(), error.to_string().as_bytes())),
+        let ended = tokio::time::timeout(timeout, ended).await;
+        let output = join(&said, &complained);
+        match ended {
+            Ok(Ok(status)) if status.success() => HookOutput { passed: true, output },
+            // Its own words last: they are what is told first.
+            Ok(Ok(status)) => refused(join(status.to_string().as_bytes(), output.as_bytes())),
+            Ok(Err(error)) => refused(join(error.to_string().as_bytes(), output.as_bytes())),
             Err(_) => refused(format!("it did not end within {} s", timeout.as_secs())),
         }
     }
@@ -130,14 +147,13 @@ fn is_program(file: &Path) -> bool {
 }
 
 /// The end of what comes through a pipe.
-async fn tail(pipe: Option<&mut (impl tokio::io::AsyncRead + Unpin)>) -> Vec<u8> {
-    let (mut kept, mut piece) = (Vec::new(), [0; 4096]);
-    let Some(pipe) = pipe else { return kept };
+async fn tail(pipe: Option<&mut (impl tokio::io::AsyncRead + Unpin)>, kept: &mut Vec<u8>) {
+    let mut piece = [0; 4096];
+    let Some(pipe) = pipe else { return };
     while let Ok(n @ 1..) = pipe.read(&mut piece).await {
         kept.extend_from_slice(&piece[..n]);
         kept.drain(..kept.len().saturating_sub(KEPT));
     }
-    kept
 }
 
 fn join(first: &[u8], second: &[u8]) -> String {

@@ -112,7 +112,7 @@ struct ChoiceArgs {
     #[arg(long, value_name = "N")]
     max_failures: Option<usize>,
 
-    /// Go on with the next wave where results of one did not pass their gates, or were given back
+    /// Go on with the next wave where images of one failed, were moved by somebody, did not pass their gates or were given back
     #[arg(long)]
     keep_going: bool,
 }

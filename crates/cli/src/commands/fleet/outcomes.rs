@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use palan::fleet::{Become, Outcome};
+use palan::fleet::{Become, Journal, Outcome, Plan, Step};
+use palan_core::Reference;
 
 use crate::{
     args::ReportFormat,
@@ -13,6 +14,9 @@ use crate::{
 
 /// How many lines of what a gate said are told; the journal has more.
 const SAID: usize = 20;
+
+/// How many images one sentence names.
+const NAMED: usize = 5;
 
 /// The tags that stand as they were to, on stdout; what did not come about, and the sum, on stderr. `done`: what was done to
 /// them: "promoted".
@@ -67,6 +71,32 @@ pub(super) fn unconditional(outcomes: &[Outcome], session: &Session) {
         session
             .ui
             .note(format!("{registry} {why}: tags were read right before they were moved, best effort"));
+    }
+}
+
+/// Says which images stand on the result of another one whose own tag does not: where only some were chosen, or done.
+pub(super) fn apart(plan: &Plan, outcomes: &[Outcome], journal: &Journal, step: Step, session: &Session) {
+    let outcome = |image: &Reference| outcomes.iter().find(|outcome| outcome.image == *image);
+    let is_done = |image: &Reference| outcome(image).is_some_and(|outcome| outcome.result.is_good());
+    let has_result = |image: &Reference| match is_done(image) {
+        true => step == Step::Promote,
+        false => journal.state(image).is_promoted,
+    };
+    let mut above: BTreeMap<&Reference, Vec<String>> = BTreeMap::new();
+    for (entry, _) in plan.rebases().filter(|(entry, _)| has_result(&entry.image)) {
+        let concerned = entry.after.iter().filter(|base| is_done(&entry.image) || is_done(base));
+        for base in concerned.filter(|base| !has_result(base)) {
+            above.entry(base).or_default().push(entry.image.to_string());
+        }
+    }
+    for (base, images) in above {
+        let (count, more) = (text::count(images.len(), "image"), images.len().saturating_sub(NAMED));
+        let named = images.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let (stand, are) = if images.len() == 1 { ("stands", "is") } else { ("stand", "are") };
+        session.ui.note(format!(
+            "{base} is not promoted, and {count} that {stand} on its result {are}: {named}{more}"
+        ));
     }
 }
 

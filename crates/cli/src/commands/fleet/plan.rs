@@ -23,7 +23,8 @@ use crate::{
 ///
 /// Every image, base and result is named by digest. The plan is ordered: waves, in them bases before what stands on them,
 /// then names; the same fleet gives the same file. What would not pass the gates is held, with reasons; what cannot be
-/// rebased is listed, with reasons, and ends the command with exit code 12.
+/// rebased is listed, with reasons, and ends the command with exit code 12; so does what could not be looked at, be it a
+/// registry whose images nobody would miss in the plan.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The settings of the fleet
@@ -68,7 +69,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     for sentence in inventory.unfit.iter().chain(&fleet::unfit(&settings, &inventory)) {
         session.ui.warning(sentence);
     }
-    let failed = failures(&plan, &inventory);
+    let failed = failures(&plan);
     for (image, reason) in &failed {
         session.ui.warning(format!("{image}: {}", text::one_line(reason, 1000)));
     }
@@ -79,16 +80,14 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     }
 }
 
-/// What failed, and what was missed that is not even named so that it could be in a plan.
-fn failures(plan: &Plan, inventory: &Inventory) -> Vec<(String, String)> {
+/// What failed, and what could not be looked at.
+fn failures(plan: &Plan) -> Vec<(String, &str)> {
     let failed = plan.images.iter().filter_map(|entry| match &entry.action {
-        Action::Fail { reason } => Some((entry.image.to_string(), reason.clone())),
+        Action::Fail { reason } => Some((entry.image.to_string(), reason.as_str())),
         _ => None,
     });
-    let planned = |name: &str| name.parse().is_ok_and(|name| plan.images.iter().any(|e| e.image == name));
-    let missed = inventory.missed.iter().filter(|missed| !planned(&missed.image));
     let shown = |missed: &Missed| format!("{} ({})", missed.image, missed.named_in.join(", "));
-    failed.chain(missed.map(|missed| (shown(missed), missed.reason.clone()))).collect()
+    failed.chain(plan.missed.iter().map(|missed| (shown(missed), missed.reason.as_str()))).collect()
 }
 
 fn read_inventory(path: &Path) -> Result<Inventory> {
@@ -118,6 +117,7 @@ fn sum(plan: &Plan) -> String {
         (count(|action| left(action) == Some(Left::BaseUnknown)), "with an unknown base"),
         (count(|action| matches!(action, Action::Fail { .. })), "failed"),
     ];
-    parts.extend(others.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")));
+    let missed = [(plan.missed.len(), "not looked at")];
+    parts.extend(others.iter().chain(&missed).filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")));
     parts.join(", ")
 }

@@ -1,11 +1,12 @@
-use palan::fleet::{self, Choice};
+use palan::fleet::{self, Choice, Step};
 
 use super::{ChoiceArgs, PlanArgs, outcomes};
 use crate::{args::ReportFormat, exit::Result, session::Session};
 
 /// Move the images' own tags to their candidates, each after a backup
 ///
-/// Only images that were applied and passed their gates. A tag is read right before it is moved: one that stands for
+/// Only images that were applied and passed their gates; where one of a wave did not, or cannot be moved, later waves are not
+/// begun, unless --keep-going is given. A tag is read right before it is moved: one that stands for
 /// something else than the plan says is left alone. The move is conditional where the registry heeds conditional requests,
 /// which is found out with the first backup. Where it does not, which is said, somebody else may come between reading and
 /// writing: that is best effort. There each tag is read again after it was written, too.
@@ -42,6 +43,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     let (outcomes, pushed) = kept.run(work, session).await?;
     drop(progress);
     outcomes::unconditional(&outcomes, session);
+    outcomes::apart(&plan, &outcomes, &kept.journal, Step::Promote, session);
     outcomes::tell(&outcomes, "promoted", args.format, session)?;
     pushed
 }

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use palan::fleet::{self, Journal, JournalError, Lines, Plan};
+use palan::fleet::{self, Journal, JournalError, Lines, Plan, Step};
 
 use super::{
     SomeArgs, journal_failed, outcomes, read_plan,
@@ -61,6 +61,9 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         }
     };
     let (outcomes, pushed) = kept.run(work, session).await?;
+    if let Some(plan) = &plan {
+        outcomes::apart(plan, &outcomes, journal, Step::Restore, session);
+    }
     outcomes::tell(&outcomes, "given back", args.format, session)?;
     pushed?;
     // What the lines said that were skipped, nobody knows.

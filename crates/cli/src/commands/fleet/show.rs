@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use palan::fleet::{
-    Shard,
+    Missed, Shard,
     report::{Image, Report, Standing},
 };
 
@@ -96,7 +96,17 @@ fn summary(report: &Report) -> String {
         let count = text::count(base.totals.images, "image");
         out.push_str(&format!("{}: {count}, {}\n", one_line(&base.change(), LINE), base.totals.sentence()));
     }
+    out.push_str(&missed(report));
     out
+}
+
+/// What could not be looked at when the plan was made, a line each.
+pub(super) fn missed(report: &Report) -> String {
+    let line = |missed: &Missed| {
+        let (image, named) = (one_line(&missed.image, LINE), one_line(&missed.named_in.join(", "), LINE));
+        format!("not looked at: {image} ({named}): {}\n", one_line(&missed.reason, LINE))
+    };
+    report.missed.iter().map(line).collect()
 }
 
 /// An image: a line of its own, then what there is to know of it, indented.

@@ -55,7 +55,7 @@ impl StateArgs {
             Err(JournalError::Damaged { .. }) if of.may_be_damaged => {
                 Journal::salvage(&path, of.plan, !of.dry_run).map_err(journal_failed)?
             }
-            opened => (opened.map_err(journal_failed)?, Vec::new()),
+            opened => (opened.map_err(not_opened)?, Vec::new()),
         };
         for line in &lost {
             session.ui.warning(format!("line {line} of {} is damaged, and was skipped", path.display()));
@@ -70,6 +70,13 @@ impl StateArgs {
         };
         Ok(Kept { journal, is_damaged: !lost.is_empty(), remote, _folder: folder })
     }
+}
+
+/// Whoever takes a journal away for a plan of the same name takes away the other one's way back.
+fn not_opened(error: JournalError) -> Failure {
+    let is_other = matches!(error, JournalError::OtherPlan { .. });
+    let hint = "it is the way back of that plan: keep it, and give this plan another one with --journal FILE";
+    journal_failed(error).with_hints(is_other.then(|| hint.to_owned()))
 }
 
 /// What a run is about.
@@ -91,20 +98,23 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Does the work of a run, and keeps what it writes down in the registry too. The second result ends the command, after
-    /// the first was told.
+    /// Does the work of a run, and keeps what it writes down in the registry too, also when it is interrupted: it may be
+    /// written nowhere else. The second result ends the command, after the first was told.
     pub(super) async fn run<T>(
         &self,
         work: impl Future<Output = std::result::Result<T, palan::Error>>,
         session: &Session,
     ) -> Result<(T, Result)> {
         let Some(remote) = &self.remote else { return Ok((work.await?, Ok(()))) };
-        let (done, pushed) = remote.keep(&self.journal, work).await;
+        let (done, pushed) = remote.keep(&self.journal, session.orderly(work)).await;
         let pushed = pushed.map_err(|error| {
             let failure = Failure::from(error);
             session.ui.warning(format!("the journal could not be pushed: {}", failure.chain().join(": ")));
             Failure::reported(failure.code)
         });
-        Ok((done?, pushed))
+        match done? {
+            Some(done) => Ok((done?, pushed)),
+            None => Err(Failure::interrupted()),
+        }
     }
 }

@@ -6,6 +6,7 @@ use palan::fleet::{
     states,
 };
 
+use super::show::missed;
 use crate::{
     exit::{Code, Failure, Result},
     session::Session,
@@ -22,7 +23,7 @@ const REASON: usize = 100;
 /// candidate), "planned", "restored" (given back), "held" (a person has to decide), "needs-rebuild" (held, and only a rebuild
 /// helps), "moved" (somebody else moved the tag), "gate-failed", "failed", "base-unknown" and "no-rule" (left alone for that), "nothing" (there was nothing to do).
 ///
-/// Ends with exit code 1 when any image is "failed", "gate-failed" or "moved", and 0 otherwise: what is open, held or needs a
+/// Ends with exit code 1 when any image is "failed", "gate-failed" or "moved", or the plan says that something could not be looked at, and 0 otherwise: what is open, held or needs a
 /// rebuild was decided so and is no failure. The report is written in either case.
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -105,6 +106,7 @@ fn text(report: &Report) -> String {
         out.push_str(&table(report, wave));
     }
     out.push_str(&bases(&report.bases));
+    out.push_str(&missed(report));
     out.push_str(&total(report));
     out
 }

@@ -6,6 +6,7 @@ use super::{
     Counts, Image, Report, Standing,
     markup::{escape, verdict},
 };
+use crate::fleet::inventory::Missed;
 
 /// How a test runner sees an image.
 enum Outcome {
@@ -26,16 +27,24 @@ impl Outcome {
 
 impl Report {
     /// JUnit XML. What is promoted, pushed or had nothing to do has passed; what went wrong has failed; what is open, held,
-    /// given back, without a rule or with an unknown base is skipped.
+    /// given back, without a rule or with an unknown base is skipped. What could not be looked at has failed, in a suite of
+    /// its own.
     pub fn to_junit(&self) -> String {
         let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-        out.push_str(&format!("<testsuites name=\"palan fleet\"{}>\n", tests(&self.totals.states)));
+        let tests_of_all = tests(&self.totals.states, self.missed.len());
+        out.push_str(&format!("<testsuites name=\"palan fleet\"{tests_of_all}>\n"));
         for wave in &self.waves {
-            let (name, tests) = (escape(&wave.name), tests(&wave.totals.states));
+            let (name, tests) = (escape(&wave.name), tests(&wave.totals.states, 0));
             out.push_str(&format!("  <testsuite name=\"{name}\"{tests}>\n"));
             for image in self.images.iter().filter(|image| image.wave == wave.name) {
                 case(&mut out, image);
             }
+            out.push_str("  </testsuite>\n");
+        }
+        if !self.missed.is_empty() {
+            let tests = tests(&Counts::new(), self.missed.len());
+            out.push_str(&format!("  <testsuite name=\"not looked at\"{tests}>\n"));
+            self.missed.iter().for_each(|missed| missed_case(&mut out, missed));
             out.push_str("  </testsuite>\n");
         }
         out.push_str("</testsuites>\n");
@@ -43,8 +52,17 @@ impl Report {
     }
 }
 
-fn tests(states: &Counts) -> String {
-    let (mut all, mut failed, mut skipped) = (0, 0, 0);
+fn missed_case(out: &mut String, missed: &Missed) {
+    let (name, reason) = (escape(&missed.image), escape(&missed.reason));
+    out.push_str(&format!(
+        "    <testcase name=\"{name}\" classname=\"not looked at\">\n      \
+         <failure message=\"{reason}\" type=\"missed\">{reason}</failure>\n    </testcase>\n"
+    ));
+}
+
+/// `missed`: besides the images.
+fn tests(states: &Counts, missed: usize) -> String {
+    let (mut all, mut failed, mut skipped) = (missed, missed, 0);
     for (state, count) in states {
         all += count;
         match Outcome::of(*state) {

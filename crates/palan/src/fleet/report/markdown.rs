@@ -3,7 +3,10 @@
 //! Source: GitHub Flavored Markdown 0.29 (tables, inline HTML) and CommonMark 0.31.
 
 use super::{Base, Image, Report, Standing, markup::verdict};
-use crate::text::{count, one_line, size};
+use crate::{
+    fleet::inventory::Missed,
+    text::{count, one_line, size},
+};
 
 /// How much of a sentence a line has.
 const LINE: usize = 300;
@@ -14,6 +17,7 @@ impl Report {
     /// Markdown. Names are code, sentences are escaped: nothing in them is formatted, links or mentions anybody.
     pub fn to_markdown(&self) -> String {
         let mut out = self.summary();
+        out.push_str(&missed(&self.missed));
         out.push_str(&bases(&self.bases));
         for (state, title) in [
             (Standing::Failed, "Failed"),
@@ -80,6 +84,16 @@ fn bases(bases: &[Base]) -> String {
         out.push_str(&format!("| {name} | {} | {images} | {states} |\n", new.join(", ")));
     }
     out
+}
+
+/// What nobody would miss otherwise.
+fn missed(all: &[Missed]) -> String {
+    if all.is_empty() {
+        return String::new();
+    }
+    let item = |one: &Missed| format!("- {}: {}\n", code(&one.image), sentence(&one.reason));
+    let items: String = all.iter().map(item).collect();
+    format!("\n### Not looked at\n\nImages of these are not in the plan.\n\n{items}")
 }
 
 /// A new base in full, as code; the same name is no news.

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use palan_core::{Digest, Reference};
 use serde::Serialize;
 
-use super::{planned::Plan, settings::Rules, states::State};
+use super::{inventory::Missed, planned::Plan, settings::Rules, states::State};
 pub use counts::{Base, Counts, Rebuild, Totals, Wave};
 pub use image::{Gate, Image, Platform};
 pub(super) use markup::plain;
@@ -51,6 +51,9 @@ pub struct Report {
     pub held: BTreeMap<HeldBy, usize>,
     /// The images, in the order of the plan.
     pub images: Vec<Image>,
+    /// What was named, could not be looked at, and is no image: what it stands for is in no count.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missed: Vec<Missed>,
 }
 
 impl Report {
@@ -73,12 +76,14 @@ impl Report {
             verdicts: counts::verdicts(&images),
             held: counts::held(&images),
             images,
+            missed: plan.missed.clone(),
         }
     }
 
-    /// Whether anything went wrong: an image failed, a gate stopped it, or somebody else moved its tag.
+    /// Whether anything went wrong: an image failed, a gate stopped it, somebody else moved its tag, or something could not
+    /// be looked at when the plan was made.
     pub fn has_failures(&self) -> bool {
-        self.images.iter().any(|image| image.state.is_failure())
+        !self.missed.is_empty() || self.images.iter().any(|image| image.state.is_failure())
     }
 
     /// The images that stand so, in the order of the plan.

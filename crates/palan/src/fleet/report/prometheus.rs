@@ -15,6 +15,9 @@ impl Report {
         self.by_verdict(&mut out);
         self.by_gate(&mut out);
         self.bytes(&mut out);
+        let help = "Names that could not be looked at when the plan was made: their images are not in it.";
+        head(&mut out, "palan_fleet_missed", help);
+        out.push_str(&format!("palan_fleet_missed {}\n", self.missed.len()));
         out
     }
 

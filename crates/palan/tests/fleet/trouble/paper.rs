@@ -2,8 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use palan::fleet::{
-    Action, Become, Effect, Event, Inventory, Journal, JournalError, Plan, Record, Step, states,
+use palan::{
+    fleet::{
+        self, Action, Become, Effect, Event, Inventory, Journal, JournalError, Plan, Record, Step, states,
+    },
+    rebase::Verdict,
+    verdict::Grade,
 };
 use palan_core::{Digest, Reference};
 use proptest::prelude::*;
@@ -30,7 +34,7 @@ fn other() -> Digest {
     Digest::sha256(b"something else")
 }
 
-const EDITS: [(&str, Edit, Expected<'static>); 15] = {
+const EDITS: [(&str, Edit, Expected<'static>); 18] = {
     use Become::*;
     const JRE: &str = "its base";
     [
@@ -107,6 +111,21 @@ const EDITS: [(&str, Edit, Expected<'static>); 15] = {
             ],
         ),
         (
+            "size",
+            |plan, at| locked(plan, at).new_size = 1,
+            &[("b", Failed, "the plan says of its size what is not so: it was edited")],
+        ),
+        (
+            "a platform's digest",
+            |plan, at| locked(plan, at).platforms[1].new_digest = other(),
+            &[("b", Failed, "the plan says of its platforms what is not so: it was edited")],
+        ),
+        (
+            "one of its verdicts",
+            |plan, at| locked(plan, at).platforms[1].verdict = Verdict::Assessed(Grade::Broken),
+            &[("b", Failed, "the plan says of its verdict what is not so: it was edited")],
+        ),
+        (
             "the base of another",
             |plan, _| {
                 let jre = plan.images.iter().position(|entry| short(&entry.image) == "jre").unwrap();
@@ -139,6 +158,25 @@ async fn a_plan_that_was_edited_is_refused_image_by_image() {
     }
     let journal = Journal::open(&scene.world.journal_path(), plan.digest());
     assert!(matches!(journal, Err(JournalError::OtherPlan { .. })), "{journal:?}");
+}
+
+#[tokio::test]
+async fn a_gate_that_nobody_can_ask_is_not_passed_over() {
+    let scene = Scene::new().await;
+    let mut plan = scene.plan(&scene.settings(&json!({}))).await;
+    plan.waves[0].gates.signed_base = true;
+    let journal = scene.world.journal(&plan);
+    let apply = fleet::Apply {
+        choice: all(),
+        options: Default::default(),
+        knowledge: Default::default(),
+        hook: Some(&Refusing::default()),
+        listener: &|_| {},
+    };
+    let error = fleet::apply(&scene.world.places, &plan, &journal, &apply).await.unwrap_err();
+    assert!(error.to_string().contains("the gate signed-base"), "{error}");
+    let (entry, locked) = plan.rebases().next().unwrap();
+    assert_eq!(scene.world.standing(&locked.candidate).await, None, "{}", entry.image);
 }
 
 /// Outcome of planning with templates of tags: who is not to be rebased, and why.

@@ -4,7 +4,7 @@ use super::{
     super::{Image, Report, Standing, markup::escape},
     badge, name,
 };
-use crate::text::count;
+use crate::{fleet::inventory::Missed, text::count};
 
 /// What needs somebody, and what is said of it.
 const KINDS: [(Standing, &str); 5] = [
@@ -20,10 +20,11 @@ const KINDS: [(Standing, &str); 5] = [
 
 pub(super) fn section(out: &mut String, report: &Report) {
     let kinds = KINDS.map(|(state, text)| (state, text, report.standing(state).collect::<Vec<_>>()));
-    if kinds.iter().all(|(_, _, images)| images.is_empty()) {
+    if report.missed.is_empty() && kinds.iter().all(|(_, _, images)| images.is_empty()) {
         return;
     }
     out.push_str("<section id=\"attention\">\n<h2>Needs somebody</h2>\n");
+    missed(out, &report.missed);
     for (state, text, images) in kinds.iter().filter(|(_, _, images)| !images.is_empty()) {
         let (badge, count) = (badge(state.as_str()), count(images.len(), "image"));
         out.push_str(&format!(
@@ -33,6 +34,24 @@ pub(super) fn section(out: &mut String, report: &Report) {
         out.push_str("</ul>\n</details>\n");
     }
     out.push_str("</section>\n");
+}
+
+fn missed(out: &mut String, all: &[Missed]) {
+    if all.is_empty() {
+        return;
+    }
+    let (badge, count) = (badge("failed"), count(all.len(), "name"));
+    out.push_str(&format!(
+        "<details class=\"card kind\" open>\n<summary>{badge} <b>{count}</b> <span class=\"note\">Could not be looked at \
+         when the plan was made: their images are not in it.</span></summary>\n<ul>\n"
+    ));
+    for one in all {
+        let (name, reason) = (name(&one.image), escape(&one.reason));
+        out.push_str(&format!(
+            "<li><div><p class=\"name\">{name}</p></div>\n<div class=\"why\">\n<p>{reason}</p>\n</div></li>\n"
+        ));
+    }
+    out.push_str("</ul>\n</details>\n");
 }
 
 fn item(image: &Image) -> String {
