@@ -151,15 +151,25 @@ impl Planner<'_> {
             return follow(base, action).map(Ok);
         }
         match rule {
-            None => self.below(name, &on.chain).await.map(Err),
+            None => self.below(name, on).await.map(Err),
             Some(rule) => self.successors.locked(rule, name).await.map(Ok),
         }
     }
 
     /// Why an image is left alone whose base no rule is about: one may be about what is below that. Such a base would have
     /// to be rebased first.
-    async fn below(&self, name: &Reference, chain: &[Link]) -> Result<(Left, String), String> {
-        let rules = &self.planning.settings.bases;
+    async fn below(&self, name: &Reference, on: &MemberPlatform) -> Result<(Left, String), String> {
+        let (rules, chain) = (&self.planning.settings.bases, &on.chain);
+        for link in on.link().iter().chain(chain) {
+            for rule in rules.iter().filter(|rule| rule.may_lead_to(&link.base)) {
+                let wanted = self.successors.locked(rule, &link.base).await;
+                if let Ok(wanted) = wanted
+                    && self.is_that(link, &wanted).await
+                {
+                    return Ok((Left::UpToDate, format!("it stands on {wanted} already")));
+                }
+            }
+        }
         let fits = |link: &Link, rule: &BaseRule| {
             let is_digest = |digest| [link.base_digest, link.base_index].contains(&Some(digest));
             rule.from.matches(&link.base) && rule.digest.is_none_or(is_digest)

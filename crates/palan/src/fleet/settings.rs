@@ -106,6 +106,14 @@ impl BaseRule {
     pub fn keeps_name(&self) -> bool {
         self.to.is_none() && self.newest == Newest::default()
     }
+
+    /// Whether a base can be one that takes another's place by this rule: by its name alone.
+    pub(super) fn may_lead_to(&self, base: &Reference) -> bool {
+        match &self.to {
+            Some(to) => (to.repository(), to.tag()) == (base.repository(), base.tag()),
+            None => !self.keeps_name() && self.from.repository == *base.repository(),
+        }
+    }
 }
 
 /// A choice among the tags of a repository.

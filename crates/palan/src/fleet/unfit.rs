@@ -23,11 +23,12 @@ pub fn unfit(settings: &Settings, inventory: &Inventory) -> Vec<String> {
     rules.chain(waves.map(|wave| format!("no image fits the wave \"{}\"", wave.name))).collect()
 }
 
-/// Whether a rule is about any base below an image.
+/// Whether a rule is about any base below an image, or has brought it there.
 fn is_about(rule: &BaseRule, member: &Member) -> bool {
     let fits = |link: &Link| {
         let is_digest = |digest| [link.base_digest, link.base_index].contains(&Some(digest));
-        rule.from.matches(&link.base) && rule.digest.is_none_or(is_digest)
+        let is_old = rule.from.matches(&link.base) && rule.digest.is_none_or(is_digest);
+        is_old || rule.may_lead_to(&link.base)
     };
     member.platforms.iter().any(|platform| platform.link().iter().chain(&platform.chain).any(fits))
 }

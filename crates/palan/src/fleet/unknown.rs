@@ -1,5 +1,7 @@
 //! Keys that no plan has: what is misspelt must not count as left out.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::settings::nearest;
@@ -16,7 +18,7 @@ pub(super) fn first(given: &Value, known: &Value, text: &str) -> Option<String> 
     Some(format!("{line}{path}{key}: there is no such key{meant}"))
 }
 
-type Unknown = (String, String, Vec<String>);
+type Unknown = (String, String, BTreeSet<String>);
 
 fn find(given: &Value, known: &Value, path: &str) -> Option<Unknown> {
     match (given, known) {
@@ -25,7 +27,7 @@ fn find(given: &Value, known: &Value, path: &str) -> Option<Unknown> {
                 Some(known) => find(value, known, &format!("{path}{key}.")),
                 None if is_empty(value) => None,
                 None => {
-                    let mut others: Vec<String> = known.keys().cloned().collect();
+                    let mut others: BTreeSet<String> = known.keys().cloned().collect();
                     // Not all of these are written where they have no value.
                     others.extend(super::settings::KEYS.iter().map(|known| known.key.to_owned()));
                     Some((path.to_owned(), key.clone(), others))

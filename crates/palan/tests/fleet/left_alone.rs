@@ -126,6 +126,23 @@ async fn what_stands_where_it_should_is_not_rebased_for_its_annotations() {
 }
 
 #[tokio::test]
+async fn what_has_arrived_is_up_to_date_and_its_rule_is_met() {
+    let world = World::new().await;
+    tower(&world).await;
+    let host = &world.host;
+    for more in [json!({ "to": format!("{host}/os:1") }), json!({ "newest": "1*" })] {
+        let mut rule = json!({ "from": format!("{host}/os:0") });
+        rule.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let rules = json!({ "base": [rule] });
+        let plan = planned(&world, rules.clone(), &["base/lib:1", "team/web:1"]).await;
+        assert!(left(&plan).iter().all(|(_, why)| *why == Some(Left::UpToDate)), "{}", plan.to_text());
+        let inventory = world.inventory(&["base/lib:1".to_owned()]).await;
+        assert!(fleet::unfit(&settings(rules), &inventory).is_empty());
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn rules_and_waves_that_no_image_fits_are_said() {
     let world = World::new().await;
     tower(&world).await;

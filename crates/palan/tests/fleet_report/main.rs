@@ -560,7 +560,7 @@ fn markdown() {
     |---|---|---:|---|
     | `r/base/debian:12` | `r/base/debian:13` | 7 | 2 promoted, 2 held, 1 moved by others, 1 stopped by a gate, 1 failed |
     | `r/base/jre:17` | `r/base/jre:21` | 5 | 1 being moved, 1 given back, 1 needs a rebuild, 2 failed |
-    | `r/team/base-java:1` | `r/team/base-java:1` | 1 | 1 pushed |
+    | `r/team/base-java:1` | new digest | 1 | 1 pushed |
     | `the first 2 layers <cut> & "more" ✂` | `r/base/jre:21` | 1 | 1 planned |
     | not known |  | 1 | 1 failed |
 
