@@ -153,8 +153,10 @@ impl Growing {
             return Ok(None);
         }
         let read = move || {
-            let mut bytes = Vec::new();
-            let mut part = (&file).take(PIECE.min(written - at));
+            let size = PIECE.min(written - at);
+            // What is read is as much as there is, and never grows.
+            let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+            let mut part = (&file).take(size);
             part.read_to_end(&mut bytes)?;
             Ok::<_, io::Error>((bytes, file))
         };
