@@ -1,31 +1,68 @@
 //! Gates that need no candidate: what a plan says of a result decides.
 
+use serde::{Deserialize, Serialize};
+
 use super::{planned::Locked, settings::Gates};
 use crate::rebase::Verdict;
 
-/// Why a result would not pass.
-pub(super) fn refused(locked: &Locked, gates: &Gates) -> Vec<String> {
+/// Why an image is held: by which gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum HeldBy {
+    /// The verdict is worse than what is accepted.
+    Verdict,
+    /// Nobody looked, and that is not accepted.
+    NotAssessed,
+    /// The layers grow by more than what is accepted.
+    Growth,
+    /// Another reason, which the text says.
+    Other,
+}
+
+impl HeldBy {
+    /// All.
+    pub const ALL: [Self; 4] = [Self::Verdict, Self::NotAssessed, Self::Growth, Self::Other];
+
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Verdict => "verdict",
+            Self::NotAssessed => "not-assessed",
+            Self::Growth => "growth",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Why a result would not pass: the gates, and a sentence for each.
+pub(super) fn offended(locked: &Locked, gates: &Gates) -> Vec<(HeldBy, String)> {
     let mut reasons = Vec::new();
     match locked.verdict {
         Verdict::Assessed(grade) if grade > gates.accept => {
-            reasons
-                .push(format!("its verdict is {grade}, and {} is the worst that is accepted", gates.accept));
+            let reason =
+                format!("its verdict is {grade}, and {} is the worst that is accepted", gates.accept);
+            reasons.push((HeldBy::Verdict, reason));
         }
         Verdict::NotAssessed if !gates.accept_unassessed => {
-            reasons.push("its files were not compared".to_owned());
+            reasons.push((HeldBy::NotAssessed, "its files were not compared".to_owned()));
         }
         _ => {}
     }
-    let grown = locked.new_size.saturating_sub(locked.size);
+    let (size, new) = (locked.size, locked.new_size);
+    let grown = u128::from(new.saturating_sub(size));
     if let Some(most) = gates.max_growth_percent
-        && u128::from(grown) * 100 > u128::from(locked.size) * u128::from(most)
+        && grown * 100 > u128::from(size) * u128::from(most)
     {
-        reasons.push(format!(
-            "it would grow from {} to {} bytes, by more than {most} %",
-            locked.size, locked.new_size
-        ));
+        let reason = format!("it would grow from {size} to {new} bytes, by more than {most} %");
+        reasons.push((HeldBy::Growth, reason));
     }
     reasons
+}
+
+/// The sentences of [`offended`].
+pub(super) fn refused(locked: &Locked, gates: &Gates) -> Vec<String> {
+    offended(locked, gates).into_iter().map(|(_, reason)| reason).collect()
 }
 
 #[cfg(test)]

@@ -231,13 +231,6 @@ impl Journal {
         Ok(Self::of(path, None, plan, &records))
     }
 
-    /// As [`Journal::look`], of a plan that need not be at hand.
-    pub fn peek(path: &Path) -> Result<Self, JournalError> {
-        let records = Self::read(path)?;
-        let plan = plan_of(path, &records)?;
-        Ok(Self::of(path, None, plan, &of_plan(path, records, plan)?))
-    }
-
     fn of(path: &Path, file: Option<File>, plan: Digest, records: &[Record]) -> Self {
         let (file, run) = (
             file.map(|file| Arc::new(Mutex::new(Appended { file, is_broken: false }))),
@@ -390,6 +383,7 @@ pub(super) fn parse(path: &Path, content: &[u8]) -> Result<Vec<Record>, JournalE
     };
     lines.map(record).collect()
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

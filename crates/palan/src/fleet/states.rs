@@ -23,7 +23,7 @@ pub struct State {
     pub gate: Option<(String, String)>,
     /// The move of its tag, from when it began.
     pub promoted: Option<Effect>,
-    /// The how-manieth line of the journal that was.
+    /// The number of the journal's line that said so.
     #[serde(skip)]
     pub promoted_at: usize,
     /// Whether that is known to have happened.

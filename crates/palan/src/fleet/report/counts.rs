@@ -5,11 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use palan_core::Reference;
 use serde::Serialize;
 
-use super::{
-    image::Image,
-    standing::{HeldBy, Standing},
-};
-use crate::fleet::{planned::Plan, settings::Gates};
+use super::{image::Image, standing::Standing};
+use crate::fleet::{gates::HeldBy, planned::Plan, settings::Gates};
 
 /// How many images stand how; only what occurs. In the order of [`Standing::ALL`].
 pub type Counts = BTreeMap<Standing, usize>;

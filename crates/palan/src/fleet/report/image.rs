@@ -5,10 +5,11 @@ use serde::Serialize;
 
 use super::{
     markup::plain,
-    standing::{HeldBy, Standing, held_by, standing},
+    standing::{Standing, held_by, standing},
 };
 use crate::{
     fleet::{
+        gates::HeldBy,
         planned::{Action, Entry, Locked, LockedPlatform, Plan},
         states::State,
     },

@@ -24,7 +24,9 @@ use super::{inventory::Missed, planned::Plan, settings::Rules, states::State};
 pub use counts::{Base, Counts, Rebuild, Totals, Wave};
 pub use image::{Gate, Image, Platform};
 pub(super) use markup::plain;
-pub use standing::{HeldBy, Standing};
+pub use standing::Standing;
+
+pub use super::gates::HeldBy;
 
 /// What the field `schema` of a report says.
 pub const SCHEMA: &str = "palan.fleet.report/v1";

@@ -2,7 +2,7 @@
 //!
 //! Source: Prometheus text exposition format 0.0.4.
 
-use super::{Report, Standing, standing::HeldBy};
+use super::{HeldBy, Report, Standing};
 use crate::{rebase::Verdict, verdict::Grade};
 
 impl Report {

@@ -8,8 +8,8 @@ use super::markup::plain;
 use crate::{
     fleet::{
         Become,
+        gates::{HeldBy, offended},
         planned::{Action, Entry, Left, Locked, Plan},
-        settings::Gates,
         states::State,
     },
     rebase::Verdict,
@@ -120,54 +120,16 @@ impl fmt::Display for Standing {
     }
 }
 
-/// Why an image is held: by which gate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum HeldBy {
-    /// The verdict is worse than what is accepted.
-    Verdict,
-    /// Nobody looked, and that is not accepted.
-    NotAssessed,
-    /// The layers grow by more than what is accepted.
-    Growth,
-    /// Another reason, which the text says.
-    Other,
-}
-
-impl HeldBy {
-    /// All.
-    pub const ALL: [Self; 4] = [Self::Verdict, Self::NotAssessed, Self::Growth, Self::Other];
-
-    /// The word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Verdict => "verdict",
-            Self::NotAssessed => "not-assessed",
-            Self::Growth => "growth",
-            Self::Other => "other",
-        }
-    }
-}
-
 /// By which gates a result is held; never empty. Computed from the numbers, not from the sentences.
 pub(super) fn held_by(plan: &Plan, wave: &str, locked: &Locked) -> Vec<HeldBy> {
-    let mut by = plan.gates(wave).map(|gates| offended(gates, locked)).unwrap_or_default();
+    let mut by = Vec::new();
+    if let Some(gates) = plan.gates(wave) {
+        by.extend(offended(locked, gates).into_iter().map(|(gate, _)| gate));
+    }
     if by.is_empty() {
         by.push(HeldBy::Other);
     }
     by
-}
-
-fn offended(gates: &Gates, locked: &Locked) -> Vec<HeldBy> {
-    let verdict = match locked.verdict {
-        Verdict::Assessed(grade) => (grade > gates.accept).then_some(HeldBy::Verdict),
-        Verdict::NotAssessed => (!gates.accept_unassessed).then_some(HeldBy::NotAssessed),
-    };
-    let grew = u128::from(locked.new_size.saturating_sub(locked.size)) * 100;
-    let most = gates.max_growth_percent.map(|percent| u128::from(percent) * u128::from(locked.size));
-    let growth = most.is_some_and(|most| grew > most).then_some(HeldBy::Growth);
-    verdict.into_iter().chain(growth).collect()
 }
 
 /// Where an image stands, and why: the plan's word where nothing was done yet, else the journal's. `fault` is what is
