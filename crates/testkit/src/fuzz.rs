@@ -3,12 +3,13 @@
 
 use std::{
     collections::BTreeMap,
-    io::{Cursor, Read},
+    io::{Cursor, Read, Write},
 };
 
-use palan_core::Digest;
+use palan_core::{Compression, Digest};
 use palan_layer::{
-    Builder, Decoder, Error, Limits,
+    Builder, Decoder, Encoder, Error, Level, Limits,
+    codec::Original,
     merge::{Index, Merge},
     tar::{Archive, Header, Kind, Meta, Writer, renamed},
     tree::{Content, NodeKind, Tree},
@@ -137,7 +138,8 @@ fn facts(tree: &Tree) -> Vec<String> {
     out
 }
 
-/// Decompressing: it is read or refused, the same way however it arrives, and never more than the bounds allow.
+/// Decompressing: it is read or refused, the same way however it arrives, and never more than the bounds allow. What keeps its
+/// blocks is the same still.
 pub fn codec(bytes: &[u8]) {
     let read = |reader: &mut dyn Read| -> Result<(Vec<u8>, u64), Error> {
         let mut out = Vec::new();
@@ -151,10 +153,36 @@ pub fn codec(bytes: &[u8]) {
         (Ok((a, consumed)), Ok((b, _))) => {
             assert!(a == b && a.len() as u64 <= limits().raw_size);
             assert!(consumed == bytes.len() as u64, "{consumed} of {}", bytes.len());
+            kept(bytes, &a).expect("what can be read can be kept");
         }
         (Err(a), Err(b)) => assert!(std::mem::discriminant(&a) == std::mem::discriminant(&b), "{a} / {b}"),
         (a, b) => panic!("{:?} / {:?}", a.map(|a| a.0.len()), b.map(|b| b.0.len())),
     }
+}
+
+/// Copies an archive out of the blob that holds it.
+fn kept(blob: &[u8], archive: &[u8]) -> Result<(), Error> {
+    let mut decoder = Decoder::with_limits(blob, &limits())?;
+    decoder.note_blocks();
+    let mut noted = Vec::new();
+    decoder.read_to_end(&mut noted)?;
+    assert!(noted == archive);
+    let Some(blocks) = decoder.blocks().filter(|_| !archive.is_empty()) else { return Ok(()) };
+    let file = |bytes: &[u8]| {
+        let mut file = tempfile::tempfile()?;
+        file.write_all(bytes).map(|()| file)
+    };
+    let original = Original::new(file(blob)?, blocks, &file(archive)?)?;
+    let mut encoder = Encoder::new(Vec::new(), Compression::Gzip, Level::DEFAULT)?;
+    encoder.keep_of(vec![original]);
+    let (first, rest) = archive.split_at(archive.len() / 3);
+    encoder.copy(0, 0, first)?;
+    encoder.copy(0, first.len() as u64, rest)?;
+    encoder.copy(0, first.len() as u64, rest)?;
+    let mut out = Vec::new();
+    Decoder::new(&*encoder.finish()?)?.read_to_end(&mut out)?;
+    assert!(out == [first, rest, rest].concat());
+    Ok(())
 }
 
 /// Whiteouts and stacks: layers made of these bytes, merged into one archive, hold what a model of a file system that
