@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use palan_core::{Algorithm, Descriptor, Digest, Hasher, Verifier};
 
-use crate::{BUFFER, Error, Result};
+use crate::{BUFFER, Error, Result, merge::Sink};
 
 /// Hashes and counts everything read through it.
 #[derive(Debug)]
@@ -99,6 +99,15 @@ impl<W: Write> Write for HashingWriter<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
+    }
+}
+
+impl<S: Sink> Sink for HashingWriter<S> {
+    fn copy(&mut self, layer: u32, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.inner.copy(layer, offset, bytes)?;
+        self.hasher.update(bytes);
+        self.count += bytes.len() as u64;
+        Ok(())
     }
 }
 

@@ -8,14 +8,14 @@ use std::{
     num::NonZeroUsize,
 };
 
-use palan_core::{Algorithm, Compression, Descriptor, Digest, Family, Hasher, MediaType};
+use palan_core::{Algorithm, Compression, Descriptor, Digest, Family, MediaType};
 
 use crate::{
     Decoder, Encoder, Error, HashingReader, HashingWriter, Level, Limits, Result,
     codec::{self, Blocks, Original, Sniffed},
     hash::{Expected, RawReader, TeeReader, VerifyingReader, drain},
     listing::{Interest, Listing},
-    merge::{Index, Merged, Sink, Written},
+    merge::{Index, Merged, Written},
     tar::{Archive, End, Ending},
 };
 
@@ -110,18 +110,10 @@ pub fn spool_expecting(
         let (index, entries, ending) = Index::read_to_end(tee, limits)?;
         Ok((entries, ending, index))
     };
-    let (scan, blocks, index) = match blob {
-        None => {
-            let (scan, index) = expecting(&mut reader, expected, limits, read)?;
-            (scan, None, index)
-        }
-        Some(blob) => {
-            let mut tee = TeeReader { reader: &mut reader, writer: &mut *blob };
-            let noted = expecting_with(&mut tee, expected, limits, true, read)?;
-            blob.flush()?;
-            noted
-        }
-    };
+    let (notes_blocks, mut nowhere) = (blob.is_some(), io::sink());
+    let mut tee = TeeReader { reader: &mut reader, writer: blob.unwrap_or(&mut nowhere) };
+    let (scan, blocks, index) = expecting_with(&mut tee, expected, limits, notes_blocks, read)?;
+    tee.writer.flush()?;
     diff_id.map_or(Ok(()), |diff_id| scan.check_diff_id(diff_id))?;
     spool.flush()?;
     Ok(Spooled { scan, index, blocks })
@@ -247,6 +239,11 @@ impl Packing {
         }
     }
 
+    /// Whether [`pack_merged`] uses the blocks again that the layers have: where a level is asked for, that is for what it makes.
+    pub fn keeps_blocks(&self) -> bool {
+        self.compression == Compression::Gzip && self.level == Level::DEFAULT
+    }
+
     /// For layers of `family`: keeps only compressions that it has a media type for. Fails for zstd in Docker's.
     pub fn for_family(family: Family, compression: Compression) -> Option<Self> {
         MediaType::layer(family, compression)?;
@@ -303,8 +300,8 @@ fn pack(reader: &mut dyn Read, packing: &Packing, writer: &mut dyn Write) -> Res
 }
 
 /// Makes a blob of layers that are merged; `archives`: as [`Merged::write`] reads them; `originals`: the layers' blobs, by
-/// the same numbers. With gzip at its usual level, what stands in one of those as it is to be written stays compressed as it
-/// is there.
+/// the same numbers. Where the packing [keeps blocks](Packing::keeps_blocks), what stands in one of those as it is to be written
+/// stays compressed as it is there.
 pub fn pack_merged<S: Read + Seek>(
     packing: &Packing,
     merged: &Merged,
@@ -316,40 +313,18 @@ pub fn pack_merged<S: Read + Seek>(
     let writer: &mut dyn Write = &mut writer;
     let blob = HashingWriter::new(writer, Algorithm::Sha256);
     let mut encoder = Encoder::with_threads(blob, compression, level, threads)?;
-    encoder.keep_of(originals);
-    let mut raw = Hashed { hasher: Algorithm::Sha256.hasher(), encoder };
+    if packing.keeps_blocks() {
+        encoder.keep_of(originals);
+    }
+    let mut raw = HashingWriter::new(encoder, Algorithm::Sha256);
     let written = merged.write_to(archives, merged.usual_names(), &mut raw)?;
-    let mut blob = raw.encoder.finish()?;
+    let (diff_id, raw_size, encoder) = raw.finish();
+    let mut blob = encoder.finish()?;
     blob.flush()?;
     let (digest, size, _) = blob.finish();
-    let (diff_id, raw_size, entries) = (raw.hasher.finish(), written.size, written.entries);
+    let entries = written.entries;
     let ending = Ending { end: End::Marker, trailing: 0, hidden_data: false };
     Ok((Packed { digest, size, diff_id, raw_size, compression, entries, ending }, written))
-}
-
-/// An archive on its way into a blob.
-struct Hashed<W: Write> {
-    hasher: Hasher,
-    encoder: Encoder<W>,
-}
-
-impl<W: Write> Write for Hashed<W> {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let n = self.encoder.write(buf)?;
-        self.hasher.update(&buf[..n]);
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.encoder.flush()
-    }
-}
-
-impl<W: Write> Sink for Hashed<W> {
-    fn copy(&mut self, layer: u32, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.hasher.update(bytes);
-        self.encoder.copy(layer, offset, bytes)
-    }
 }
 
 fn store(

@@ -261,7 +261,7 @@ impl Work<'_> {
         let mut packing = Packing::for_family(image.manifest.family(), compression)
             .ok_or_else(|| no_media_type(compression, image))?;
         packing.level = level;
-        let (layers, merge) = self.stacked(image, platform, keep).await?;
+        let (layers, merge) = self.stacked(image, platform, keep, packing.keeps_blocks()).await?;
         let (spool, name) = (Arc::clone(&self.spool), image.name.clone());
         let work = move |cancelled: &Cancelled| {
             spool.write_blob(|file| {
@@ -286,10 +286,8 @@ impl Work<'_> {
         image: &Image,
         platform: &Platform,
         keep: usize,
+        keeps_blobs: bool,
     ) -> Result<(Spool, Merge), Error> {
-        // Other levels are asked for because of what they make: everything is compressed anew.
-        let Request { compression, level, .. } = *self.request;
-        let keeps_blobs = compression == Compression::Gzip && level == Level::DEFAULT;
         let read = async |range: Range<usize>| {
             let layers = &image.manifest_view.layers[range.clone()];
             let diff_ids = &image.config_view.rootfs.diff_ids[range];

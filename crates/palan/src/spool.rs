@@ -28,14 +28,9 @@ const READ_AHEAD: usize = 64 * 1024;
 pub(crate) struct Spool {
     /// Whose layers they are, for messages.
     image: String,
-    files: Vec<File>,
-    /// By the same numbers: their blobs, as far as they are worth keeping parts of.
-    originals: Vec<Option<Original>>,
-    indexes: Vec<Index>,
-    /// Numbers of files, the lowest layer's first: a layer may be there twice.
+    layers: Vec<Layer>,
+    /// Numbers of these, the lowest layer's first: a layer may be there twice.
     order: Vec<u32>,
-    /// By the same numbers: the layers' digests, as stored.
-    digests: Vec<Digest>,
 }
 
 impl Spool {
@@ -50,31 +45,17 @@ impl Spool {
         options: &Options,
     ) -> Result<Self, Error> {
         let mut known = HashMap::new();
-        let (mut order, mut reading, mut digests) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut order, mut reading) = (Vec::new(), Vec::new());
         for (number, layer) in layers.iter().enumerate() {
             let diff_id = diff_ids.and_then(|ids| ids.get(number)).copied();
             let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
             order.push(*known.entry((layer.digest, diff_id)).or_insert_with(|| {
                 reading.push(one(source, layer, diff_id, keeps_blobs, options));
-                digests.push(layer.digest);
                 next
             }));
         }
-        let read: Vec<_> = stream::iter(reading).buffered(options.jobs.max(1)).try_collect().await?;
-        let mut spool = Self {
-            image: image.to_owned(),
-            files: Vec::new(),
-            originals: Vec::new(),
-            indexes: Vec::new(),
-            order,
-            digests,
-        };
-        for Read { file, original, index } in read {
-            spool.files.push(file);
-            spool.originals.push(original);
-            spool.indexes.push(index);
-        }
-        Ok(spool)
+        let layers = stream::iter(reading).buffered(options.jobs.max(1)).try_collect().await?;
+        Ok(Self { image: image.to_owned(), layers, order })
     }
 
     /// Stacks the layers. Does no I/O, but takes a while.
@@ -90,7 +71,7 @@ impl Spool {
 
     fn push(&self, merge: &mut Merge, first: u32) -> Result<(), Error> {
         for number in &self.order {
-            let pushed = merge.push(first + number, &self.indexes[*number as usize]);
+            let pushed = merge.push(first + number, &self.layers[*number as usize].index);
             pushed.map_err(|source| self.unfit(*number, source))?;
         }
         Ok(())
@@ -99,24 +80,25 @@ impl Spool {
     /// Adds the files of layers that stay below, stacked; they get numbers of their own.
     pub(crate) fn add_below(&mut self, below: Self) -> Result<Merge, Error> {
         let mut merge = Merge::whole();
-        below.push(&mut merge, u32::try_from(self.files.len()).unwrap_or(u32::MAX))?;
-        self.files.extend(below.files);
-        self.originals.extend(below.originals);
-        self.digests.extend(below.digests);
+        below.push(&mut merge, u32::try_from(self.layers.len()).unwrap_or(u32::MAX))?;
+        self.layers.extend(below.layers);
         Ok(merge)
     }
 
     fn unfit(&self, layer: u32, source: palan_layer::Error) -> Error {
-        let layer = self.digests.get(layer as usize).copied();
+        let layer = self.layers.get(layer as usize).map(|layer| layer.digest);
         Error::NoFileSystem { image: self.image.clone(), layer, source }
     }
 
     /// What stacked layers became.
     pub(crate) fn finish(self, merge: Merge) -> Result<Stacked, Error> {
         let merged = merge.finish().map_err(|misfit| self.unfit(misfit.layer, misfit.source))?;
-        let archives =
-            self.files.into_iter().map(|file| BufReader::with_capacity(READ_AHEAD, file)).collect();
-        Ok(Stacked { merged, archives, originals: self.originals })
+        let files = self
+            .layers
+            .into_iter()
+            .map(|Layer { archive, original, .. }| (BufReader::with_capacity(READ_AHEAD, archive), original));
+        let (archives, originals) = files.unzip();
+        Ok(Stacked { merged, archives, originals })
     }
 }
 
@@ -128,8 +110,11 @@ pub(crate) struct Stacked {
 }
 
 /// A layer that was read.
-struct Read {
-    file: File,
+struct Layer {
+    /// As stored.
+    digest: Digest,
+    archive: File,
+    /// Its blob, if that is worth keeping parts of.
     original: Option<Original>,
     index: Index,
 }
@@ -140,13 +125,13 @@ async fn one(
     diff_id: Option<Digest>,
     keeps_blob: bool,
     options: &Options,
-) -> Result<Read, Error> {
+) -> Result<Layer, Error> {
     if matches!(layer.media_type.role(), Role::Layer { foreign: true, .. }) && !source.has(layer).await? {
         return Err(Error::NotHere { digest: layer.digest, place: source.name() });
     }
     let content = open_announced(source, layer, &options.observer).await?;
     let (expected, limits) = (content.expected(layer), options.limits);
-    let scratch = options.scratch.clone();
+    let (scratch, digest) = (options.scratch.clone(), layer.digest);
     let read = move |reader: &mut _| {
         let file = || scratch.file().map_err(Error::io("create a file in", scratch.path()));
         let (archive, mut blob) = (file()?, keeps_blob.then(file).transpose()?);
@@ -158,7 +143,7 @@ async fn one(
                 (Some(blob), Some(blocks)) => Original::new(blob, blocks, &archive)?,
                 _ => None,
             };
-            Ok((scan.compression, Read { file: archive, original, index }))
+            Ok((scan.compression, Layer { digest, archive, original, index }))
         };
         Ok::<_, Error>(spooled())
     };

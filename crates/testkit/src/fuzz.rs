@@ -10,7 +10,7 @@ use palan_core::{Compression, Digest};
 use palan_layer::{
     Builder, Decoder, Encoder, Error, Level, Limits,
     codec::Original,
-    merge::{Index, Merge},
+    merge::{Index, Merge, Sink as _},
     tar::{Archive, Header, Kind, Meta, Writer, renamed},
     tree::{Content, NodeKind, Tree},
 };

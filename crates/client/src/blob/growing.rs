@@ -2,12 +2,12 @@
 //! `PUT` that says what they are. That is how Docker pushes, so that registries know it.
 
 use futures_util::future::BoxFuture;
-use http::{Method, StatusCode, header};
+use http::{Method, header};
 use palan_core::Descriptor;
 
 use super::{
     BlobOpener, Upload,
-    push::{open, received},
+    push::{CLOSED, TAKEN, closing, open, received},
 };
 use crate::{
     Error, Repo,
@@ -50,16 +50,13 @@ impl Repo {
         };
         let mut patch = call(Method::PATCH, location.clone())?;
         patch.payload = Payload::Upload(Upload::growing(blob));
-        let wanted = [StatusCode::ACCEPTED, StatusCode::CREATED, StatusCode::NO_CONTENT];
-        let answer = self.send(&patch).await?.expect_data(&wanted).await?;
+        let answer = self.send(&patch).await?.expect_data(&TAKEN).await?;
         let Some(descriptor) = blob.made().await else { return Ok(None) };
         if let Some(reached) = received(&answer).filter(|reached| *reached != descriptor.size) {
             return Err(answer.malformed(format!("claims to have {reached} of {} bytes", descriptor.size)));
         }
-        let mut url = answer.location().unwrap_or(location);
-        url.query_pairs_mut().append_pair("digest", &descriptor.digest.to_string());
-        let wanted = [StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED, StatusCode::NO_CONTENT];
-        self.send(&call(Method::PUT, url)?).await?.expect_data(&wanted).await?;
+        let url = closing(answer.location().unwrap_or(location), descriptor.digest);
+        self.send(&call(Method::PUT, url)?).await?.expect_data(&CLOSED).await?;
         Ok(Some(descriptor))
     }
 }

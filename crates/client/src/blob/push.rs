@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use http::{Method, StatusCode, header};
-use palan_core::Descriptor;
+use palan_core::{Descriptor, Digest};
 use url::Url;
 
 use super::{BlobOpener, Upload};
@@ -217,12 +217,9 @@ impl Push<'_> {
     /// Sends the rest and closes the upload.
     async fn put(&mut self, length: u64) -> Result<Step, Error> {
         let Some(session) = &self.session else { return Ok(Step::More) };
-        let mut url = session.location.clone();
-        url.query_pairs_mut().append_pair("digest", &self.descriptor.digest.to_string());
+        let url = closing(session.location.clone(), self.descriptor.digest);
         let call = self.body_call(Method::PUT, url, session.offset, length)?;
-        let answer = self.repo.send(&call).await?;
-        let wanted = [StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED, StatusCode::NO_CONTENT];
-        answer.expect_data(&wanted).await?;
+        self.repo.send(&call).await?.expect_data(&CLOSED).await?;
         Ok(Step::Done)
     }
 
@@ -232,8 +229,7 @@ impl Push<'_> {
         let offset = session.offset;
         let call = self.body_call(Method::PATCH, session.location.clone(), offset, length)?;
         let answer = self.repo.send(&call).await?;
-        let wanted = [StatusCode::ACCEPTED, StatusCode::CREATED, StatusCode::NO_CONTENT];
-        let answer = answer.expect_data(&wanted).await?;
+        let answer = answer.expect_data(&TAKEN).await?;
         // It cannot have more than it was sent: then that is what it means, or the next piece is refused.
         let reached = received(&answer).unwrap_or(offset + length).min(offset + length);
         if reached <= offset {
@@ -308,6 +304,17 @@ impl Push<'_> {
         let location = answer.location().unwrap_or_else(|_| session.location.clone());
         Some((offset, location))
     }
+}
+
+/// What registries answer when they have taken a piece of an upload, and when they have closed one.
+pub(super) const TAKEN: [StatusCode; 3] = [StatusCode::ACCEPTED, StatusCode::CREATED, StatusCode::NO_CONTENT];
+pub(super) const CLOSED: [StatusCode; 4] =
+    [StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED, StatusCode::NO_CONTENT];
+
+/// Where an upload is closed.
+pub(super) fn closing(mut location: Url, digest: Digest) -> Url {
+    location.query_pairs_mut().append_pair("digest", &digest.to_string());
+    location
 }
 
 /// Whether the registry would have said the same to any other request.

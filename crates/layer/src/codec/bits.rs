@@ -8,7 +8,6 @@ const FINAL: u64 = 1;
 const HEADER: usize = 3;
 
 /// A byte string that grows by bits, from the lowest of each byte on.
-#[derive(Default)]
 pub(super) struct Bits {
     bytes: Vec<u8>,
     /// Fewer than eight bits that fill no byte yet.

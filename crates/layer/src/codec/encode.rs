@@ -13,7 +13,7 @@ use super::{
     gzip::{Effort, Members},
     keep::{Keeper, Original},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, merge::Sink};
 
 /// Input per zstd job, at levels up to [`MAX_SMALL_JOBS`]. Part of the format: another size gives other bytes. zstd's
 /// own choice (8 MiB) needs three times the memory for 0.9 % fewer bytes.
@@ -112,18 +112,10 @@ impl<W: Write> Encoder<W> {
         }))
     }
 
-    /// Lets what [`Encoder::copy`] writes keep the blocks that these layers have, by their numbers. For gzip only.
+    /// Lets what is [copied](Sink::copy) keep the blocks that these layers have, by their numbers. For gzip only.
     pub fn keep_of(&mut self, originals: Vec<Option<Original>>) {
         if let Stream::Gzip(keeper) = &mut self.0 {
             keeper.keep_of(originals);
-        }
-    }
-
-    /// Writes bytes that stand at `offset` in a layer's uncompressed archive.
-    pub fn copy(&mut self, layer: u32, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.0 {
-            Stream::Gzip(keeper) => keeper.copy(layer, offset, bytes),
-            _ => self.write_all(bytes),
         }
     }
 
@@ -151,6 +143,15 @@ impl<W: Write> Write for Encoder<W> {
         match &mut self.0 {
             Stream::Plain(writer) => writer.flush(),
             Stream::Gzip(_) | Stream::Zstd(_) => Ok(()),
+        }
+    }
+}
+
+impl<W: Write> Sink for Encoder<W> {
+    fn copy(&mut self, layer: u32, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.0 {
+            Stream::Gzip(keeper) => keeper.copy(layer, offset, bytes),
+            _ => self.write_all(bytes),
         }
     }
 }

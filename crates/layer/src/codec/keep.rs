@@ -41,7 +41,7 @@ impl Original {
     /// A blob that is compressed well enough to keep parts of it; `blocks`: where they stand in it
     /// ([`Decoder::blocks`](super::Decoder::blocks)); `archive`: what it holds, uncompressed.
     pub fn new(blob: File, blocks: Blocks, archive: &File) -> io::Result<Option<Self>> {
-        let mut quick = compressor(super::encode::GZIP)?;
+        let mut usual = compressor(super::encode::GZIP)?;
         let (mut theirs, mut ours) = (0, 0);
         let step = blocks.len().div_ceil(SAMPLES).max(1);
         for number in (step / 2..blocks.len()).step_by(step) {
@@ -51,8 +51,8 @@ impl Original {
             };
             let before = usize::try_from(block.content.start - block.since).unwrap_or(0);
             let content = read_range(archive, block.since..block.content.end)?;
-            let mut room = vec![0; quick.deflate_compress_bound(content.len())];
-            let mut size = |bytes: &[u8]| quick.deflate_compress(bytes, &mut room).map_err(|_| too_large());
+            let mut room = vec![0; usual.deflate_compress_bound(content.len())];
+            let mut size = |bytes: &[u8]| usual.deflate_compress(bytes, &mut room).map_err(|_| too_large());
             ours += size(&content)?.saturating_sub(size(&content[..before])?) as u64;
             theirs += (block.bits.end - block.bits.start) / 8;
         }
@@ -147,23 +147,18 @@ impl<W: Write> Keeper<W> {
     /// The next block that can be kept, which the run may be in already: its number and its content.
     fn block_ahead(&self, run: Run) -> Option<(usize, Range<u64>)> {
         let blocks = &self.originals.get(run.layer as usize)?.as_ref()?.blocks;
-        // What of the run is in this member.
-        let first = match &self.open {
-            Some(open) => open.blocks.end,
-            None => {
-                let before = run.next - self.held.len() as u64 - run.start;
-                let here = before.min(self.members.pending().len() as u64);
-                blocks.first_since(run.start + before - here)
-            }
-        };
         let begun = run.next - self.held.len() as u64;
         let can_be = |block: &&Block| {
             block.content.start >= begun && block.content.end - block.content.start <= LARGEST
         };
         let found = |number| Some((number, blocks.get(number).filter(can_be)?.content.clone()));
         match &self.open {
-            Some(_) => found(first),
-            None => (first..blocks.len()).find_map(found),
+            Some(open) => found(open.blocks.end),
+            None => {
+                // As much of the run is in this member.
+                let here = (begun - run.start).min(self.members.pending().len() as u64);
+                (blocks.first_since(begun - here)..blocks.len()).find_map(found)
+            }
         }
     }
 

@@ -54,12 +54,6 @@ impl Ahead {
         Self { target, runtime: Handle::current(), sending: Mutex::default() }
     }
 
-    /// Notes what is written to a new file, of which a blob is made.
-    pub(super) fn watch<W>(&self, file: W, path: &Path) -> Watched<'_, W> {
-        let progress = watch::Sender::new(Progress::default());
-        Watched { file, path: path.to_owned(), ahead: self, progress, begun: false }
-    }
-
     /// Waits until everything is sent that could be.
     pub(crate) async fn sent(&self) {
         let mut sending = std::mem::take(&mut *self.lock());
@@ -87,16 +81,20 @@ struct Progress {
     made: Option<Digest>,
 }
 
-/// A file that is watched while it is written.
+/// A new file, of which a blob is made: it is watched while it is written.
 pub(super) struct Watched<'a, W> {
     file: W,
-    path: PathBuf,
-    ahead: &'a Ahead,
+    path: &'a Path,
+    /// Where the blob is to be sent; nowhere once that has begun.
+    ahead: Option<&'a Ahead>,
     progress: watch::Sender<Progress>,
-    begun: bool,
 }
 
-impl<W> Watched<'_, W> {
+impl<'a, W> Watched<'a, W> {
+    pub(super) fn new(file: W, path: &'a Path, ahead: Option<&'a Ahead>) -> Self {
+        Self { file, path, ahead, progress: watch::Sender::new(Progress::default()) }
+    }
+
     /// The file is whole, and this blob.
     pub(super) fn finish(self, digest: Digest) {
         self.progress.send_modify(|progress| progress.made = Some(digest));
@@ -107,13 +105,13 @@ impl<W: Write> Write for Watched<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let n = self.file.write(bytes)?;
         self.progress.send_modify(|progress| progress.written += n as u64);
-        if !self.begun && self.progress.borrow().written >= WORTH {
-            self.begun = true;
-            // Opened now: the file is moved when it is whole.
-            if let Ok(file) = File::open(&self.path) {
-                let (first, progress) = (Mutex::new(Some(file)), self.progress.subscribe());
-                self.ahead.begin(Growing { first, path: self.path.clone(), progress, read: Arc::default() });
-            }
+        let is_worth_it = self.progress.borrow().written >= WORTH;
+        // Opened now: the file is moved when it is whole.
+        if let Some(ahead) = self.ahead.take_if(|_| is_worth_it)
+            && let Ok(file) = File::open(self.path)
+        {
+            let (first, progress) = (Mutex::new(Some(file)), self.progress.subscribe());
+            ahead.begin(Growing { first, path: self.path.to_owned(), progress, read: Arc::default() });
         }
         Ok(n)
     }
@@ -135,13 +133,6 @@ impl Growing {
     /// Whether much of a blob of this size was not read yet.
     pub(super) fn is_far_behind(&self, size: u64) -> bool {
         size.saturating_sub(self.read.load(Relaxed)) > MUCH
-    }
-
-    /// Its digest and size, when it is whole; `None`: it never will be.
-    pub async fn made(&self) -> Option<Descriptor> {
-        let mut progress = self.progress.clone();
-        let Progress { written, made } = *progress.wait_for(|progress| progress.made.is_some()).await.ok()?;
-        Some(Descriptor::new(MediaType::new("application/octet-stream"), made?, written))
     }
 
     async fn piece(file: File, at: u64, mut progress: watch::Receiver<Progress>) -> Piece {
@@ -193,6 +184,11 @@ impl BlobOpener for Growing {
 
 impl GrowingBlob for Growing {
     fn made(&self) -> BoxFuture<'_, Option<Descriptor>> {
-        Box::pin(Self::made(self))
+        let mut progress = self.progress.clone();
+        Box::pin(async move {
+            let Progress { written, made } =
+                *progress.wait_for(|progress| progress.made.is_some()).await.ok()?;
+            Some(Descriptor::new(MediaType::new("application/octet-stream"), made?, written))
+        })
     }
 }

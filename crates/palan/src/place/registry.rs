@@ -9,7 +9,7 @@ use futures_util::{
     future::{BoxFuture, Either, select},
     stream,
 };
-use palan_client::{BlobOpener, ByteStream, Precondition, Repo};
+use palan_client::{BlobOpener, ByteStream, GrowingBlob as _, Precondition, Repo};
 use palan_core::{Algorithm, Descriptor, Digest, Document, MAX_DOCUMENT_SIZE, Repository, Role, Selector};
 
 use super::{

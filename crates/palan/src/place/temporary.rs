@@ -9,7 +9,7 @@ use std::{
 use palan_core::Digest;
 use tempfile::NamedTempFile;
 
-use super::{Ahead, Layout, publish};
+use super::{Ahead, Layout, ahead::Watched, publish};
 use crate::{Error, Scratch};
 
 /// How much is written at once, in bytes.
@@ -42,22 +42,12 @@ impl Layout {
     ) -> Result<T, Error> {
         let unwritten = || Error::io("write in", &self.root);
         let mut file = NamedTempFile::new_in(&self.root).map_err(unwritten())?;
-        let (digest, result) = match &self.ahead {
-            None => {
-                let mut out = BufWriter::with_capacity(BUFFER, &mut file);
-                let written = write(&mut out)?;
-                out.flush().map_err(unwritten())?;
-                written
-            }
-            Some(ahead) => {
-                let path = file.path().to_owned();
-                let mut out = BufWriter::with_capacity(BUFFER, ahead.watch(&mut file, &path));
-                let written = write(&mut out)?;
-                let watched = out.into_inner().map_err(|error| unwritten()(error.into_error()))?;
-                watched.finish(written.0);
-                written
-            }
-        };
+        let path = file.path().to_owned();
+        let watched = Watched::new(&mut file, &path, self.ahead.as_deref());
+        let mut out = BufWriter::with_capacity(BUFFER, watched);
+        let (digest, result) = write(&mut out)?;
+        let watched = out.into_inner().map_err(|error| unwritten()(error.into_error()))?;
+        watched.finish(digest);
         self.take(file, digest)?;
         Ok(result)
     }

@@ -6,7 +6,7 @@ use palan_core::Compression;
 use proptest::prelude::*;
 
 use super::{super::blocks::WINDOW, *};
-use crate::{Decoder, Encoder, Level};
+use crate::{Decoder, Encoder, Level, merge::Sink as _};
 
 /// Words, noise and zeros, so that all kinds of block come up.
 fn content(size: usize, seed: u64) -> Vec<u8> {
