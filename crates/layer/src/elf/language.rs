@@ -72,12 +72,19 @@ impl Scan {
 }
 
 /// Whether what follows the mark is what Go's linker writes: the size of a pointer, flags and, where the version is
-/// inline, nothing up to the end of the header. Programs that look for the mark contain it as well.
+/// inline, nothing up to the end of the header; before Go 1.18, two pointers, which may be left to the loader. Programs
+/// that look for the mark contain it as well, with whatever else the compiler put behind it.
 fn is_header(mark: &[u8]) -> bool {
-    let rest = &mark[GO.len()..];
-    let inline = rest.get(1).is_some_and(|flags| flags & 2 != 0);
-    let padding = rest.iter().skip(2).take(16);
-    matches!(rest, [4 | 8, 0..=3, ..]) && (!inline || padding.len() == 16 && padding.clone().all(|b| *b == 0))
+    let Some((&[size @ (4 | 8), flags @ 0..=3], rest)) = mark[GO.len()..].split_first_chunk() else {
+        return false;
+    };
+    let Some(rest) = rest.get(..16) else { return false };
+    if flags & 2 != 0 {
+        return rest.iter().all(|b| *b == 0);
+    }
+    // No address uses the upper sixteen of 64 bits.
+    let upper = if flags & 1 != 0 { [0, 1, 8, 9] } else { [6, 7, 14, 15] };
+    size == 4 || upper.iter().all(|at| rest[*at] == 0)
 }
 
 /// The text after the header's 32 bytes, where the flags say that it is there.

@@ -308,18 +308,32 @@ fn endless_lists_of_versions_are_malformed() {
 
 #[test]
 fn languages_are_recognised_in_pieces_of_any_size() {
+    // In pieces, lest this program itself be taken for one of Go's.
+    let header = |rest: [u8; 18]| [b"\xff Go ".as_slice(), b"buildinf:", &rest].concat();
     let go = |flags: u8, text: &[u8]| {
-        // In two pieces, lest this program itself be taken for one of Go's.
-        let mut mark = [b"\xff Go ".as_slice(), b"buildinf:\x08", &[flags], &[0; 16]].concat();
+        let mut rest = [0; 18];
+        rest[..2].copy_from_slice(&[8, flags]);
+        let mut mark = header(rest);
         mark.push(u8::try_from(text.len()).unwrap());
         [&mark, text].concat()
     };
     let commit = b"/rustc/0123456789abcdef0123456789abcdef01234567/library";
-    let cases: [(&[u8], usize, Option<&str>); 8] = [
+    let cases: [(&[u8], usize, Option<&str>); 11] = [
         (&go(2, b"go1.22.1"), 0, Some("Go 1.22.1")),
         (&go(2, b"go1.26-devel_0123"), 0, Some("Go 1.26-devel_0123")),
         (&go(0, b"go1.22.1"), 0, Some("Go")),
         (&go(2, b"go1.22.1"), 1, None),
+        (
+            &header(*b"\x08\x00\x20\x30\x4a\x00\x00\x00\x00\x00\x30\x30\x4a\x00\x00\x00\x00\x00"),
+            0,
+            Some("Go"),
+        ),
+        (
+            &header(*b"\x08\x01\x00\x00\x00\x00\x00\x4a\x30\x20\x00\x00\x00\x00\x00\x4a\x30\x30"),
+            0,
+            Some("Go"),
+        ),
+        (&header(*b"\x08\x00libz.so.1\x00Z_1\x00Z_"), 0, None),
         (commit, 3, Some("Rust")),
         (b"/rustc/nothing", 3, None),
         (b"\0rustc version 1.75.0 (82e1608df 2023-12-21)\0", 5, Some("Rust 1.75.0")),
