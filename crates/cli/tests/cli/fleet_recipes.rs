@@ -119,7 +119,7 @@ fn what_kubernetes_runs_is_understood_and_has_no_rights() {
     let calls = calls(&scripts);
     assert_eq!(calls.len(), 5, "{calls:?}");
     are_understood(&calls);
-    are_understood(&["palan fleet show /work/plan.json".to_owned()]);
+    are_understood(&["palan fleet show /scratch/plan.json".to_owned()]);
     for document in &documents {
         let job = document.pointer("/spec/jobTemplate/spec").unwrap_or(&document["spec"]);
         let pod = &job["template"]["spec"];

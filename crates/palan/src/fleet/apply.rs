@@ -5,7 +5,7 @@ use palan_core::{Digest, Reference};
 
 use super::{
     gates::refused,
-    journal::{Effect, Event, Journal, Step},
+    journal::{Effect, Event, Journal, JournalError, Step},
     lock::edited,
     plan::{SIGNED_BASE, request},
     planned::{Entry, Locked, Plan, Stood},
@@ -150,10 +150,9 @@ impl One<'_> {
         // A plan may have been edited, and its gates with it.
         let reasons = refused(locked, gates);
         if !reasons.is_empty() {
-            let (image, digest, reason) = (entry.image.clone(), locked.new_digest, reasons.join("; "));
-            let (gate, output) = ("plan".to_owned(), reason.clone());
-            self.journal.write(Event::Gate { image, digest, gate, passed: false, output }).await?;
-            return Err(Fault::Image(Become::NotPassed, reason));
+            let reason = reasons.join("; ");
+            self.asked(entry, locked, "plan", false, &reason).await?;
+            return Err(Fault::Gate(reason, String::new()));
         }
         self.check_hook(entry, locked, gates).await?;
         let plan = self.rebase(entry, locked, digest).await?;
@@ -244,11 +243,22 @@ impl One<'_> {
         let Some(hook) = self.apply.hook.filter(|_| !gates.hook.is_empty()) else { return Ok(()) };
         let Err(reason) = hook.check(&gates.hook).await else { return Ok(()) };
         let reason = format!("the hook cannot be run: {reason}");
-        let (image, digest, gate) = (entry.image.clone(), locked.new_digest, "hook".to_owned());
-        self.journal
-            .write(Event::Gate { image, digest, gate, passed: false, output: reason.clone() })
-            .await?;
+        self.asked(entry, locked, "hook", false, &reason).await?;
         Err(Fault::Gate(reason, String::new()))
+    }
+
+    /// Writes down what a gate said.
+    async fn asked(
+        &self,
+        entry: &Entry,
+        locked: &Locked,
+        gate: &str,
+        passed: bool,
+        output: &str,
+    ) -> Result<(), JournalError> {
+        let (image, digest) = (entry.image.clone(), locked.new_digest);
+        let (gate, output) = (gate.to_owned(), output.to_owned());
+        self.journal.write(Event::Gate { image, digest, gate, passed, output }).await
     }
 
     /// Asks the gates that need the candidate, and writes down what they said.
@@ -268,10 +278,9 @@ impl One<'_> {
             }
         };
         let HookOutput { passed, output } = said;
-        let gate = if hook.is_some() { "hook" } else { "plan" }.to_owned();
-        let (image, digest) = (entry.image.clone(), locked.new_digest);
+        let gate = if hook.is_some() { "hook" } else { "plan" };
         let reason = format!("the hook refused it: {}", last_line(&output));
-        self.journal.write(Event::Gate { image, digest, gate, passed, output: output.clone() }).await?;
+        self.asked(entry, locked, gate, passed, &output).await?;
         if passed { Ok(()) } else { Err(Fault::Gate(reason, output)) }
     }
 }

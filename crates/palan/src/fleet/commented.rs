@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use palan_core::Reference;
-
 use super::{
     inventory::{Inventory, Member},
     settings::{Images, KEYS, Key},
@@ -29,14 +27,20 @@ pub fn commented(images: &Images, inventory: &Inventory) -> String {
         ("exclude", &images.exclude),
     ];
     let named = named.into_iter().filter(|(_, names)| !names.is_empty());
-    keys(&mut out, "images", &named.map(|(key, names)| (key, list(names))).collect::<Vec<_>>(), true);
+    keys(
+        &mut out,
+        "images",
+        &named.map(|(key, names)| (key, Said::Value(list(names)))).collect::<Vec<_>>(),
+        true,
+    );
     bases(&mut out, inventory);
     head(&mut out, "How tags are named.", "[tags]");
     keys(&mut out, "tags", &[], true);
     head(&mut out, "What a result must pass.", "[gates]");
-    keys(&mut out, "gates", &[("accept", "\"clean\"".to_owned())], true);
+    keys(&mut out, "gates", &[("accept", Said::Value("\"clean\"".to_owned()))], true);
     head(&mut out, "Who goes first. An image is in the first wave that it fits.", "[[wave]]");
-    keys(&mut out, "wave", &[("name", "\"canary\"".to_owned()), ("percent", "10".to_owned())], true);
+    let canary = [("name", "\"canary\""), ("percent", "10")];
+    keys(&mut out, "wave", &canary.map(|(key, value)| (key, Said::Value(value.to_owned()))), true);
     head(&mut out, "How each image is rebased.", "[rebase]");
     keys(&mut out, "rebase", &[], true);
     let registry = inventory.images.first().map_or("ghcr.io", |member| member.image.registry());
@@ -49,15 +53,22 @@ fn head(out: &mut String, what: &str, table: &str) {
     let _ = write!(out, "\n# {what}\n{table}\n");
 }
 
+/// What is said of a key.
+enum Said {
+    Value(String),
+    /// What could be said here: better than what the key's own example says.
+    Example(String),
+}
+
 /// The keys of a table: those that are given, the others as comments; `explained` the first time.
-fn keys(out: &mut String, table: &str, given: &[(&str, String)], explained: bool) {
+fn keys(out: &mut String, table: &str, given: &[(&str, Said)], explained: bool) {
     for Key { key, example, meaning, .. } in KEYS.iter().filter(|key| key.table == table) {
-        let value = given.iter().find(|(name, _)| name == key);
         if explained {
             let _ = writeln!(out, "# {meaning}");
         }
-        let _ = match value {
-            Some((_, value)) => writeln!(out, "{key} = {value}"),
+        let _ = match given.iter().find(|(name, _)| name == key) {
+            Some((_, Said::Value(value))) => writeln!(out, "{key} = {value}"),
+            Some((_, Said::Example(example))) => writeln!(out, "# {key} = {example}"),
             None if explained => writeln!(out, "# {key} = {example}"),
             None => Ok(()),
         };
@@ -76,26 +87,10 @@ fn bases(out: &mut String, inventory: &Inventory) {
         let tag = newest(&members);
         let newest = tag.map_or(String::new(), |tag| format!("; the newest tag like it is {tag}"));
         head(out, &format!("{many} on this base{newest}."), "[[base]]");
-        let to = tag.map(|tag| quoted(&format!("{}:{tag}", base.repository())));
-        base_keys(out, &base, to, explained);
+        let from = ("from", Said::Value(quoted(&base.to_string())));
+        let to = tag.map(|tag| ("to", Said::Example(quoted(&format!("{}:{tag}", base.repository())))));
+        keys(out, "base", &[from].into_iter().chain(to).collect::<Vec<_>>(), explained);
         explained = false;
-    }
-}
-
-/// `to`: what could take its place, as the file would have it.
-fn base_keys(out: &mut String, base: &Reference, to: Option<String>, explained: bool) {
-    let from = ("from", quoted(&base.to_string()));
-    let mut text = String::new();
-    keys(&mut text, "base", &[from], explained);
-    let Some(to) = to else { return out.push_str(&text) };
-    let mut is_said = false;
-    for line in text.lines() {
-        let is_example = line.starts_with("# to = ");
-        is_said |= is_example;
-        let _ = if is_example { writeln!(out, "# to = {to}") } else { writeln!(out, "{line}") };
-    }
-    if !is_said {
-        let _ = writeln!(out, "# to = {to}");
     }
 }
 

@@ -57,18 +57,14 @@ pub(super) fn named(files: &[String], manifests: &[String]) -> Result<InFiles, E
             empty.push(file.clone());
         }
     }
-    let mut found = BTreeSet::new();
-    for path in manifests {
-        found.extend(yaml_files(Path::new(path))?);
-    }
-    let made = in_manifests(&found)?;
-    for path in manifests {
+    let found = manifests.iter().map(|path| Ok((path, yaml_files(Path::new(path))?)));
+    let found: Vec<(&String, BTreeSet<PathBuf>)> = found.collect::<Result<_, Error>>()?;
+    let made = in_manifests(&found.iter().flat_map(|(_, files)| files).cloned().collect())?;
+    for (path, files) in &found {
         let is_below = |image: &InFile| image.place.starts_with(path.as_str());
         // Kustomizations take in what is elsewhere.
-        if !made.iter().any(is_below)
-            && in_manifests(&yaml_files(Path::new(path))?.into_iter().collect())?.is_empty()
-        {
-            empty.push(path.clone());
+        if !made.iter().any(is_below) && in_manifests(files)?.is_empty() {
+            empty.push((*path).clone());
         }
     }
     images.extend(made);
@@ -96,7 +92,7 @@ fn in_manifests(found: &BTreeSet<PathBuf>) -> Result<Vec<InFile>, Error> {
 }
 
 /// A file that was named is read whatever its name is.
-fn yaml_files(path: &Path) -> Result<Vec<PathBuf>, Error> {
+fn yaml_files(path: &Path) -> Result<BTreeSet<PathBuf>, Error> {
     let found = source::walk(path).map_err(|(path, error)| Error::io("read", path)(error))?;
     let is_named = |found: &source::Found| found.path == path;
     Ok(found.into_iter().filter(|f| f.kind == Kind::Yaml || is_named(f)).map(|f| f.path).collect())

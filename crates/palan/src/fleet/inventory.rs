@@ -104,11 +104,15 @@ pub struct Link {
 }
 
 impl Link {
+    /// Whether its manifest, or the index that lists it, has this digest.
+    pub(super) fn has(&self, digest: Digest) -> bool {
+        [self.base_digest, self.base_index].contains(&Some(digest))
+    }
+
     /// Whether this is that base: the same repository and, as far as they are given, tag and digest (of the manifest or of
     /// the index that lists it).
     pub(super) fn is(&self, base: &Reference) -> bool {
-        let is_digest =
-            |digest| [self.base_digest, self.base_index, self.base.digest()].contains(&Some(digest));
+        let is_digest = |digest| self.has(digest) || self.base.digest() == Some(digest);
         self.base.repository() == base.repository()
             && base.tag().is_none_or(|tag| self.base.tag() == Some(tag))
             && base.digest().is_none_or(is_digest)
@@ -156,6 +160,11 @@ pub struct Missed {
 }
 
 impl Missed {
+    /// It, and where it was named: `host/team/* (repositories)`.
+    pub fn place(&self) -> String {
+        format!("{} ({})", self.image, self.named_in.join(", "))
+    }
+
     /// The image, if it is the name of one by its tag: a repository's name would read as that of its `latest`.
     pub(super) fn by_tag(&self) -> Option<Reference> {
         let image: Reference = self.image.parse().ok()?;

@@ -222,7 +222,9 @@ impl Journal {
 
     /// Opens the journal of a plan that need not be at hand.
     pub fn resume(path: &Path) -> Result<Self, JournalError> {
-        Self::open(path, plan_of(path, &Self::read(path)?)?)
+        let first = Self::read(path)?.into_iter().next();
+        let first = first.ok_or_else(|| JournalError::Empty(path.to_owned()))?;
+        Self::open(path, first.plan)
     }
 
     /// Reads a plan's journal, if there is one, and never writes it: for runs that only say what they would do.
@@ -358,11 +360,6 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, JournalError> {
 pub(super) fn whole(content: &[u8]) -> &[u8] {
     let end = content.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
     &content[..end]
-}
-
-/// The plan that a journal is about.
-fn plan_of(path: &Path, records: &[Record]) -> Result<Digest, JournalError> {
-    records.first().map(|record| record.plan).ok_or_else(|| JournalError::Empty(path.to_owned()))
 }
 
 pub(super) fn of_plan(path: &Path, records: Vec<Record>, plan: Digest) -> Result<Vec<Record>, JournalError> {

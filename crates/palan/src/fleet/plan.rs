@@ -130,13 +130,8 @@ impl Planner<'_> {
         let Some(name) = &on.base else {
             return Ok(Err((Left::BaseUnknown, "its base has no name".to_owned())));
         };
-        if self
-            .planning
-            .inventory
-            .missed
-            .iter()
-            .any(|missed| tagged(name).is_some_and(|n| missed.image == n.to_string()))
-        {
+        let plain = tagged(name).map(|name| name.to_string());
+        if self.planning.inventory.missed.iter().any(|missed| Some(&missed.image) == plain.as_ref()) {
             return Err(format!("its base {name} could not be looked at"));
         }
         let is_meant = |rule: &BaseRule| {
@@ -162,32 +157,28 @@ impl Planner<'_> {
         let (rules, chain) = (&self.planning.settings.bases, &on.chain);
         for link in on.link().iter().chain(chain) {
             for rule in rules.iter().filter(|rule| rule.may_lead_to(&link.base)) {
-                let wanted = self.successors.locked(rule, &link.base).await;
-                if let Ok(wanted) = wanted
-                    && self.is_that(link, &wanted).await
-                {
-                    return Ok((Left::UpToDate, format!("it stands on {wanted} already")));
+                if let Some(reached) = self.reached(rule, link).await {
+                    return Ok((Left::UpToDate, format!("it stands on {reached} already")));
                 }
             }
         }
-        let fits = |link: &Link, rule: &BaseRule| {
-            let is_digest = |digest| [link.base_digest, link.base_index].contains(&Some(digest));
-            rule.from.matches(&link.base) && rule.digest.is_none_or(is_digest)
-        };
-        let found = chain.iter().find_map(|link| Some((link, rules.iter().find(|rule| fits(link, rule))?)));
-        let Some((link, rule)) = found else {
+        let about = |link| rules.iter().find(|rule| rule.is_about(link)).map(|rule| (link, rule));
+        let Some((link, rule)) = chain.iter().find_map(about) else {
             return Ok((Left::NoRule, format!("no rule is about its base {name}")));
         };
-        let wanted = self.successors.locked(rule, &link.base).await;
-        if let Ok(wanted) = &wanted
-            && self.is_that(link, wanted).await
-        {
-            return Ok((Left::UpToDate, format!("its base {name} stands on {wanted} already")));
+        if let Some(reached) = self.reached(rule, link).await {
+            return Ok((Left::UpToDate, format!("its base {name} stands on {reached} already")));
         }
         Err(format!(
             "its base {name} is no image of the fleet, but stands on {}, which a rule is about: name it among the images, or give it a rule",
             link.base
         ))
+    }
+
+    /// What takes a base's place by a rule, where that is this base already.
+    async fn reached(&self, rule: &BaseRule, link: &Link) -> Option<Reference> {
+        let wanted = self.successors.locked(rule, &link.base).await.ok()?;
+        self.is_that(link, &wanted).await.then_some(wanted)
     }
 
     /// Whether nothing would change but what is written about the base.
@@ -207,7 +198,7 @@ impl Planner<'_> {
     /// Whether a base is what a name with a digest stands for: that image, or one that the index lists.
     async fn is_that(&self, link: &Link, wanted: &Reference) -> bool {
         let Some(digest) = wanted.digest() else { return false };
-        if [link.base_digest, link.base_index].contains(&Some(digest)) {
+        if link.has(digest) {
             return true;
         }
         let read = async {

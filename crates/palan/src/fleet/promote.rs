@@ -72,7 +72,7 @@ async fn image(
         let gate = state.gate.map_or("its gates were not asked".to_owned(), |(gate, _)| {
             format!("its candidate did not pass the gate \"{gate}\"")
         });
-        return Err(Fault::Image(Become::NotPassed, gate));
+        return Err(Fault::Gate(gate, String::new()));
     }
     let promotion = effect(&entry.image, Step::Promote, &entry.image, Some(digest), locked.new_digest);
     let written =

@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, stream};
 use palan_core::Reference;
 
 use super::{
-    journal::{Effect, Event, Journal, Step},
+    journal::{Event, Journal, Step},
     planned::{Entry, Locked, Plan},
     run::{Become, Choice, Fault, Listener, Outcome, Written, check_only, failed, is_chosen, outcome},
     states::State,
@@ -88,12 +88,6 @@ impl Run<'_> {
                 Lead::Plan(entry, locked) => self.found(entry, locked).await,
             };
             let Some(done) = done.transpose() else { return Ok(None) };
-            let done = done.map(|(result, Effect { tag, new: digest, .. })| Written {
-                result,
-                tag,
-                digest,
-                conditional: None,
-            });
             let outcome = outcome(self.journal, "rollback", &image, None, done).await?;
             (self.listener)(&outcome);
             Ok(Some(outcome))
@@ -104,7 +98,7 @@ impl Run<'_> {
     }
 
     /// Gives back what nobody wrote down. `None`: it was not promoted.
-    async fn found(&self, entry: &Entry, locked: &Locked) -> Result<Option<(Become, Effect)>, Fault> {
+    async fn found(&self, entry: &Entry, locked: &Locked) -> Result<Option<Written>, Fault> {
         let image = &entry.image;
         if standing(self.places, image).await? != Some(locked.new_digest) {
             return Ok(None);
@@ -122,32 +116,33 @@ impl Run<'_> {
         self.restore(image, &state).await.map(Some)
     }
 
-    async fn restore(&self, image: &Reference, state: &State) -> Result<(Become, Effect), Fault> {
+    async fn restore(&self, image: &Reference, state: &State) -> Result<Written, Fault> {
         let Some((promotion, old)) = state.promoted.as_ref().and_then(|effect| Some((effect, effect.old?)))
         else {
             return Err(failed("the journal does not say what its tag stood for"));
         };
         let back = effect(image, Step::Restore, image, Some(promotion.new), old);
+        let written = |result| Written { result, tag: image.clone(), digest: old, conditional: None };
         let found = standing(self.places, image).await?;
         if found == Some(old) {
             // It never moved, or was given back and that was not written down.
             if !state.is_restored || state.failed.is_some() {
-                self.journal.write(Event::Done(back.clone())).await?;
+                self.journal.write(Event::Done(back)).await?;
             }
-            return Ok((Become::Already, back));
+            return Ok(written(Become::Already));
         }
         if found != Some(promotion.new) {
             return Err(moved(image, promotion.new, found));
         }
         if self.choice.dry_run {
-            return Ok((Become::Planned, back));
+            return Ok(written(Become::Planned));
         }
         // Of the registry: it may have cleared away what has no tag.
         let target = self.places.target(&Location::Registry(image.clone()))?.place;
         let document = target.document(&old.into()).await?;
         let tag = image.tag().unwrap_or_default().to_owned();
         let role = PutAs::Replace { tag, expected: promotion.new };
-        put_tag(self.places, self.journal, back.clone(), &document, role, true).await?;
-        Ok((Become::Done, back))
+        put_tag(self.places, self.journal, back, &document, role, true).await?;
+        Ok(written(Become::Done))
     }
 }

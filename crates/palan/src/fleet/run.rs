@@ -206,22 +206,11 @@ impl Run<'_> {
             outcomes.insert(&entry.image, outcome);
         }
         for wave in &self.plan.waves {
-            let mut left: Vec<(&Entry, &Locked)> = self
-                .plan
-                .rebases()
-                .filter(|(entry, _)| entry.wave == wave.name && self.is_chosen(entry) && is_here(entry))
-                .collect();
-            while !left.is_empty() {
-                let waiting: Vec<&Reference> = left.iter().map(|(entry, _)| &entry.image).collect();
-                let is_ready = |entry: &Entry| !entry.after.iter().any(|base| waiting.contains(&base));
-                let (mut ready, rest): (Vec<_>, Vec<_>) = left.iter().partition(|(entry, _)| is_ready(entry));
-                if ready.is_empty() {
-                    // A circle, which only an edited plan can have: each is told by what it waits for.
-                    (ready, left) = (rest, Vec::new());
-                } else {
-                    left = rest;
-                }
-                let level = stream::iter(ready).map(|(entry, locked)| {
+            let of_wave = self.plan.rebases();
+            let of_wave = of_wave
+                .filter(|(entry, _)| entry.wave == wave.name && self.is_chosen(entry) && is_here(entry));
+            for level in levels(of_wave.collect()) {
+                let level = stream::iter(level).map(|(entry, locked)| {
                     let ahead = faults.get(&entry.image).cloned().map(failed).or_else(|| {
                         let begun = self.may_begin(entry, &outcomes, closed.as_deref(), bad.load(Relaxed));
                         begun.err().map(|reason| Fault::Image(Become::NotBegun, reason))
@@ -311,6 +300,21 @@ impl Run<'_> {
     }
 }
 
+/// Images in an order in which bases go before what stands on them; those of one level need not wait for each other.
+fn levels<'e>(mut left: Vec<(&'e Entry, &'e Locked)>) -> Vec<Vec<(&'e Entry, &'e Locked)>> {
+    let mut levels = Vec::new();
+    while !left.is_empty() {
+        let waiting: Vec<&Reference> = left.iter().map(|(entry, _)| &entry.image).collect();
+        let is_ready = |entry: &Entry| !entry.after.iter().any(|base| waiting.contains(&base));
+        let (ready, rest): (Vec<_>, Vec<_>) = left.iter().partition(|(entry, _)| is_ready(entry));
+        // A circle, which only an edited plan can have: each is told by what it waits for.
+        let (level, later) = if ready.is_empty() { (rest, ready) } else { (ready, rest) };
+        levels.push(level);
+        left = later;
+    }
+    levels
+}
+
 /// Why no later wave is begun, for what became of images so far.
 fn stopped(outcomes: &BTreeMap<&Reference, Outcome>, wave: &str) -> Option<String> {
     let of_wave = || outcomes.values().filter(|outcome| outcome.wave.as_deref() == Some(wave));
@@ -347,11 +351,8 @@ pub(super) async fn outcome(
             Ok(Outcome { said, ..not_passed })
         }
         Err(Fault::Image(result, reason)) => {
-            // The plan says it, and who reads that finds it there.
-            if result != Become::NotPassed {
-                let (image, step, reason) = (image.clone(), step.to_owned(), reason.clone());
-                journal.write(Event::Failed { image, step, result, reason }).await?;
-            }
+            let (failed, step, why) = (image.clone(), step.to_owned(), reason.clone());
+            journal.write(Event::Failed { image: failed, step, result, reason: why }).await?;
             Ok(not_done(image, wave, result, reason))
         }
     }

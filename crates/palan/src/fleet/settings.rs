@@ -16,7 +16,7 @@ pub use self::{
     parse::{SettingsError, SettingsProblem},
 };
 
-use super::template::Template;
+use super::{inventory::Link, template::Template};
 use crate::{
     base::Pattern,
     rebase::{Check, ConfigPolicy, OldAttestations, OnConflict},
@@ -105,6 +105,11 @@ impl BaseRule {
     /// Whether what takes the base's place has the same name: images go to what it stands for now, sources stay.
     pub fn keeps_name(&self) -> bool {
         self.to.is_none() && self.newest == Newest::default()
+    }
+
+    /// Whether it is about a base.
+    pub(super) fn is_about(&self, base: &Link) -> bool {
+        self.from.matches(&base.base) && self.digest.is_none_or(|digest| base.has(digest))
     }
 
     /// Whether a base can be one that takes another's place by this rule: by its name alone.

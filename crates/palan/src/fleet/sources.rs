@@ -73,7 +73,8 @@ impl Sources {
     /// Says which patterns fit nothing: they are likely to be mistyped.
     fn look_for_unfit(&mut self, patterns: &[String]) {
         let is_met = |text: &&String| {
-            let is_missed = |missed: &Missed| missed.image == **text || missed.image == repository_of(text);
+            let repository = repository_of(text);
+            let is_missed = |missed: &Missed| [*text, &repository].contains(&&missed.image);
             self.missed.iter().any(is_missed)
                 || self.images.values().any(|naming| naming.places.contains(*text))
         };

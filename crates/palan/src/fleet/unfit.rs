@@ -25,10 +25,6 @@ pub fn unfit(settings: &Settings, inventory: &Inventory) -> Vec<String> {
 
 /// Whether a rule is about any base below an image, or has brought it there.
 fn is_about(rule: &BaseRule, member: &Member) -> bool {
-    let fits = |link: &Link| {
-        let is_digest = |digest| [link.base_digest, link.base_index].contains(&Some(digest));
-        let is_old = rule.from.matches(&link.base) && rule.digest.is_none_or(is_digest);
-        is_old || rule.may_lead_to(&link.base)
-    };
+    let fits = |link: &Link| rule.is_about(link) || rule.may_lead_to(&link.base);
     member.platforms.iter().any(|platform| platform.link().iter().chain(&platform.chain).any(fits))
 }

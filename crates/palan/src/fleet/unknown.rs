@@ -36,10 +36,8 @@ fn find(given: &Value, known: &Value, path: &str) -> Option<Unknown> {
         }
         (Value::Array(given), Value::Array(known)) => {
             let path = path.trim_end_matches('.');
-            let pairs = given.iter().zip(known).enumerate();
-            pairs
-                .into_iter()
-                .find_map(|(n, (given, known))| find(given, known, &format!("{path}[{}].", n + 1)))
+            let mut pairs = given.iter().zip(known).enumerate();
+            pairs.find_map(|(n, (given, known))| find(given, known, &format!("{path}[{}].", n + 1)))
         }
         _ => None,
     }

@@ -1,7 +1,7 @@
 //! Several machines that share nothing but registries.
 
 use palan::{
-    Places,
+    Error, Places,
     client::Client,
     copy::Options,
     fleet::{
@@ -44,29 +44,30 @@ impl Machine {
         Choice { shard: self.shard, ..all() }
     }
 
+    /// Does the work of a run, whose journal is pushed.
+    async fn kept(&self, work: impl Future<Output = Result<Vec<Outcome>, Error>>) -> Vec<Outcome> {
+        let (done, pushed) = self.remote.keep(&self.journal, work).await;
+        pushed.unwrap();
+        done.unwrap()
+    }
+
     async fn apply(&self, plan: &Plan, hook: &dyn Hook) -> Vec<Outcome> {
         let (options, knowledge) = (Options::default(), Knowledge::default());
         let apply = Apply { choice: self.choice(), options, knowledge, hook: Some(hook), listener: &|_| {} };
         let work = fleet::apply(&self.places, plan, &self.journal, &apply);
-        let (done, pushed) = self.remote.keep(&self.journal, work).await;
-        pushed.unwrap();
-        done.unwrap()
+        self.kept(work).await
     }
 
     async fn promote(&self, plan: &Plan) -> Vec<Outcome> {
         let choice = self.choice();
         let work = fleet::promote(&self.places, plan, &self.journal, &choice, &|_| {});
-        let (done, pushed) = self.remote.keep(&self.journal, work).await;
-        pushed.unwrap();
-        done.unwrap()
+        self.kept(work).await
     }
 
     async fn rollback_plan(&self, plan: &Plan) -> Vec<Outcome> {
         let choice = self.choice();
         let work = fleet::rollback_plan(&self.places, plan, &self.journal, &choice, &|_| {});
-        let (done, pushed) = self.remote.keep(&self.journal, work).await;
-        pushed.unwrap();
-        done.unwrap()
+        self.kept(work).await
     }
 }
 

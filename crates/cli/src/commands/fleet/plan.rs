@@ -4,7 +4,7 @@ use std::{
 };
 
 use palan::{
-    fleet::{self, Action, Inventory, Left, Missed, Plan, Planning},
+    fleet::{self, Action, Inventory, Left, Plan, Planning},
     rebase::Knowledge,
 };
 
@@ -86,8 +86,7 @@ fn failures(plan: &Plan) -> Vec<(String, &str)> {
         Action::Fail { reason } => Some((entry.image.to_string(), reason.as_str())),
         _ => None,
     });
-    let shown = |missed: &Missed| format!("{} ({})", missed.image, missed.named_in.join(", "));
-    failed.chain(plan.missed.iter().map(|missed| (shown(missed), missed.reason.as_str()))).collect()
+    failed.chain(plan.missed.iter().map(|missed| (missed.place(), missed.reason.as_str()))).collect()
 }
 
 fn read_inventory(path: &Path) -> Result<Inventory> {

@@ -128,9 +128,7 @@ const NAMED: usize = 10;
 pub(super) fn told(inventory: &Inventory, session: &Session) -> Result {
     inventory.unfit.iter().for_each(|sentence| session.ui.warning(sentence));
     for missed in &inventory.missed {
-        let named = missed.named_in.join(", ");
-        let reason = text::one_line(&missed.reason, 1000);
-        session.ui.warning(format!("{} ({named}): {reason}", missed.image));
+        session.ui.warning(format!("{}: {}", missed.place(), text::one_line(&missed.reason, 1000)));
     }
     let bases = inventory.by_base().iter().filter(|(base, _)| base.is_some()).count();
     let (images, bases) = (text::count(inventory.images.len(), "image"), text::count(bases, "base"));
