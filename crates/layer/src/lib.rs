@@ -22,6 +22,7 @@
 //! # Ok::<_, palan_layer::Error>(())
 //! ```
 
+mod behind;
 mod builder;
 pub mod codec;
 pub mod elf;
@@ -38,6 +39,7 @@ mod scratch;
 pub mod tar;
 pub mod tree;
 
+pub use behind::behind;
 pub use builder::{Builder, Built};
 pub use codec::{Decoder, Encoder, Level};
 pub use error::{EntryPath, Error, Result, Spot};

@@ -4,14 +4,15 @@
 //! The calls through it move whole buffers.
 
 use std::{
-    io::{self, Read, Seek, Write},
+    io::{self, BufRead, Read, Seek, Write},
     num::NonZeroUsize,
+    sync::Arc,
 };
 
 use palan_core::{Algorithm, Compression, Descriptor, Digest, Family, MediaType};
 
 use crate::{
-    Decoder, Encoder, Error, HashingReader, HashingWriter, Level, Limits, Result,
+    Decoder, Encoder, Error, HashingReader, HashingWriter, Level, Limits, Result, behind,
     codec::{self, Blocks, Original, Sniffed},
     hash::{Expected, RawReader, TeeReader, VerifyingReader, drain},
     listing::{Interest, Listing},
@@ -279,14 +280,17 @@ impl Packed {
     }
 }
 
+/// Where a blob goes: hashed and written on a thread of its own, if it is compressed.
+type Writer<'a> = dyn Write + Send + 'a;
+
 /// Makes a layer's blob of an archive, plain or already compressed, reading the input and writing the output once.
 ///
 /// The archive is checked on the way; after an error the output is incomplete and must be thrown away.
-pub fn pack_layer(mut reader: impl Read, packing: &Packing, mut writer: impl Write) -> Result<Packed> {
+pub fn pack_layer(mut reader: impl Read, packing: &Packing, mut writer: impl Write + Send) -> Result<Packed> {
     pack(&mut reader, packing, &mut writer)
 }
 
-fn pack(reader: &mut dyn Read, packing: &Packing, writer: &mut dyn Write) -> Result<Packed> {
+fn pack(reader: &mut dyn Read, packing: &Packing, writer: &mut Writer<'_>) -> Result<Packed> {
     let (found, reader) = codec::sniff(reader)?;
     let mut packing = packing.clone();
     packing.limits.end_marker_required &= found == Compression::None;
@@ -302,25 +306,27 @@ fn pack(reader: &mut dyn Read, packing: &Packing, writer: &mut dyn Write) -> Res
 /// Makes a blob of layers that are merged; `archives`: as [`Merged::write`] reads them; `originals`: the layers' blobs, by
 /// the same numbers. Where the packing [keeps blocks](Packing::keeps_blocks), what stands in one of those as it is to be written
 /// stays compressed as it is there.
-pub fn pack_merged<S: Read + Seek>(
+pub fn pack_merged<S: BufRead + Seek>(
     packing: &Packing,
     merged: &Merged,
     archives: &mut [S],
-    originals: Vec<Option<Original>>,
-    mut writer: impl Write,
+    originals: Arc<[Option<Original>]>,
+    mut writer: impl Write + Send,
 ) -> Result<(Packed, Written)> {
     let Packing { compression, level, threads, .. } = *packing;
-    let writer: &mut dyn Write = &mut writer;
-    let blob = HashingWriter::new(writer, Algorithm::Sha256);
-    let mut encoder = Encoder::with_threads(blob, compression, level, threads)?;
-    if packing.keeps_blocks() {
-        encoder.keep_of(originals);
-    }
-    let mut raw = HashingWriter::new(encoder, Algorithm::Sha256);
-    let written = merged.write_to(archives, merged.usual_names(), &mut raw)?;
-    let (diff_id, raw_size, encoder) = raw.finish();
-    let mut blob = encoder.finish()?;
-    blob.flush()?;
+    let writer: &mut Writer<'_> = &mut writer;
+    let mut blob = HashingWriter::new(writer, Algorithm::Sha256);
+    let (written, diff_id, raw_size) = behind(&mut blob, |blob| {
+        let mut encoder = Encoder::with_threads(blob, compression, level, threads)?;
+        if packing.keeps_blocks() {
+            encoder.keep_of(originals);
+        }
+        let mut raw = HashingWriter::new(encoder, Algorithm::Sha256);
+        let written = merged.write_to(archives, merged.usual_names(), &mut raw)?;
+        let (diff_id, raw_size, encoder) = raw.finish();
+        encoder.finish()?;
+        Ok((written, diff_id, raw_size))
+    })?;
     let (digest, size, _) = blob.finish();
     let entries = written.entries;
     let ending = Ending { end: End::Marker, trailing: 0, hidden_data: false };
@@ -331,7 +337,7 @@ fn store(
     reader: Sniffed<&mut dyn Read>,
     found: Compression,
     packing: &Packing,
-    sink: HashingWriter<&mut dyn Write>,
+    sink: HashingWriter<&mut Writer<'_>>,
 ) -> Result<Packed> {
     let mut tee = TeeReader { reader, writer: sink };
     let (inside, ()) = scan_raw(&mut tee, Algorithm::Sha256, &packing.limits, false, walk)?;
@@ -343,20 +349,21 @@ fn store(
 fn compress(
     reader: Sniffed<&mut dyn Read>,
     packing: &Packing,
-    sink: HashingWriter<&mut dyn Write>,
+    mut sink: HashingWriter<&mut Writer<'_>>,
 ) -> Result<Packed> {
-    let decoder = Decoder::with_limits(reader, &packing.limits)?;
-    let encoder = Encoder::with_threads(sink, packing.compression, packing.level, packing.threads)?;
-    let tee = TeeReader { reader: decoder, writer: encoder };
-    let mut raw = RawReader::new(tee, false);
-    let (entries, ending, ()) = walk(&mut raw, &packing.limits)?;
-    let (diff_id, raw_size, tee) = raw.finish();
-    let mut sink = tee.writer.finish()?;
-    sink.flush()?;
+    let Packing { compression, level, threads, ref limits, .. } = *packing;
+    let inside = behind(&mut sink, |blob| {
+        let decoder = Decoder::with_limits(reader, limits)?;
+        let encoder = Encoder::with_threads(blob, compression, level, threads)?;
+        let tee = TeeReader { reader: decoder, writer: encoder };
+        let mut raw = RawReader::new(tee, false);
+        let (entries, ending, ()) = walk(&mut raw, limits)?;
+        let (diff_id, raw_size, tee) = raw.finish();
+        tee.writer.finish()?;
+        let padding = tee.reader.padding();
+        Ok(Inside { diff_id, raw_size, compression, entries, ending, padding, blocks: None })
+    })?;
     let (digest, size, _) = sink.finish();
-    let compression = packing.compression;
-    let padding = tee.reader.padding();
-    let inside = Inside { diff_id, raw_size, compression, entries, ending, padding, blocks: None };
     Ok(inside.into_packed(digest, size, compression))
 }
 

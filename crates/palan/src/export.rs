@@ -5,11 +5,13 @@
 use std::io::{self, Write};
 
 use palan_core::{Descriptor, Digest, Document, Role, view};
-use palan_layer::merge::{Merge, Written};
+use palan_layer::{
+    behind,
+    merge::{Merge, Written},
+};
 
 use crate::{
     Error, Event, Transfer,
-    behind::behind,
     cancel::{Cancel, Cancelled, cancel, on_thread},
     copy::Options,
     image::{self, Image},
@@ -89,6 +91,7 @@ async fn files(
     let work = move || {
         let mut stacked = spool.merge(Merge::whole())?;
         let written = behind(&mut out, |out| stacked.merged.write(&mut stacked.archives, out));
+        stacked.release();
         out.check(written)?.map_err(|source| Error::NoFileSystem { image, layer: None, source })
     };
     let written = on_thread(work).await??;

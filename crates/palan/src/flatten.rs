@@ -266,9 +266,10 @@ impl Work<'_> {
         let work = move |cancelled: &Cancelled| {
             spool.write_blob(|file| {
                 let mut stacked = layers.finish(merge)?;
-                let (archives, originals) = (&mut stacked.archives, stacked.originals);
+                let (archives, originals) = (&mut stacked.archives, Arc::clone(&stacked.originals));
                 let packed =
                     pack_merged(&packing, &stacked.merged, archives, originals, cancelled.writer(file));
+                stacked.release();
                 let packed =
                     packed.map_err(|source| Error::NoFileSystem { image: name, layer: None, source })?;
                 Ok((packed.0.digest, packed))

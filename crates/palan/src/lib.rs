@@ -11,7 +11,6 @@
 
 pub mod append;
 pub mod base;
-mod behind;
 pub mod cache;
 mod cancel;
 pub mod companions;

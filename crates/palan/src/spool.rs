@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fs::File,
     io::{BufReader, Write},
+    sync::Arc,
 };
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -17,6 +18,7 @@ use palan_layer::{
 
 use crate::{
     Error, Event, Transfer,
+    cancel::on_thread,
     copy::Options,
     place::{Source, open_announced, with_reader},
 };
@@ -97,8 +99,8 @@ impl Spool {
             .layers
             .into_iter()
             .map(|Layer { archive, original, .. }| (BufReader::with_capacity(READ_AHEAD, archive), original));
-        let (archives, originals) = files.unzip();
-        Ok(Stacked { merged, archives, originals })
+        let (archives, originals): (_, Vec<_>) = files.unzip();
+        Ok(Stacked { merged, archives, originals: originals.into() })
     }
 }
 
@@ -106,7 +108,14 @@ impl Spool {
 pub(crate) struct Stacked {
     pub(crate) merged: Merged,
     pub(crate) archives: Vec<BufReader<File>>,
-    pub(crate) originals: Vec<Option<Original>>,
+    pub(crate) originals: Arc<[Option<Original>]>,
+}
+
+impl Stacked {
+    /// Deletes the files, on a thread of its own: that takes a while for large ones, and nothing depends on it.
+    pub(crate) fn release(self) {
+        drop(on_thread(move || drop(self)));
+    }
 }
 
 /// A layer that was read.

@@ -174,7 +174,7 @@ fn kept(blob: &[u8], archive: &[u8]) -> Result<(), Error> {
     };
     let original = Original::new(file(blob)?, blocks, &file(archive)?)?;
     let mut encoder = Encoder::new(Vec::new(), Compression::Gzip, Level::DEFAULT)?;
-    encoder.keep_of(vec![original]);
+    encoder.keep_of([original].into());
     let (first, rest) = archive.split_at(archive.len() / 3);
     encoder.copy(0, 0, first)?;
     encoder.copy(0, first.len() as u64, rest)?;

@@ -41,7 +41,9 @@ impl<R: Read> Decoder<R> {
     /// As [`Decoder::new`], with other bounds on size and ratio of expansion.
     pub fn with_limits(reader: R, limits: &Limits) -> Result<Self> {
         let (compression, reader) = sniff(reader)?;
-        let source = Input::new(BufReader::with_capacity(BUFFER, reader));
+        // Who reads a plain archive has a buffer; another would only be one copy more.
+        let buffer = if compression == Compression::None { 0 } else { BUFFER };
+        let source = Input::new(BufReader::with_capacity(buffer, reader));
         let stream = match compression {
             Compression::None => Stream::Plain(source),
             Compression::Gzip => Stream::Gzip(Gunzip::new(source)?),

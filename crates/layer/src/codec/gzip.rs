@@ -1,11 +1,15 @@
 //! gzip as a sequence of independent members of 1 MiB of input each, compressed in parallel.
 
 use std::{
+    collections::VecDeque,
     io::{self, Write},
     num::NonZeroUsize,
     ops::Range,
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
-    thread::JoinHandle,
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
+    },
+    thread::{self, JoinHandle},
 };
 
 use libdeflater::{CompressionError, CompressionLvl, Compressor};
@@ -61,13 +65,11 @@ pub(super) struct Kept {
 pub(super) struct Members<W: Write> {
     writer: W,
     effort: Effort,
-    threads: usize,
     input: Vec<u8>,
-    started: u64,
-    written: u64,
+    /// Members that are being made, in their order.
+    started: VecDeque<Receiver<io::Result<Job>>>,
     spare: Vec<Job>,
-    /// Member *i* is made by worker *i mod n*, so that order needs no bookkeeping.
-    workers: Vec<Worker>,
+    workers: Workers,
 }
 
 impl<W: Write> Members<W> {
@@ -75,28 +77,26 @@ impl<W: Write> Members<W> {
         Self {
             writer,
             effort,
-            threads: threads.get(),
             input: Vec::new(),
-            started: 0,
-            written: 0,
+            started: VecDeque::new(),
             spare: Vec::new(),
-            workers: Vec::new(),
+            workers: Workers::new(threads.get()),
         }
     }
 
     pub(super) fn finish(mut self) -> io::Result<W> {
-        // An empty archive is one empty member.
-        if !self.input.is_empty() || self.started == 0 {
-            if self.workers.is_empty() {
-                let mut job = Job { input: std::mem::take(&mut self.input), ..Job::default() };
-                Deflate::new(self.effort)?.member(&mut job)?;
-                self.writer.write_all(&job.member[..job.size])?;
-                return Ok(self.writer);
-            }
+        if self.workers.threads.is_empty() {
+            // An empty archive is one empty member.
+            let mut job = Job { input: std::mem::take(&mut self.input), ..Job::default() };
+            Deflate::new(self.effort)?.member(&mut job)?;
+            self.writer.write_all(&job.member[..job.size])?;
+            return Ok(self.writer);
+        }
+        if !self.input.is_empty() {
             self.start_member(None)?;
         }
-        while self.written < self.started {
-            self.write_member()?;
+        while let Some(member) = self.started.pop_front() {
+            self.write_member(&member)?;
         }
         Ok(self.writer)
     }
@@ -112,26 +112,21 @@ impl<W: Write> Members<W> {
     }
 
     fn start_member(&mut self, kept: Option<Kept>) -> io::Result<()> {
-        if self.started - self.written >= 2 * self.threads as u64 {
-            self.write_member()?;
-        }
-        let index = usize::try_from(self.started % self.threads as u64).unwrap_or(0);
-        if self.workers.len() == index && self.started < self.threads as u64 {
-            self.workers.push(Worker::start(self.effort)?);
+        if self.started.len() >= 2 * self.workers.most
+            && let Some(member) = self.started.pop_front()
+        {
+            self.write_member(&member)?;
         }
         let mut job = self.spare.pop().unwrap_or_default();
         std::mem::swap(&mut job.input, &mut self.input);
         job.kept = kept;
         self.input.clear();
-        self.workers[index].give(job)?;
-        self.started += 1;
+        self.started.push_back(self.workers.give(job, self.effort)?);
         Ok(())
     }
 
-    fn write_member(&mut self) -> io::Result<()> {
-        let index = usize::try_from(self.written % self.threads as u64).unwrap_or(0);
-        let job = self.workers[index].take()?;
-        self.written += 1;
+    fn write_member(&mut self, member: &Receiver<io::Result<Job>>) -> io::Result<()> {
+        let job = member.recv().map_err(|_| gone())??;
         self.writer.write_all(&job.member[..job.size])?;
         self.spare.push(job);
         Ok(())
@@ -154,45 +149,55 @@ impl<W: Write> Write for Members<W> {
     }
 }
 
-struct Worker {
-    jobs: Option<SyncSender<Job>>,
-    done: Receiver<io::Result<Job>>,
-    thread: Option<JoinHandle<()>>,
+/// Threads that compress. Whoever is free takes the next member: some take several times as long as others.
+struct Workers {
+    most: usize,
+    threads: Vec<JoinHandle<()>>,
+    /// None when there is nothing to come.
+    jobs: Option<Sender<Todo>>,
+    todo: Arc<Mutex<Receiver<Todo>>>,
 }
 
-impl Worker {
-    fn start(effort: Effort) -> io::Result<Self> {
-        let mut deflate = Deflate::new(effort)?;
-        let (jobs, todo) = sync_channel::<Job>(2);
-        let (results, done) = sync_channel(2);
+/// A job, and where its result goes: one that is lost with its thread is noticed.
+type Todo = (Job, SyncSender<io::Result<Job>>);
+
+impl Workers {
+    fn new(most: usize) -> Self {
+        let (jobs, todo) = channel();
+        Self { most, threads: Vec::new(), jobs: Some(jobs), todo: Arc::new(Mutex::new(todo)) }
+    }
+
+    fn give(&mut self, job: Job, effort: Effort) -> io::Result<Receiver<io::Result<Job>>> {
+        if self.threads.len() < self.most {
+            self.start(Deflate::new(effort)?)?;
+        }
+        let (done, result) = sync_channel(1);
+        let jobs = self.jobs.as_ref().ok_or_else(gone)?;
+        jobs.send((job, done)).map_err(|_| gone())?;
+        Ok(result)
+    }
+
+    fn start(&mut self, mut deflate: Deflate) -> io::Result<()> {
+        let todo = Arc::clone(&self.todo);
+        let next = move || todo.lock().ok()?.recv().ok();
         let work = move || {
-            for mut job in todo {
+            for (mut job, done) in std::iter::from_fn(next) {
                 let result = deflate.member(&mut job).map(|()| job);
-                if results.send(result).is_err() {
+                // Where nobody waits for it any more, nobody does for what follows.
+                if done.send(result).is_err() {
                     break;
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("gzip".into()).spawn(work)?;
-        Ok(Self { jobs: Some(jobs), done, thread: Some(thread) })
-    }
-
-    fn give(&self, job: Job) -> io::Result<()> {
-        let jobs = self.jobs.as_ref().ok_or_else(gone)?;
-        jobs.send(job).map_err(|_| gone())
-    }
-
-    fn take(&self) -> io::Result<Job> {
-        self.done.recv().map_err(|_| gone())?
+        self.threads.push(thread::Builder::new().name("gzip".into()).spawn(work)?);
+        Ok(())
     }
 }
 
-impl Drop for Worker {
+impl Drop for Workers {
     fn drop(&mut self) {
         self.jobs = None;
-        // Results nobody takes any more must not keep the thread waiting.
-        while self.done.recv().is_ok() {}
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }

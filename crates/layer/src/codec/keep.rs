@@ -8,6 +8,7 @@ use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
     ops::Range,
+    sync::Arc,
 };
 
 use libdeflater::Crc;
@@ -71,7 +72,7 @@ fn read_range(mut file: &File, range: Range<u64>) -> io::Result<Vec<u8>> {
 /// Writes members of blocks that are kept and of what is between them.
 pub(super) struct Keeper<W: Write> {
     members: Members<W>,
-    originals: Vec<Option<Original>>,
+    originals: Arc<[Option<Original>]>,
     run: Option<Run>,
     /// The content so far of the block that the run is in.
     held: Vec<u8>,
@@ -99,11 +100,11 @@ struct Open {
 
 impl<W: Write> Keeper<W> {
     pub(super) fn new(members: Members<W>) -> Self {
-        Self { members, originals: Vec::new(), run: None, held: Vec::new(), open: None }
+        Self { members, originals: Arc::default(), run: None, held: Vec::new(), open: None }
     }
 
     /// From now on, keeps blocks of these layers, by their numbers.
-    pub(super) fn keep_of(&mut self, originals: Vec<Option<Original>>) {
+    pub(super) fn keep_of(&mut self, originals: Arc<[Option<Original>]>) {
         self.originals = originals;
     }
 
@@ -190,7 +191,8 @@ impl<W: Write> Keeper<W> {
     /// Ends the member, if blocks are kept in it.
     fn close(&mut self) -> io::Result<()> {
         let (Some(bits), Some(open)) = (self.bits(), self.open.take()) else { return Ok(()) };
-        let Some(Some(original)) = self.originals.get(open.layer as usize) else { return Ok(()) };
+        let originals = Arc::clone(&self.originals);
+        let Some(Some(original)) = originals.get(open.layer as usize) else { return Ok(()) };
         let from = bits.start / 8 * 8;
         let part = read_range(&original.blob, bits.start / 8..bits.end.div_ceil(8))?;
         let place = |bit: u64| usize::try_from(bit - from).map_err(|_| too_large());

@@ -1,6 +1,6 @@
 //! Writing what is left into one archive.
 
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, ErrorKind, Seek, SeekFrom, Write};
 
 use super::{
     Merged,
@@ -9,7 +9,7 @@ use super::{
     stack::{Inode, Node, NodeKind},
 };
 use crate::{
-    BUFFER, EntryPath, Error, Result,
+    EntryPath, Error, Result,
     tar::{Archive, END, Kind, Meta, OPAQUE, WHITEOUT, hard_linked, header_bytes, padding, renamed},
 };
 
@@ -63,23 +63,22 @@ impl<S: Sink + ?Sized> Sink for &mut S {
 
 impl Merged {
     /// Writes the archive. `archives` are the *uncompressed* archives of the layers, by the numbers given to
-    /// [`Merge::push`](super::Merge::push); they are best buffered (by something that keeps its buffer in
-    /// [`Seek::seek_relative`]), and so is `out`.
-    pub fn write<S: Read + Seek>(&self, archives: &mut [S], out: impl Write) -> Result<Written> {
+    /// [`Merge::push`](super::Merge::push), each with a buffer that is best kept in [`Seek::seek_relative`].
+    pub fn write<S: BufRead + Seek>(&self, archives: &mut [S], out: impl Write) -> Result<Written> {
         self.write_to(archives, Names::Plain, Plain(out))
     }
 
     /// As [`Merged::write`], with such names, and tells where the bytes are from.
-    pub fn write_to<S: Read + Seek>(
+    pub fn write_to<S: BufRead + Seek>(
         &self,
         archives: &mut [S],
         names: Names,
         out: impl Sink,
     ) -> Result<Written> {
         let heads = vec![None; self.inodes.len()];
-        let at = vec![None; archives.len()];
+        let layers = Layers { at: vec![None; archives.len()], archives };
         let written = Written::default();
-        let mut pen = Pen { merged: self, archives, names, at, out, heads, buffer: vec![0; BUFFER], written };
+        let mut pen = Pen { merged: self, layers, names, out, heads, written };
         for (key, node) in &self.nodes {
             pen.node(key, node)?;
         }
@@ -91,18 +90,15 @@ impl Merged {
 
 struct Pen<'a, S, W> {
     merged: &'a Merged,
-    archives: &'a mut [S],
+    layers: Layers<'a, S>,
     names: Names,
-    /// Where the archives are read next, where that is known.
-    at: Vec<Option<u64>>,
     out: W,
     /// By inode: the first of its names that was written.
     heads: Vec<Option<&'a Key>>,
-    buffer: Vec<u8>,
     written: Written,
 }
 
-impl<'a, S: Read + Seek, W: Sink> Pen<'a, S, W> {
+impl<'a, S: BufRead + Seek, W: Sink> Pen<'a, S, W> {
     fn node(&mut self, key: &'a Key, node: &Node) -> Result<()> {
         match &node.kind {
             NodeKind::Implied => return Ok(()),
@@ -231,77 +227,88 @@ impl<'a, S: Read + Seek, W: Sink> Pen<'a, S, W> {
 
     /// Bytes up to the end of an entry, and its padding, which some archives leave out at their end.
     fn copy_content(&mut self, layer: u32, offset: u64, length: u64) -> Result<()> {
-        self.copy_bytes(layer, offset, length)?;
-        let (end, padding) = (offset + length, padding(length));
+        let copied = self.copy_bytes(layer, offset, length)?;
+        if copied < length {
+            return Err(cut_off(offset + copied));
+        }
+        let padding = padding(length);
+        let copied = self.copy_bytes(layer, offset + length, padding.len() as u64)?;
+        self.bytes(&padding[usize::try_from(copied).unwrap_or(padding.len())..])
+    }
+
+    /// Copies as many bytes as there are, at most `length`.
+    fn copy_bytes(&mut self, layer: u32, offset: u64, length: u64) -> Result<u64> {
         let mut done = 0;
-        while done < padding.len() {
-            let at = end + done as u64;
-            match self.read(layer, at, (padding.len() - done) as u64)? {
-                0 => return self.bytes(&padding[done..]),
-                n => {
-                    self.write_read(layer, at, n)?;
-                    done += n;
-                }
+        while done < length {
+            let bytes = self.layers.read(layer, offset + done, length - done)?;
+            let n = bytes.len();
+            if n == 0 {
+                break;
             }
+            self.out.copy(layer, offset + done, bytes)?;
+            self.layers.consume(layer, n);
+            self.written.size += n as u64;
+            done += n as u64;
         }
-        Ok(())
-    }
-
-    fn copy_bytes(&mut self, layer: u32, offset: u64, length: u64) -> Result<()> {
-        let end = offset + length;
-        let mut at = offset;
-        while at < end {
-            let n = self.read_some(layer, at, end - at)?;
-            self.write_read(layer, at, n)?;
-            at += n as u64;
-        }
-        Ok(())
-    }
-
-    /// Writes what was read into the buffer from this place.
-    fn write_read(&mut self, layer: u32, offset: u64, n: usize) -> Result<()> {
-        self.written.size += n as u64;
-        Ok(self.out.copy(layer, offset, &self.buffer[..n])?)
+        Ok(done)
     }
 
     fn read_header(&mut self, layer: u32, place: Place) -> Result<Vec<u8>> {
         let (mut at, end) = (place.offset, place.offset + place.header);
         let mut header = Vec::new();
         while at < end {
-            let n = self.read_some(layer, at, end - at)?;
-            header.extend_from_slice(&self.buffer[..n]);
+            let bytes = self.layers.read(layer, at, end - at)?;
+            let n = bytes.len();
+            if n == 0 {
+                return Err(cut_off(at));
+            }
+            header.extend_from_slice(bytes);
+            self.layers.consume(layer, n);
             at += n as u64;
         }
         Ok(header)
     }
+}
 
-    /// As [`Pen::read`], where the archive must have more.
-    fn read_some(&mut self, layer: u32, offset: u64, length: u64) -> Result<usize> {
-        match self.read(layer, offset, length)? {
-            // It is not the archive that was indexed.
-            0 => Err(Error::TarCutOff { offset, after: None }),
-            n => Ok(n),
-        }
-    }
+/// The archives, and where they are read next, where that is known.
+struct Layers<'a, S> {
+    archives: &'a mut [S],
+    at: Vec<Option<u64>>,
+}
 
-    /// Reads some bytes, at most `length`, into the buffer; none at the end of the archive.
-    fn read(&mut self, layer: u32, offset: u64, length: u64) -> Result<usize> {
+impl<S: BufRead + Seek> Layers<'_, S> {
+    /// Some bytes, at most `length`, to be [consumed](Layers::consume); none at the end of the archive.
+    fn read(&mut self, layer: u32, offset: u64, length: u64) -> Result<&[u8]> {
         let (archive, at) = (&mut self.archives[layer as usize], &mut self.at[layer as usize]);
         match *at {
             Some(at) if at == offset => {}
             Some(at) => archive.seek_relative(offset.cast_signed() - at.cast_signed())?,
             None => drop(archive.seek(SeekFrom::Start(offset))?),
         }
-        let wanted = usize::try_from(length).unwrap_or(usize::MAX).min(self.buffer.len());
-        let n = loop {
-            match archive.read(&mut self.buffer[..wanted]) {
+        *at = Some(offset);
+        loop {
+            match archive.fill_buf() {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                result => break result?,
+                Err(e) => return Err(e.into()),
+                // Asking twice is free when there is something in the buffer, and satisfies the borrow checker.
+                Ok(_) => break,
             }
-        };
-        *at = Some(offset + n as u64);
-        Ok(n)
+        }
+        let bytes = archive.fill_buf()?;
+        Ok(&bytes[..bytes.len().min(usize::try_from(length).unwrap_or(usize::MAX))])
     }
+
+    fn consume(&mut self, layer: u32, n: usize) {
+        self.archives[layer as usize].consume(n);
+        if let Some(at) = &mut self.at[layer as usize] {
+            *at += n as u64;
+        }
+    }
+}
+
+/// It is not the archive that was indexed.
+fn cut_off(offset: u64) -> Error {
+    Error::TarCutOff { offset, after: None }
 }
 
 /// The path of the entry that these header blocks begin, as it stands.

@@ -167,7 +167,7 @@ async fn pack(spool: Arc<Layout>, layer: LayerSource, family: Family, how: How) 
 pub(super) fn into_spool(
     spool: &Layout,
     cancelled: &Cancelled,
-    pack: impl FnOnce(&mut dyn Write) -> Result<palan_layer::Packed, Error>,
+    pack: impl FnOnce(&mut (dyn Write + Send)) -> Result<palan_layer::Packed, Error>,
 ) -> Result<palan_layer::Packed, Error> {
     spool.write_blob(|out| {
         let packed = pack(&mut cancelled.writer(out))?;
@@ -181,7 +181,7 @@ fn pack_stream(
     packing: &Packing,
     family: Family,
     how: How,
-    out: &mut dyn Write,
+    out: &mut (dyn Write + Send),
 ) -> Result<palan_layer::Packed, Error> {
     let unusable = |source| Error::Append { name: name.to_owned(), source };
     let (found, input) = codec::sniff(input).map_err(unusable)?;
@@ -213,7 +213,7 @@ fn unusual_end(name: &str, packed: &palan_layer::Packed) -> Option<String> {
 pub(super) fn pack_made(
     name: &str,
     packing: &Packing,
-    out: &mut dyn Write,
+    out: &mut (dyn Write + Send),
     make: impl FnOnce(io::BufWriter<io::PipeWriter>) -> palan_layer::Result<()> + Send,
 ) -> Result<palan_layer::Packed, Error> {
     let unusable = |source| Error::Append { name: name.to_owned(), source };

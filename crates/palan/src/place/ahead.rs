@@ -30,8 +30,9 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Smaller blobs are not worth the requests.
 const WORTH: u64 = 1024 * 1024;
-/// How much is read at once, in bytes.
-const PIECE: u64 = 256 * 1024;
+/// How much is read at once, in bytes, and waited for: for less, so many threads are woken that it takes time from who makes
+/// the blob.
+const PIECE: u64 = 1024 * 1024;
 /// With more than this to be sent still when a blob is whole, it is worth to ask whether it is there already.
 const MUCH: u64 = 4 * 1024 * 1024;
 
@@ -104,7 +105,11 @@ impl<'a, W> Watched<'a, W> {
 impl<W: Write> Write for Watched<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let n = self.file.write(bytes)?;
-        self.progress.send_modify(|progress| progress.written += n as u64);
+        self.progress.send_if_modified(|progress| {
+            let before = progress.written;
+            progress.written += n as u64;
+            progress.written / PIECE > before / PIECE
+        });
         let is_worth_it = self.progress.borrow().written >= WORTH;
         // Opened now: the file is moved when it is whole.
         if let Some(ahead) = self.ahead.take_if(|_| is_worth_it)
@@ -137,7 +142,7 @@ impl Growing {
 
     async fn piece(file: File, at: u64, mut progress: watch::Receiver<Progress>) -> Piece {
         let Progress { written, .. } = *progress
-            .wait_for(|progress| progress.written > at || progress.made.is_some())
+            .wait_for(|progress| progress.written >= at + PIECE || progress.made.is_some())
             .await
             .map_err(|_| "it is not made to its end")?;
         if written <= at {

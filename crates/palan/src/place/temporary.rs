@@ -38,7 +38,7 @@ impl Layout {
     /// Puts what `write` writes in, as the blob whose digest it gives beside what else came of it. May take a while.
     pub(crate) fn write_blob<T>(
         &self,
-        write: impl FnOnce(&mut dyn Write) -> Result<(Digest, T), Error>,
+        write: impl FnOnce(&mut (dyn Write + Send)) -> Result<(Digest, T), Error>,
     ) -> Result<T, Error> {
         let unwritten = || Error::io("write in", &self.root);
         let mut file = NamedTempFile::new_in(&self.root).map_err(unwritten())?;

@@ -1,4 +1,4 @@
-//! Writing on a thread of its own, behind who makes what is written: both wait for the kernel, but not for each other.
+//! Writing on a thread of its own, behind who makes what is written: neither waits for the other's work.
 
 use std::{
     io::{self, Write},
@@ -6,19 +6,16 @@ use std::{
     thread,
 };
 
-use palan_layer::Error;
+use crate::Result;
 
 /// Large enough that passing one on costs nothing beside writing it.
 const PIECE: usize = 256 * 1024;
 /// How many pieces may wait.
 const AHEAD: usize = 4;
 
-/// Gives `make` a writer whose bytes another thread writes to `out`, and flushes that. An error of `make` comes first: it
-/// may be that nobody writes any more, which `out` then knows.
-pub(crate) fn behind<T>(
-    out: &mut (impl Write + Send),
-    make: impl FnOnce(&mut dyn Write) -> Result<T, Error>,
-) -> Result<T, Error> {
+/// Gives `make` a writer whose bytes another thread writes to `out`, and flushes that. `make` is told that nobody writes
+/// any more where writing failed; the reason is what this fails with then.
+pub fn behind<T>(out: &mut (impl Write + Send), make: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<T> {
     let (sender, pieces) = sync_channel::<Vec<u8>>(AHEAD);
     let (back, spare) = sync_channel(AHEAD + 2);
     thread::scope(|scope| {
@@ -30,11 +27,16 @@ pub(crate) fn behind<T>(
             }
             out.flush()
         });
-        let mut ahead = Ahead { sender, spare, piece: Vec::new() };
+        let mut ahead = Ahead { sender, spare, piece: Vec::new(), is_alone: false };
         let made = make(&mut ahead).and_then(|made| Ok(ahead.pass_on().map(|()| made)?));
+        let is_alone = ahead.is_alone;
         drop(ahead);
         let written = writer.join().map_err(|_| io::Error::other("the thread that writes has ended"))?;
-        made.and_then(|made| Ok(written.map(|()| made)?))
+        match (made, written) {
+            (Err(error), _) if !is_alone => Err(error),
+            (made, Ok(())) => made,
+            (_, Err(error)) => Err(error.into()),
+        }
     })
 }
 
@@ -43,6 +45,8 @@ struct Ahead {
     /// Pieces that were written, to be filled again.
     spare: Receiver<Vec<u8>>,
     piece: Vec<u8>,
+    /// Whether nobody writes any more.
+    is_alone: bool,
 }
 
 impl Ahead {
@@ -50,7 +54,8 @@ impl Ahead {
         let mut next = self.spare.try_recv().unwrap_or_else(|_| Vec::with_capacity(PIECE));
         next.clear();
         let full = std::mem::replace(&mut self.piece, next);
-        self.sender.send(full).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.is_alone = self.sender.send(full).is_err();
+        if self.is_alone { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
     }
 }
 
@@ -73,6 +78,7 @@ impl Write for Ahead {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Error;
 
     /// Fails after so many bytes.
     struct Full(usize, Vec<u8>);
@@ -113,7 +119,7 @@ mod tests {
             #[allow(unreachable_code)]
             Ok(())
         });
-        assert!(matches!(made, Err(Error::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe));
+        assert!(matches!(made, Err(Error::Io(error)) if error.kind() == io::ErrorKind::StorageFull));
         assert_eq!(out.1.len(), 3 * PIECE + 5);
         let made = behind(&mut Full(5, Vec::new()), |ahead| Ok(ahead.write_all(&[7; 10])?));
         assert!(matches!(made, Err(Error::Io(error)) if error.kind() == io::ErrorKind::StorageFull));
