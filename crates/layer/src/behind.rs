@@ -11,7 +11,7 @@ use crate::Result;
 /// Large enough that passing one on costs nothing beside writing it.
 const PIECE: usize = 256 * 1024;
 /// How many pieces may wait.
-const AHEAD: usize = 4;
+const AHEAD: usize = 2;
 
 /// Gives `make` a writer whose bytes another thread writes to `out`, and flushes that. `make` is told that nobody writes
 /// any more where writing failed; the reason is what this fails with then.

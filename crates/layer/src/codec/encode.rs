@@ -22,9 +22,6 @@ const JOB: u32 = 2 * 1024 * 1024;
 /// The highest level with windows (2 MiB) that fit such a job.
 const MAX_SMALL_JOBS: i32 = 6;
 
-/// Places to remember, as a power of two, at zstd's quick level: twice as many as its level 1 has. Part of the format too.
-const QUICK_TABLE: u32 = 15;
-
 /// The usual level of gzip.
 pub(super) const GZIP: i32 = 5;
 
@@ -45,8 +42,8 @@ impl Level {
     /// that shrink to no less than 55 % are compressed at level 1, those that do not shrink at all are stored. zstd 3.
     pub const DEFAULT: Self = Self(Choice::Usual);
 
-    /// gzip 1 (half the time of 5 for 5 to 7 % more bytes, and smaller than Go's level 1); zstd 1 with a larger table (little
-    /// more than half the time of 3 for 9 % more bytes, still fewer than gzip's).
+    /// gzip 1 (half the time of 5 for 5 to 7 % more bytes, and smaller than Go's level 1); zstd 2 (two thirds of the time of 3
+    /// for 5 % more bytes, still fewer than gzip's).
     pub const QUICK: Self = Self(Choice::Quick);
 
     /// A level of the codec: gzip 0 (stored) to 12, zstd 1 to 22. Checked when the encoder is made.
@@ -59,7 +56,7 @@ impl Level {
         let (usual, quick, min, max) = match compression {
             Compression::None => return Ok(0),
             Compression::Gzip => (GZIP, 1, 0, 12),
-            Compression::Zstd => (3, 1, 1, 22),
+            Compression::Zstd => (3, 2, 1, 22),
         };
         let level = match self.0 {
             Choice::Usual => usual,
@@ -96,7 +93,7 @@ impl<W: Write> Encoder<W> {
         level: Level,
         threads: NonZeroUsize,
     ) -> Result<Self> {
-        let (saves_time, is_quick) = (level.0 == Choice::Usual, level.0 == Choice::Quick);
+        let saves_time = level.0 == Choice::Usual;
         let level = level.resolve(compression)?;
         Ok(Self(match compression {
             Compression::None => Stream::Plain(writer),
@@ -110,9 +107,6 @@ impl<W: Write> Encoder<W> {
                 encoder.multithread(u32::try_from(threads.get()).unwrap_or(1))?;
                 if level <= MAX_SMALL_JOBS {
                     encoder.set_parameter(CParameter::JobSize(JOB))?;
-                }
-                if is_quick {
-                    encoder.set_parameter(CParameter::HashLog(QUICK_TABLE))?;
                 }
                 Stream::Zstd(encoder)
             }

@@ -112,7 +112,7 @@ impl<W: Write> Members<W> {
     }
 
     fn start_member(&mut self, kept: Option<Kept>) -> io::Result<()> {
-        if self.started.len() >= 2 * self.workers.most
+        if self.started.len() > self.workers.most
             && let Some(member) = self.started.pop_front()
         {
             self.write_member(&member)?;
@@ -237,7 +237,8 @@ impl Deflate {
     fn member(&mut self, job: &mut Job) -> io::Result<()> {
         let bound = self.usual.gzip_compress_bound(job.input.len());
         if job.member.len() < bound {
-            job.member.resize(bound, 0);
+            // New, not grown: what was in it is of no use, and memory that is not written to is not used.
+            job.member = vec![0; bound];
         }
         job.size = match job.kept.take() {
             Some(kept) => self.with_kept(job, &kept)?,
@@ -279,9 +280,16 @@ impl Deflate {
     /// Makes a member of the input and what is kept.
     fn with_kept(&mut self, job: &mut Job, kept: &Kept) -> io::Result<usize> {
         const HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
-        let mut bits = Bits::behind(HEAD.to_vec());
-        if !job.input.is_empty() {
-            let size = self.compress(job, Compressor::deflate_compress)?;
+        /// For what stands between blocks, and behind them.
+        const MORE: usize = 64;
+        let size = match job.input.is_empty() {
+            true => 0,
+            false => self.compress(job, Compressor::deflate_compress)?,
+        };
+        let mut member = Vec::with_capacity(HEAD.len() + size + kept.part.len() + MORE);
+        member.extend_from_slice(&HEAD);
+        let mut bits = Bits::behind(member);
+        if size > 0 {
             for block in self.blocks(&job.member[..size])? {
                 bits.block(&job.member, block);
             }

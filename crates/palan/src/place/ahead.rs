@@ -32,7 +32,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 const WORTH: u64 = 1024 * 1024;
 /// How much is read at once, in bytes, and waited for: for less, so many threads are woken that it takes time from who makes
 /// the blob.
-const PIECE: u64 = 1024 * 1024;
+const PIECE: u64 = 512 * 1024;
 /// With more than this to be sent still when a blob is whole, it is worth to ask whether it is there already.
 const MUCH: u64 = 4 * 1024 * 1024;
 
