@@ -33,7 +33,8 @@ enum Stream<R: Read> {
 }
 
 impl<R: Read> Decoder<R> {
-    /// Looks at the first bytes of `reader` to find the compression. Buffers: `reader` need not.
+    /// Looks at the first bytes of `reader` to find the compression. Buffers what is compressed: `reader` need not; what is plain
+    /// is best read in large pieces.
     pub fn new(reader: R) -> Result<Self> {
         Self::with_limits(reader, &Limits::default())
     }
