@@ -27,16 +27,11 @@ pub fn behind<T>(out: &mut (impl Write + Send), make: impl FnOnce(&mut dyn Write
             }
             out.flush()
         });
-        let mut ahead = Ahead { sender, spare, piece: Vec::new(), is_alone: false };
+        let mut ahead = Ahead { sender, spare, piece: Vec::new() };
         let made = make(&mut ahead).and_then(|made| Ok(ahead.pass_on().map(|()| made)?));
-        let is_alone = ahead.is_alone;
         drop(ahead);
-        let written = writer.join().map_err(|_| io::Error::other("the thread that writes has ended"))?;
-        match (made, written) {
-            (Err(error), _) if !is_alone => Err(error),
-            (made, Ok(())) => made,
-            (_, Err(error)) => Err(error.into()),
-        }
+        writer.join().map_err(|_| io::Error::other("the thread that writes has ended"))??;
+        made
     })
 }
 
@@ -45,8 +40,6 @@ struct Ahead {
     /// Pieces that were written, to be filled again.
     spare: Receiver<Vec<u8>>,
     piece: Vec<u8>,
-    /// Whether nobody writes any more.
-    is_alone: bool,
 }
 
 impl Ahead {
@@ -54,8 +47,7 @@ impl Ahead {
         let mut next = self.spare.try_recv().unwrap_or_else(|_| Vec::with_capacity(PIECE));
         next.clear();
         let full = std::mem::replace(&mut self.piece, next);
-        self.is_alone = self.sender.send(full).is_err();
-        if self.is_alone { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+        self.sender.send(full).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 

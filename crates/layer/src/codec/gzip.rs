@@ -95,8 +95,8 @@ impl<W: Write> Members<W> {
         if !self.input.is_empty() {
             self.start_member(None)?;
         }
-        while let Some(member) = self.started.pop_front() {
-            self.write_member(&member)?;
+        while !self.started.is_empty() {
+            self.write_member()?;
         }
         Ok(self.writer)
     }
@@ -112,10 +112,8 @@ impl<W: Write> Members<W> {
     }
 
     fn start_member(&mut self, kept: Option<Kept>) -> io::Result<()> {
-        if self.started.len() > self.workers.most
-            && let Some(member) = self.started.pop_front()
-        {
-            self.write_member(&member)?;
+        if self.started.len() > self.workers.most {
+            self.write_member()?;
         }
         let mut job = self.spare.pop().unwrap_or_default();
         std::mem::swap(&mut job.input, &mut self.input);
@@ -125,7 +123,9 @@ impl<W: Write> Members<W> {
         Ok(())
     }
 
-    fn write_member(&mut self, member: &Receiver<io::Result<Job>>) -> io::Result<()> {
+    /// Writes the first member that was started.
+    fn write_member(&mut self) -> io::Result<()> {
+        let Some(member) = self.started.pop_front() else { return Ok(()) };
         let job = member.recv().map_err(|_| gone())??;
         self.writer.write_all(&job.member[..job.size])?;
         self.spare.push(job);

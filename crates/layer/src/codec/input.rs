@@ -30,23 +30,25 @@ impl<R: Read> Read for Input<R> {
 
 impl<R: BufRead> BufRead for Input<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        loop {
-            match self.inner.fill_buf() {
-                Ok([]) => return Ok(&[]),
-                // Asking twice is free when there is something in the buffer, and satisfies the borrow checker.
-                Ok(_) => break,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => {
-                    self.failed = true;
-                    return Err(e);
-                }
-            }
-        }
-        self.inner.fill_buf()
+        filled(&mut self.inner).inspect_err(|_| self.failed = true)
     }
 
     fn consume(&mut self, n: usize) {
         self.consumed += n as u64;
         self.inner.consume(n);
     }
+}
+
+/// What is in a reader's buffer, or else comes next; nothing at its end, which is not asked for twice.
+pub(crate) fn filled<R: BufRead>(reader: &mut R) -> io::Result<&[u8]> {
+    loop {
+        match reader.fill_buf() {
+            Ok([]) => return Ok(&[]),
+            // Asking twice is free when there is something in the buffer, and satisfies the borrow checker.
+            Ok(_) => break,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    reader.fill_buf()
 }

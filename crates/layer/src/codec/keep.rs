@@ -191,8 +191,7 @@ impl<W: Write> Keeper<W> {
     /// Ends the member, if blocks are kept in it.
     fn close(&mut self) -> io::Result<()> {
         let (Some(bits), Some(open)) = (self.bits(), self.open.take()) else { return Ok(()) };
-        let originals = Arc::clone(&self.originals);
-        let Some(Some(original)) = originals.get(open.layer as usize) else { return Ok(()) };
+        let Some(Some(original)) = self.originals.get(open.layer as usize) else { return Ok(()) };
         let from = bits.start / 8 * 8;
         let part = read_range(&original.blob, bits.start / 8..bits.end.div_ceil(8))?;
         let place = |bit: u64| usize::try_from(bit - from).map_err(|_| too_large());

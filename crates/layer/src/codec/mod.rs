@@ -17,6 +17,8 @@ pub use decode::Decoder;
 pub use encode::{Encoder, Level, default_threads};
 pub use keep::Original;
 
+pub(crate) use input::filled;
+
 use std::io::{self, Cursor, Read};
 
 use palan_core::{Compression, MediaType, Role};

@@ -1,6 +1,6 @@
 //! Writing what is left into one archive.
 
-use std::io::{self, BufRead, ErrorKind, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, Seek, SeekFrom, Write};
 
 use super::{
     Merged,
@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     EntryPath, Error, Result,
+    codec::filled,
     tar::{Archive, END, Kind, Meta, OPAQUE, WHITEOUT, hard_linked, header_bytes, padding, renamed},
 };
 
@@ -286,15 +287,7 @@ impl<S: BufRead + Seek> Layers<'_, S> {
             None => drop(archive.seek(SeekFrom::Start(offset))?),
         }
         *at = Some(offset);
-        loop {
-            match archive.fill_buf() {
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(e.into()),
-                // Asking twice is free when there is something in the buffer, and satisfies the borrow checker.
-                Ok(_) => break,
-            }
-        }
-        let bytes = archive.fill_buf()?;
+        let bytes = filled(archive)?;
         Ok(&bytes[..bytes.len().min(usize::try_from(length).unwrap_or(usize::MAX))])
     }
 
