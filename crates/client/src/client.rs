@@ -9,9 +9,10 @@ use palan_core::Repository;
 use crate::{
     Builder, Error, Repo,
     auth::Scopes,
+    call::{Call, Target},
     registry::Registry,
     response::Response,
-    transport::{Call, Target, Transport},
+    transport::Transport,
 };
 
 /// Talks to registries. Cheap to clone; clones share connections, tokens and knowledge.

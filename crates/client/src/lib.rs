@@ -28,6 +28,7 @@
 mod auth;
 mod blob;
 mod builder;
+mod call;
 mod certificates;
 mod client;
 mod config;

@@ -8,10 +8,10 @@ use palan_core::validate_tag;
 
 use crate::{
     Client, Error, Repo,
+    call::{Call, Target},
     registry::Registry,
     repo::Access,
     response::Response,
-    transport::{Call, Target},
     uri,
 };
 

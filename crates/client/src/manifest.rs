@@ -9,9 +9,9 @@ use palan_core::{
 
 use crate::{
     Error, Repo,
+    call::{Call, Payload},
     repo::Access,
     response::Response,
-    transport::{Call, Payload},
 };
 
 /// Everything that is a manifest for us; without this header registries answer schema 1.

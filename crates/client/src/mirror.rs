@@ -10,10 +10,10 @@ use palan_core::{Digest, Document, MediaType};
 use crate::{
     Error, Repo,
     auth::Scopes,
+    call::{Call, Target},
     config::{Endpoint, Pulls},
     response::Response,
     retry::is_transient,
-    transport::{Call, Target},
 };
 
 impl Repo {

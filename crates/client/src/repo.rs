@@ -8,10 +8,11 @@ use palan_core::Repository;
 use crate::{
     Client, Error, TokenResponse,
     auth::Scopes,
+    call::{Call, Target},
     config::{Endpoint, Place},
     registry::Registry,
     response::Response,
-    transport::{Call, Target, Transport},
+    transport::Transport,
 };
 
 /// The operations on one repository. Cheap to clone.

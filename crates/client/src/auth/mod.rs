@@ -24,10 +24,11 @@ use self::{
 };
 use crate::{
     Credentials, Error,
+    call::{Call, Target},
     registry::Registry,
     response::Response,
     retry::{Attempts, Failure},
-    transport::{Call, Target, Transport},
+    transport::Transport,
     uri,
 };
 

@@ -16,10 +16,11 @@ use url::{Url, form_urlencoded};
 use super::{Bearer, Scopes, basic_header, bearer_header};
 use crate::{
     Credentials, Error, Secret,
+    call::Payload,
     registry::Registry,
     response::Response,
     retry,
-    transport::{Hop, Payload, Transport},
+    transport::{Hop, Transport},
     uri,
     wire::Lane,
 };

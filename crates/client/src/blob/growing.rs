@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     Error, Repo,
+    call::{Payload, Target},
     repo::Access,
-    transport::{Payload, Target},
     wire::Lane,
 };
 

@@ -16,7 +16,7 @@ use futures_util::{
 use http::{Method, StatusCode};
 use palan_core::{Descriptor, Digest, Repository};
 
-use crate::{BoxError, Error, Repo, auth::Scopes, repo::Access, transport::Target, wire::Lane};
+use crate::{BoxError, Error, Repo, auth::Scopes, call::Target, repo::Access, wire::Lane};
 
 pub use self::growing::GrowingBlob;
 pub use self::pull::BlobStream;

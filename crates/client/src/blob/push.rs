@@ -13,11 +13,11 @@ use url::Url;
 use super::{BlobOpener, Upload};
 use crate::{
     Error, Fault, Repo,
+    call::{Call, Payload, Target},
     registry::Registry,
     repo::Access,
     response::Response,
     retry::Attempts,
-    transport::{Call, Payload, Target},
     wire::Lane,
 };
 
