@@ -7,7 +7,7 @@ use palan_client::RegistriesConf;
 use palan_core::{PlatformPattern, Repository};
 
 use crate::{
-    commands::Command,
+    commands::{self, Command},
     exit::{Failure, Result},
     limits::Limit,
     short_names, switches,
@@ -20,10 +20,14 @@ use crate::{
 #[derive(Parser)]
 #[command(name = "palan", version, subcommand_required = true, arg_required_else_help = true)]
 #[command(max_term_width = 100, disable_help_subcommand = false)]
-pub(crate) struct Args {
+struct Root {
     #[command(flatten)]
+    global: Global,
+}
+
+/// What the words say.
+pub(crate) struct Args {
     pub(crate) global: Global,
-    #[command(subcommand)]
     pub(crate) command: Command,
 }
 
@@ -257,9 +261,14 @@ pub(crate) fn size(text: &str) -> std::result::Result<u64, String> {
     }
 }
 
-/// The parser, for parsing, help, completions and the reference.
+/// The parser of all commands, for help, completions and the reference.
 pub(crate) fn command() -> clap::Command {
-    Args::command().after_long_help(crate::reference::help_appendix())
+    parser(None)
+}
+
+/// The parser of the command of this name, if there is one, or else of all.
+fn parser(name: Option<&str>) -> clap::Command {
+    commands::augment(Root::command(), name).after_long_help(crate::reference::help_appendix())
 }
 
 /// From words to a command; help, version and wrong command lines are the parser's own words.
@@ -295,10 +304,14 @@ fn parse_with(
     color: clap::ColorChoice,
     prepare: impl FnOnce(clap::Command) -> clap::Command,
 ) -> std::result::Result<Args, Box<clap::Error>> {
-    let parser = switches::last_wins(prepare(command())).color(color);
-    let words = switches::without_values(words.into_iter().collect(), &parser);
+    let words: Vec<OsString> = words.into_iter().collect();
+    let first = words.get(1).and_then(|word| word.to_str());
+    // Of a flag that is given twice, the last one counts, as wrappers of scripts expect.
+    let parser = prepare(parser(first)).args_override_self(true).color(color);
+    let words = switches::without_values(words, &parser);
     let words = switches::without_empty(words, &parser);
-    Ok(parser.try_get_matches_from(words).and_then(|m| Args::from_arg_matches(&m))?)
+    let matches = parser.try_get_matches_from(words)?;
+    Ok(Args { global: Global::from_arg_matches(&matches)?, command: Command::from_arg_matches(&matches)? })
 }
 
 #[cfg(test)]

@@ -37,12 +37,7 @@ const OPTIONAL: &[&str] = &[
     "workdir",
 ];
 
-/// Of a flag that is given twice, the last one counts, as wrappers of scripts expect.
-pub(crate) fn last_wins(command: clap::Command) -> clap::Command {
-    command.args_override_self(true).mut_subcommands(last_wins)
-}
-
-/// The long names of flags that take no value, in whatever command they are.
+/// The long names of flags that take no value, in whatever command of the parser they are.
 fn switches(parser: &clap::Command) -> BTreeSet<String> {
     let (mut switches, mut others) = (BTreeSet::new(), BTreeSet::new());
     let mut commands = vec![parser];

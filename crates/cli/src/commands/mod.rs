@@ -39,46 +39,64 @@ mod verdict;
 mod version;
 mod write;
 
-use clap::Subcommand;
+use clap::{Args as _, Subcommand};
 
 use crate::{exit::Result, session::Session};
 
-#[derive(Subcommand)]
-pub(crate) enum Command {
-    Append(append::Args),
-    Auth(auth::Args),
-    Base(base::Args),
-    Blob(blob::Args),
-    Catalog(catalog::Args),
-    Completion(completion::Args),
-    Config(config::Args),
-    Convert(convert::Args),
+/// The enum of the verbs, and how to make a parser of one of them alone.
+macro_rules! verbs {
+    ($($(#[$attribute:meta])* $name:literal => $verb:ident($args:ty),)*) => {
+        #[derive(Subcommand)]
+        pub(crate) enum Command {
+            $($(#[$attribute])* #[command(name = $name)] $verb($args),)*
+        }
+
+        /// Adds the verbs to a parser: only the one of this name if there is one, or else all. Making the parsers of all of
+        /// them takes longer than what most verbs do before they wait for a registry.
+        pub(crate) fn augment(parser: clap::Command, name: Option<&str>) -> clap::Command {
+            match name {
+                $(Some($name) => parser.subcommand(<$args>::augment_args(clap::Command::new($name))),)*
+                _ => Command::augment_subcommands(parser),
+            }
+        }
+    };
+}
+
+verbs! {
+    "append" => Append(append::Args),
+    "auth" => Auth(auth::Args),
+    "base" => Base(base::Args),
+    "blob" => Blob(blob::Args),
+    "catalog" => Catalog(catalog::Args),
+    "completion" => Completion(completion::Args),
+    "config" => Config(config::Args),
+    "convert" => Convert(convert::Args),
     #[command(visible_alias = "cp")]
-    Copy(copy::Args),
-    Delete(delete::Args),
-    Demo(demo::Args),
-    Digest(digest::Args),
+    "copy" => Copy(copy::Args),
+    "delete" => Delete(delete::Args),
+    "demo" => Demo(demo::Args),
+    "digest" => Digest(digest::Args),
     #[command(hide = true)]
-    Docs(docs::Args),
-    Edit(edit::Args),
-    Export(export::Args),
-    Flatten(flatten::Args),
-    Fleet(fleet::Args),
-    Index(index::Args),
-    Inspect(inspect::Args),
-    Layers(layers::Args),
-    Layout(layout::Args),
-    Ls(ls::Args),
-    Manifest(manifest::Args),
-    Mutate(Box<mutate::Args>),
-    Pull(pull::Args),
-    Push(push::Args),
-    Rebase(Box<rebase::Args>),
-    Registry(registry::Args),
-    Tag(tag::Args),
-    Tree(tree::Args),
-    Validate(validate::Args),
-    Version(version::Args),
+    "docs" => Docs(docs::Args),
+    "edit" => Edit(edit::Args),
+    "export" => Export(export::Args),
+    "flatten" => Flatten(flatten::Args),
+    "fleet" => Fleet(fleet::Args),
+    "index" => Index(index::Args),
+    "inspect" => Inspect(inspect::Args),
+    "layers" => Layers(layers::Args),
+    "layout" => Layout(layout::Args),
+    "ls" => Ls(ls::Args),
+    "manifest" => Manifest(manifest::Args),
+    "mutate" => Mutate(Box<mutate::Args>),
+    "pull" => Pull(pull::Args),
+    "push" => Push(push::Args),
+    "rebase" => Rebase(Box<rebase::Args>),
+    "registry" => Registry(registry::Args),
+    "tag" => Tag(tag::Args),
+    "tree" => Tree(tree::Args),
+    "validate" => Validate(validate::Args),
+    "version" => Version(version::Args),
 }
 
 /// Runs a command. The first three need no network, and no runtime is started for them.
