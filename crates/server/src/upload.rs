@@ -104,16 +104,14 @@ impl Upload {
         *lock(&self.touched) = Instant::now();
         let mut received = lock(&self.received);
         let Received { staging: Some(staging), hasher, .. } = &mut *received else { return Err(unknown()) };
-        for piece in data {
-            if let Some(hasher) = hasher {
-                hasher.update(piece);
-            }
-            if let Err(error) = staging.append(piece) {
-                *hasher = None;
-                let offset = staging.len();
-                staging.truncate(offset)?;
-                return Err(error.into());
-            }
+        if let Some(hasher) = hasher {
+            data.iter().for_each(|piece| hasher.update(piece));
+        }
+        if let Err(error) = staging.append_all(data) {
+            *hasher = None;
+            let offset = staging.len();
+            staging.truncate(offset)?;
+            return Err(error.into());
         }
         Ok(())
     }

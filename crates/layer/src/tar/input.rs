@@ -46,8 +46,8 @@ impl<R: Read> Input<R> {
                 self.buffer.copy_within(self.start..self.end, 0);
                 (self.start, self.end) = (0, self.end - self.start);
             }
-            if self.buffer.len() < wanted {
-                self.buffer.resize(wanted.next_multiple_of(BUFFER), 0);
+            if self.buffer.len() < wanted + BUFFER {
+                self.buffer.resize(wanted + BUFFER, 0);
             }
             if !self.refill()? {
                 return Ok(false);
@@ -68,10 +68,11 @@ impl<R: Read> Input<R> {
         self.refill()
     }
 
-    /// Reads more behind what is there; false at the end of the reader.
+    /// Reads more behind what is there, always as much: who writes what was read does so at multiples of that. False at the
+    /// end of the reader.
     fn refill(&mut self) -> Result<bool> {
         loop {
-            match self.reader.read(&mut self.buffer[self.end..]) {
+            match self.reader.read(&mut self.buffer[self.end..self.end + BUFFER]) {
                 Ok(n) => {
                     self.end += n;
                     return Ok(n > 0);

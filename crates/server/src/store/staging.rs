@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Seek as _, SeekFrom, Write as _},
+    io::{self, IoSlice, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -53,11 +53,16 @@ impl Staging {
     }
 
     pub(crate) fn append(&mut self, data: &[u8]) -> io::Result<()> {
+        self.append_all(&[data])
+    }
+
+    /// As one piece: the page cache takes much at once, wherever it begins, in half the time of many odd pieces.
+    pub(crate) fn append_all(&mut self, pieces: &[impl AsRef<[u8]>]) -> io::Result<()> {
         match self {
-            Self::Memory(bytes) => bytes.extend_from_slice(data),
+            Self::Memory(bytes) => pieces.iter().for_each(|piece| bytes.extend_from_slice(piece.as_ref())),
             Self::File(staged) => {
-                staged.file.write_all(data)?;
-                staged.length += data.len() as u64;
+                let mut slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece.as_ref())).collect();
+                staged.length += write_all(&mut staged.file, &mut slices)?;
             }
         }
         Ok(())
@@ -116,6 +121,25 @@ impl Drop for StagedFile {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// How much that was.
+fn write_all(file: &mut File, mut slices: &mut [IoSlice<'_>]) -> io::Result<u64> {
+    let mut written = 0;
+    // Away with empty ones at the beginning, so that nothing written means that nothing can be.
+    IoSlice::advance_slices(&mut slices, 0);
+    while !slices.is_empty() {
+        match file.write_vectored(slices) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => {
+                written += n as u64;
+                IoSlice::advance_slices(&mut slices, n);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(written)
 }
 
 /// Digest and length of what `source` still holds.
