@@ -81,8 +81,9 @@ pub(crate) struct Global {
     ///
     /// Of layers that are opened: by append, convert, edit, export, flatten, layers, rebase and validate; what is only
     /// copied is not opened. entries: in one layer; path: the length of one name; metadata: what one entry says beside its
-    /// content; size: one layer uncompressed; ratio: its bytes per compressed byte, looked at beyond 1 GiB. The defaults
-    /// are generous: 20000000, 16K, 4M, 1024G and 20000. May be repeated.
+    /// content; size: one layer uncompressed, and with export and flatten all layers of an image together; ratio: its bytes
+    /// per compressed byte, looked at beyond 1 GiB. The defaults are generous: 20000000, 16K, 4M, 1024G and 20000. May be
+    /// repeated.
     #[arg(long, global = true, value_name = "NAME=VALUE", hide_short_help = true)]
     pub(crate) limit: Vec<Limit>,
 }

@@ -10,7 +10,8 @@ pub struct Limits {
     pub path: usize,
     /// Names, PAX records and sparse maps of one entry, in bytes.
     pub metadata: usize,
-    /// Size of the uncompressed archive, and of one sparse file's content, in bytes.
+    /// Size of the uncompressed archive, and of one sparse file's content, in bytes. Who holds the archives of several layers at
+    /// a time bounds them together by it, too.
     pub raw_size: u64,
     /// Uncompressed bytes per compressed byte.
     pub ratio: u64,

@@ -3,8 +3,11 @@
 use std::{
     collections::HashMap,
     fs::File,
-    io::{BufReader, Write},
-    sync::Arc,
+    io::{self, BufReader, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -37,7 +40,7 @@ pub(crate) struct Spool {
 
 impl Spool {
     /// Reads layers, several at the same time. `diff_ids`: of as many layers, where they are known. `keeps_blobs`: they are
-    /// for [`pack_merged`](palan_layer::pack_merged).
+    /// for [`pack_merged`](palan_layer::pack_merged). The bound on a layer's size is one on all of them together, too.
     pub(crate) async fn read(
         source: &dyn Source,
         image: &str,
@@ -47,12 +50,13 @@ impl Spool {
         options: &Options,
     ) -> Result<Self, Error> {
         let mut known = HashMap::new();
+        let held = Arc::new(AtomicU64::new(0));
         let (mut order, mut reading) = (Vec::new(), Vec::new());
         for (number, layer) in layers.iter().enumerate() {
             let diff_id = diff_ids.and_then(|ids| ids.get(number)).copied();
             let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
             order.push(*known.entry((layer.digest, diff_id)).or_insert_with(|| {
-                reading.push(one(source, layer, diff_id, keeps_blobs, options));
+                reading.push(one(source, layer, diff_id, keeps_blobs, &held, options));
                 next
             }));
         }
@@ -128,11 +132,35 @@ struct Layer {
     index: Index,
 }
 
+/// The file of one layer, and how much all of them hold.
+struct Bounded<'a> {
+    file: &'a File,
+    held: &'a AtomicU64,
+    limit: u64,
+}
+
+impl Write for Bounded<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        let held = self.held.fetch_add(written as u64, Relaxed) + written as u64;
+        if held > self.limit {
+            let what = "uncompressed bytes, together with the image's other layers";
+            return Err(palan_layer::Error::Limit { what, limit: self.limit, spot: None }.into());
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 async fn one(
     source: &dyn Source,
     layer: &Descriptor,
     diff_id: Option<Digest>,
     keeps_blob: bool,
+    held: &Arc<AtomicU64>,
     options: &Options,
 ) -> Result<Layer, Error> {
     if matches!(layer.media_type.role(), Role::Layer { foreign: true, .. }) && !source.has(layer).await? {
@@ -140,14 +168,15 @@ async fn one(
     }
     let content = open_announced(source, layer, &options.observer).await?;
     let (expected, limits) = (content.expected(layer), options.limits);
-    let (scratch, digest) = (options.scratch.clone(), layer.digest);
+    let (scratch, digest, held) = (options.scratch.clone(), layer.digest, Arc::clone(held));
     let read = move |reader: &mut _| {
         let file = || scratch.file().map_err(Error::io("create a file in", scratch.path()));
         let (archive, mut blob) = (file()?, keeps_blob.then(file).transpose()?);
         let spooled = || {
             let kept = blob.as_mut().map(|blob| blob as &mut dyn Write);
+            let bounded = Bounded { file: &archive, held: &held, limit: limits.raw_size };
             let Spooled { scan, index, blocks } =
-                spool_expecting(reader, &expected, diff_id, &limits, &archive, kept)?;
+                spool_expecting(reader, &expected, diff_id, &limits, bounded, kept)?;
             let original = match (blob, blocks) {
                 (Some(blob), Some(blocks)) => Original::new(blob, blocks, &archive)?,
                 _ => None,

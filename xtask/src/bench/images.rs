@@ -63,6 +63,9 @@ fn base(palan: &Path, folder: &Path, image: &str, release: &str, package: &str) 
         debootstrap.arg("--variant=minbase");
         debootstrap.args(include.map(|package| format!("--include={package}")));
         run(debootstrap.arg(release).arg(root))?;
+        // No image keeps the packages that it was made of, which do not shrink.
+        let packages = root.join("var/cache/apt/archives");
+        fs::remove_dir_all(&packages).map_err(|e| format!("cannot remove {}: {e}", packages.display()))?;
     }
     let delta = folder.join(format!("{release}-delta"));
     let mut rsync = Command::new("rsync");

@@ -82,3 +82,23 @@ fn bounds_can_be_set() {
         let _ = std::fs::remove_dir_all(context.path("out"));
     }
 }
+
+#[test]
+fn the_layers_of_an_image_are_bounded_together() {
+    let context = TestContext::new();
+    let content = vec![b'a'; 300_000];
+    let layers = ["a", "b", "c"].map(|name| layer(&[(name, &content)]));
+    let [a, b, c] = layers;
+    context.push("in:1", &ImageSpec::new("linux/amd64").layer(a).layer(b).layer(c).build().graph());
+    for words in [&["export", "@@in:1", "out.tar"][..], &["flatten", "@@in:1", "-t", "oci:out"]] {
+        let before = context.left();
+        let ran = context.run(&[words, &["--limit", "size=700K"]].concat());
+        assert!(ran.code.is_some_and(|code| code != 0), "{ran}");
+        let says = "more than 716800 uncompressed bytes, together with the image's other layers";
+        assert!(ran.stderr.contains(says), "{ran}");
+        assert_eq!(context.left(), before, "{ran}");
+        context.run(&[words, &["--limit", "size=1M"]].concat()).ok();
+    }
+    // What holds one at a time has no sum.
+    context.run(&["validate", "@@in:1", "--limit", "size=400K"]).ok();
+}
