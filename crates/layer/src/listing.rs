@@ -17,6 +17,7 @@ use palan_core::{Algorithm, Digest};
 use crate::{
     Error, Limits, Result, Scratch,
     elf::{Elf, Probe},
+    merge::{Key, Put, Through, followed},
     tar::{Archive, Ending, Entry, Kind, OPAQUE, WHITEOUT},
     tree::{Inode, NodeKind, normalize},
 };
@@ -110,24 +111,30 @@ impl Listing {
         interest: &Interest<'_>,
         limits: &Limits,
     ) -> Result<(Self, Ending)> {
-        let mut listing = Self::default();
+        let (mut listing, mut through) = (Self::default(), Through::default());
         let mut archive = Archive::with_limits(raw, limits);
         while let Some(entry) = archive.next_entry()? {
-            listing.add(entry, interest)?;
+            listing.add(entry, interest, &mut through)?;
         }
         listing.entries = archive.entries();
         listing.learned = 0;
         Ok((listing, archive.finish()?))
     }
 
-    fn add<R: Read>(&mut self, mut entry: Entry<'_, R>, interest: &Interest<'_>) -> Result<()> {
-        let path: Box<[u8]> = match normalize(entry.path()) {
-            Some(path) => path.as_ref().into(),
-            None => return Err(entry.error("the path leads upwards")),
-        };
+    fn add<R: Read>(
+        &mut self,
+        mut entry: Entry<'_, R>,
+        interest: &Interest<'_>,
+        through: &mut Through,
+    ) -> Result<()> {
+        if normalize(entry.path()).is_none() {
+            return Err(entry.error("the path leads upwards"));
+        }
+        let key = followed(&entry, entry.path(), through)?;
+        let path: Box<[u8]> = key.path().into();
         if is_bookkeeping(&path) {
             if entry.kind == Kind::File
-                && let Change::Put(inode) = self.change(&path, &mut entry, interest)?
+                && let Change::Put(inode) = self.change(&path, &mut entry, interest, through)?
             {
                 self.bookkeeping.insert(path, inode);
             }
@@ -145,9 +152,13 @@ impl Listing {
             }
             return Ok(());
         }
-        let change = self.change(&path, &mut entry, interest)?;
+        let change = self.change(&path, &mut entry, interest, through)?;
         if path.is_empty() && !matches!(&change, Change::Put(inode) if inode.is_dir()) {
             return Err(entry.error("the root must be a directory"));
+        }
+        match &change {
+            Change::Put(inode) => through.put(&key, inode.put()),
+            Change::Link { target, .. } => through.put(&key, Put::Name(&Key::of(target))),
         }
         self.changes.push((path, change));
         Ok(())
@@ -158,6 +169,7 @@ impl Listing {
         path: &[u8],
         entry: &mut Entry<'_, R>,
         interest: &Interest<'_>,
+        through: &Through,
     ) -> Result<Change> {
         let kind = match entry.kind {
             Kind::File => NodeKind::File { size: entry.size, digest: self.content(path, entry, interest)? },
@@ -167,10 +179,11 @@ impl Listing {
             Kind::BlockDevice(major, minor) => NodeKind::BlockDevice(major, minor),
             Kind::Fifo => NodeKind::Fifo,
             Kind::HardLink => {
-                let Some(target) = normalize(entry.link()) else {
+                if normalize(entry.link()).is_none() {
                     return Err(entry.error("its hard link target leads upwards"));
-                };
-                return Ok(Change::Link { target: target.as_ref().into(), offset: entry.offset });
+                }
+                let target = followed(entry, entry.link(), through)?.path().into();
+                return Ok(Change::Link { target, offset: entry.offset });
             }
             Kind::Other(flag) => {
                 let flag = char::from(flag);

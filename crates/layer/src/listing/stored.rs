@@ -24,7 +24,7 @@ const ZSTD_LEVEL: i32 = 3;
 
 impl Listing {
     /// Version of the form that [`Listing::encode`] writes, the only one that [`Listing::decode`] reads.
-    pub const VERSION: u8 = 2;
+    pub const VERSION: u8 = 3;
 
     /// The listing as bytes to keep: compressed, with a checksum. Equal listings give equal bytes.
     pub fn encode(&self) -> Vec<u8> {

@@ -51,7 +51,10 @@ impl<'a> Ahead<'a> {
             next = match merge.nodes.get(target).map(|node| &node.kind) {
                 Some(NodeKind::Name { inode, .. }) => break *inode,
                 Some(_) => return None,
-                None => *last.get(target).filter(|number| **number > at)?,
+                None => match merge.named_below(target) {
+                    Some(inode) => break inode,
+                    None => *last.get(target).filter(|number| **number > at)?,
+                },
             };
         };
         self.decided.extend(chain.into_iter().map(|number| (number, inode)));

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, io::Read};
 
-use super::key::{Key, Names};
+use super::{
+    key::{Key, Names},
+    through::{Circle, Put, Through},
+};
 use crate::{
     Limits, Result,
     tar::{Archive, Ending, Entry as TarEntry, Header, Kind, OPAQUE, WHITEOUT},
@@ -87,18 +90,18 @@ impl Index {
     }
 
     pub(crate) fn read_to_end(raw: impl Read, limits: &Limits) -> Result<(Self, u64, Ending)> {
-        let mut index = Self::default();
+        let (mut index, mut through) = (Self::default(), Through::default());
         let mut archive = Archive::with_limits(raw, limits);
         while let Some(entry) = archive.next_entry()? {
-            index.add(&entry)?;
+            index.add(&entry, &mut through)?;
         }
         let entries = archive.entries();
         Ok((index, entries, archive.finish()?))
     }
 
-    fn add<R: Read>(&mut self, entry: &TarEntry<'_, R>) -> Result<()> {
+    fn add<R: Read>(&mut self, entry: &TarEntry<'_, R>, through: &mut Through) -> Result<()> {
         let header = entry.header();
-        let key = match role(entry)? {
+        let key = match role(entry, through)? {
             Role::Bookkeeping(key) => {
                 if entry.kind == Kind::File {
                     self.bookkeeping.insert(key.bytes().into(), Place::of(header));
@@ -117,9 +120,16 @@ impl Index {
         };
         let what = match header.kind {
             Kind::Dir => What::Dir,
-            Kind::HardLink => What::Link(Key::of(header.link())),
+            Kind::HardLink => What::Link(followed(entry, header.link(), through)?),
             _ => What::Content,
         };
+        let put = match &what {
+            What::Dir => Put::Dir,
+            What::Content if header.kind == Kind::Symlink => Put::Symlink(header.link()),
+            What::Content => Put::Other,
+            What::Link(target) => Put::Name(target),
+        };
+        through.put(&key, put);
         let (spelling, escapes) = (Spelling::of(header, &key, &what), escapes(header, &key, &what));
         self.entries.push(Entry { key, what, place: Place::of(header), spelling, escapes });
         Ok(())
@@ -137,8 +147,8 @@ enum Role {
     Entry(Key),
 }
 
-fn role<R: Read>(entry: &TarEntry<'_, R>) -> Result<Role> {
-    let key = Key::of(entry.path());
+fn role<R: Read>(entry: &TarEntry<'_, R>, through: &Through) -> Result<Role> {
+    let key = followed(entry, entry.path(), through)?;
     if is_bookkeeping(&key) {
         return Ok(Role::Bookkeeping(key));
     }
@@ -153,9 +163,15 @@ fn role<R: Read>(entry: &TarEntry<'_, R>) -> Result<Role> {
     }
 }
 
+/// What a path of an entry names, its own or that of its target.
+pub(crate) fn followed<R: Read>(entry: &TarEntry<'_, R>, path: &[u8], through: &Through) -> Result<Key> {
+    let followed = through.follow(Key::of(path));
+    followed.map_err(|Circle| entry.error("its path leads through symbolic links in a circle"))
+}
+
 /// Whether a layer may have such an entry.
 pub(crate) fn check<R: Read>(entry: &TarEntry<'_, R>) -> Result<()> {
-    role(entry).map(drop)
+    role(entry, &Through::default()).map(drop)
 }
 
 impl Spelling {

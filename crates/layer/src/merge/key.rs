@@ -38,7 +38,7 @@ impl Key {
     }
 
     /// The path from the root, without slashes at either end.
-    pub(super) fn path(&self) -> Vec<u8> {
+    pub(crate) fn path(&self) -> Vec<u8> {
         self.0.iter().map(|b| if *b == SLASH { b'/' } else { *b }).collect()
     }
 

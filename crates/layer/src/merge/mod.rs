@@ -14,19 +14,24 @@
 //! parents come before what is inside, hard links after their file, and no directory is left and entered again (GNU tar
 //! would set its time too early).
 //!
+//! What an entry's name leads to through symbolic links of its own layer is where it goes, as wherever layers are unpacked; links
+//! of lower layers are not followed.
+//!
 //! Names that lead out of the root (with `..`) are data like any other; they are told ([`Written::escaping`]), not refused.
 
 mod ahead;
 mod index;
 mod key;
 mod stack;
+mod through;
 mod write;
 
 pub use index::Index;
-pub(crate) use index::check;
+pub(crate) use index::{check, followed};
 pub(crate) use key::Key;
 pub use key::Names;
 pub use stack::{Merge, Merged, Misfit};
+pub(crate) use through::{Put, Through};
 pub use write::{Sink, Written};
 
 #[cfg(test)]

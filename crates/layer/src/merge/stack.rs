@@ -192,14 +192,16 @@ impl Merge {
     }
 
     /// Whether hard links name files of the layers below that a merged layer replaces: their content would be in no layer.
-    /// What is below must tell then ([`Merge::provide`]).
+    /// Or whether a directory without an entry lost all that was inside: it would not be there if none is below. What is below
+    /// must tell then ([`Merge::provide`]).
     pub fn needs_below(&self) -> bool {
-        self.below.as_ref().is_some_and(|below| !self.unprovided(below).is_empty())
+        let needs = |below| !self.unprovided(below).is_empty() || !self.emptied().is_empty();
+        self.below.as_ref().is_some_and(needs)
     }
 
     /// Lets hard links that name replaced files of the layers below have them still: by another name that they have
-    /// there or, where there is none, by taking them over. `lower`: all layers below, stacked [as a whole](Merge::whole);
-    /// their archives have numbers of their own. Gives the files that are taken over.
+    /// there or, where there is none, by taking them over. Makes directories that would not be there. `lower`: all layers
+    /// below, stacked [as a whole](Merge::whole); their archives have numbers of their own. Gives the files that are taken over.
     pub fn provide(&mut self, lower: &Self) -> Vec<EntryPath> {
         let Some(below) = self.below.take() else { return Vec::new() };
         let mut out = Vec::new();
@@ -218,6 +220,10 @@ impl Merge {
                 }
             };
         }
+        let is_there = |key: &Key| lower.nodes.get(key).is_some_and(|node| node.kind.is_dir());
+        let mut emptied = self.emptied();
+        emptied.retain(|key| !(is_there(key) && self.is_below(&below, key)));
+        self.make(&emptied);
         self.below = Some(below);
         out
     }
@@ -249,7 +255,7 @@ impl Merge {
                 self.check_links(&below)?;
                 self.add_whiteouts(&below);
             }
-            None => self.make_empty(),
+            None => self.make(&self.emptied()),
         }
         Ok(Merged { nodes: self.nodes, inodes: self.inodes })
     }
@@ -267,10 +273,7 @@ impl Merge {
         let what = match self.nodes.get(target).map(|node| &node.kind) {
             Some(NodeKind::Name { inode, .. }) => return Ok(*inode),
             Some(_) => "is a directory",
-            None if self.below.as_ref().is_some_and(|below| self.may_be_below(below, target)) => {
-                return Ok(self.linked(target));
-            }
-            None => match ahead.find(self, at, target) {
+            None => match self.named_below(target).or_else(|| ahead.find(self, at, target)) {
                 Some(inode) => return Ok(inode),
                 None => "does not exist",
             },
@@ -280,15 +283,17 @@ impl Merge {
         Err(Error::Entry { path: EntryPath::from(&path), offset: entry.place.offset, reason })
     }
 
-    fn linked(&mut self, target: &Key) -> u32 {
-        let known = self.below.as_ref().and_then(|below| below.linked.get(target)).copied();
-        known.unwrap_or_else(|| {
-            let inode = self.inode(Inode::Below(target.clone()));
-            if let Some(below) = &mut self.below {
-                below.linked.insert(target.clone(), inode);
-            }
-            inode
-        })
+    /// The file that the layers below have, or may have, at a path where the merged ones have nothing.
+    pub(super) fn named_below(&mut self, target: &Key) -> Option<u32> {
+        let below = self.below.as_ref().filter(|below| self.may_be_below(below, target))?;
+        if let Some(inode) = below.linked.get(target) {
+            return Some(*inode);
+        }
+        let inode = self.inode(Inode::Below(target.clone()));
+        if let Some(below) = &mut self.below {
+            below.linked.insert(target.clone(), inode);
+        }
+        Some(inode)
     }
 
     /// Whether the layers below may have a file at a path where the merged ones have nothing.
@@ -362,16 +367,26 @@ impl Merge {
         Ok(())
     }
 
-    /// Directories without an entry that would vanish, as nothing is inside. (Where there are layers below, an entry would
-    /// change the directory that those may have.)
-    fn make_empty(&mut self) {
+    /// Directories without an entry that would vanish, as nothing is inside.
+    fn emptied(&self) -> Vec<Key> {
         let mut after: Option<&Key> = None;
-        for (key, node) in self.nodes.iter_mut().rev() {
+        let mut out = Vec::new();
+        for (key, node) in self.nodes.iter().rev() {
             let is_empty = after.is_none_or(|after| !key.holds(after));
             if is_empty && matches!(node.kind, NodeKind::Implied) {
-                node.kind = NodeKind::Made;
+                out.push(key.clone());
             }
             after = Some(key);
+        }
+        out
+    }
+
+    /// Gives directories entries. (Where a layer below has the directory, that would change it.)
+    fn make(&mut self, dirs: &[Key]) {
+        for key in dirs {
+            if let Some(node) = self.nodes.get_mut(key) {
+                node.kind = NodeKind::Made;
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use super::{Inode, Node, NodeKind, Tree};
 use crate::{
     Decoder, EntryPath, Error, Limits, Result,
     listing::{Change, Interest, Listing},
+    merge::Put,
     tar::Header,
 };
 
@@ -170,5 +171,14 @@ impl Inode {
 
     pub(crate) fn is_dir(&self) -> bool {
         matches!(self.kind, NodeKind::Dir { .. })
+    }
+
+    /// What it is to paths that lead through it.
+    pub(crate) fn put(&self) -> Put<'_> {
+        match &self.kind {
+            NodeKind::Dir { .. } => Put::Dir,
+            NodeKind::Symlink(target) => Put::Symlink(target),
+            _ => Put::Other,
+        }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Source: image-spec `layer.md`, "Applying Changesets". Whiteouts hide what lower layers have, wherever they stand in
 //! their own layer. A hard link names a file, not a path: it keeps the old content when its target is replaced.
-//! Symbolic links are never followed: where an entry is to be inside a symbolic link of a lower layer, a directory
-//! takes the link's place, as it does in overlay file systems.
+//! Symbolic links of an entry's own layer are followed, as wherever layers are unpacked. Where an entry is to be inside a
+//! symbolic link of a lower layer, a directory takes the link's place, as it does in overlay file systems.
 
 mod apply;
 mod path;

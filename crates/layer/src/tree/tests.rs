@@ -282,16 +282,27 @@ impl Model {
 
     /// Applies a layer; gives the operations back that a layer may have.
     pub(crate) fn apply(&mut self, ops: &[Op]) -> Vec<Op> {
-        for op in ops {
+        // Where a whiteout stands matters if a link leads to it: those cases have tests of their own.
+        let mut ops = ops.to_vec();
+        let links: Vec<String> = ops.iter().filter_map(Op::may_be_link).collect();
+        let leads_through = |path: &str| {
+            links.iter().any(|link| path.strip_prefix(link).is_some_and(|rest| rest.starts_with('/')))
+        };
+        ops.retain(|op| match op {
+            Op::Whiteout(path) => !leads_through(path),
+            Op::Opaque(path) => !leads_through(&format!("{path}/")),
+            _ => true,
+        });
+        for op in &ops {
             match op {
                 Op::Whiteout(path) => drop(self.parent(path).map(|(children, name)| children.remove(name))),
                 Op::Opaque(path) => drop(self.find(path).and_then(Self::children).map(BTreeMap::clear)),
                 _ => {}
             }
         }
-        let (below, mut legal) = (self.clone(), ops.to_vec());
+        let (below, mut legal) = (self.clone(), ops);
         // Without a link that cannot be, another may have no target.
-        while let Err(illegal) = self.put_all(&legal) {
+        while let Err(illegal) = followed(&legal).and_then(|followed| self.put_all(&followed)) {
             legal.remove(illegal);
             *self = below.clone();
         }
@@ -346,6 +357,58 @@ impl Model {
             }
         }
     }
+}
+
+impl Op {
+    fn may_be_link(&self) -> Option<String> {
+        match self {
+            Self::Link(path, _) | Self::Hard(path, _) => Some(path.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// The same operations where no path leads through a link of the layer. The number of the first that has no end is the error.
+pub(crate) fn followed(ops: &[Op]) -> Result<Vec<Op>, usize> {
+    let mut links: BTreeMap<String, String> = BTreeMap::new();
+    let mut out = Vec::new();
+    for (at, op) in ops.iter().enumerate() {
+        let follow = |path: &String| follow(&links, path, 50).ok_or(at);
+        let op = match op {
+            Op::File(path, content) => Op::File(follow(path)?, *content),
+            Op::Dir(path) => Op::Dir(follow(path)?),
+            Op::Link(path, target) => Op::Link(follow(path)?, target.clone()),
+            Op::Hard(path, target) => Op::Hard(follow(path)?, follow(target)?),
+            other => other.clone(),
+        };
+        match &op {
+            Op::File(path, _) | Op::Link(path, _) | Op::Hard(path, _) => {
+                let link = match &op {
+                    Op::Link(_, target) => Some(target.clone()),
+                    Op::Hard(_, target) => links.get(target).cloned(),
+                    _ => None,
+                };
+                let inside = format!("{path}/");
+                links.retain(|link, _| link != path && !link.starts_with(&inside));
+                links.extend(link.map(|target| (path.clone(), target)));
+            }
+            Op::Dir(path) => drop(links.remove(path)),
+            Op::Whiteout(_) | Op::Opaque(_) => {}
+        }
+        out.push(op);
+    }
+    Ok(out)
+}
+
+fn follow(links: &BTreeMap<String, String>, path: &str, left: u32) -> Option<String> {
+    for (slash, _) in path.match_indices('/') {
+        let (parent, rest) = path.split_at(slash);
+        if let Some(target) = links.get(parent) {
+            let beside = parent.rfind('/').map_or("", |end| &parent[..=end]);
+            return follow(links, &format!("{beside}{target}{rest}"), left.checked_sub(1)?);
+        }
+    }
+    Some(path.to_owned())
 }
 
 fn build(ops: &[Op]) -> Builder {
