@@ -20,6 +20,7 @@
 //! Names that lead out of the root (with `..`) are data like any other; they are told ([`Written::escaping`]), not refused.
 
 mod ahead;
+mod below;
 mod index;
 mod key;
 mod stack;
