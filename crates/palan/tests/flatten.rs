@@ -266,6 +266,23 @@ async fn a_history_that_cannot_be_cut_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn lost_annotations_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let layer = |name: &str| LayerSpec::new().file(name, "1").build();
+    let spec =
+        ["a", "b", "c"].into_iter().fold(ImageSpec::new("linux/amd64"), |spec, name| spec.layer(layer(name)));
+    let plain: Value = serde_json::from_slice(spec.clone().build().manifest.bytes()).unwrap();
+    let mut layers = plain["layers"].clone();
+    (layers[0]["annotations"], layers[2]["annotations"]) = (json!({"of": "a"}), json!({"of": "c"}));
+    let image = publish(folder.path(), &spec.manifest_field("/layers", layers).build().graph()).await;
+    for (keep, lost) in [(Keep::Nothing, 2), (Keep::Lowest(1), 1)] {
+        let (_, notes) = run(&request(folder.path(), image.clone(), keep)).await.unwrap();
+        let told = format!("linux/amd64: annotations of {lost} layers that are one now are not kept");
+        assert!(notes.contains(&told), "{notes:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_layer_is_flat() {
     let folder = tempfile::tempdir().unwrap();
     let old = ImageSpec::new("linux/amd64").layer(LayerSpec::new().file("a", "1").build()).build();
