@@ -24,7 +24,6 @@ mod write;
 
 pub use index::Index;
 pub(crate) use index::check;
-pub(crate) use key::Key;
 pub use key::Names;
 pub use stack::{Merge, Merged, Misfit};
 pub use write::{Sink, Written};
