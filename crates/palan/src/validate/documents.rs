@@ -84,6 +84,7 @@ impl<'a> Run<'a> {
                 return Ok(Machine::None);
             }
             if found.kind() != Kind::Other {
+                self.demanded(&found);
                 self.subject(&found, entry);
             }
             match found.kind() {
@@ -238,6 +239,7 @@ impl<'a> Run<'a> {
     /// What a config says about the layers against what the manifest lists.
     fn counts(&mut self, digest: Digest, manifest: &view::Manifest, config: &Config) {
         let config_digest = manifest.config.digest;
+        self.demanded_of_config(config_digest, &config.platform);
         if config.kind != "layers" {
             let text = format!("rootfs.type is \"{}\", it must be \"layers\"", config.kind);
             self.error(config_digest, text);
