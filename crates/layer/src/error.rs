@@ -11,10 +11,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EntryPath(pub Box<[u8]>);
 
+impl EntryPath {
+    /// How many bytes a message shows. A hostile path may be very long; a message needs only enough to find it.
+    pub(crate) const SHOWN: usize = 256;
+}
+
 impl fmt::Display for EntryPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A hostile path may be very long; a message needs only enough to find it.
-        let shown = &self.0[..self.0.len().min(256)];
+        let shown = &self.0[..self.0.len().min(Self::SHOWN)];
         let dots = if shown.len() < self.0.len() { "…" } else { "" };
         write!(f, "{:?}{dots}", String::from_utf8_lossy(shown))
     }

@@ -7,7 +7,7 @@ use palan_core::{Algorithm, Compression, Digest};
 use crate::{
     Decoder, EntryPath, Error, Limits, Result,
     hash::{Expected, RawReader, VerifyingReader, drain},
-    links::{Noted, OuterLink, Paths},
+    links::{Noted, OuterLink, Paths, beginning},
     merge,
     tar::{Archive, Entry, Kind},
 };
@@ -22,6 +22,8 @@ pub struct Examined {
     /// What is wrong, in the order in which it was met; of entries that no layer may have, the first hundred. Where the
     /// blob is not the one promised, only that.
     pub faults: Vec<Error>,
+    /// How many more entries there are that no layer may have.
+    pub more_faults: u64,
     /// Compression, by content; unknown where even its start is damaged.
     pub compression: Option<Compression>,
     /// SHA-256 of the uncompressed archive; unknown where it could not be read to its end.
@@ -29,12 +31,19 @@ pub struct Examined {
     /// The first path that a second entry has, too, and that is no directory: of these, the last one counts. Looked for
     /// among the first million entries.
     pub duplicate: Option<EntryPath>,
+    /// How many more such entries there are.
+    pub more_duplicates: u64,
     /// The first entry of a type that programs that run containers refuse, with its type flag.
     pub unknown: Option<(EntryPath, u8)>,
+    /// How many more such entries there are.
+    pub more_unknown: u64,
     /// What of the layer others' hard links may lead to.
     pub paths: Paths,
-    /// Hard links to what the layer itself does not have, the first ten thousand.
+    /// Hard links to what the layer itself does not have, the first ten thousand, but for targets in more than 64
+    /// directories.
     pub outer_links: Vec<OuterLink>,
+    /// How many more hard links lead to what had not been met before them.
+    pub more_links: u64,
 }
 
 /// Reads a layer's blob to its end, once, and checks digest and size against `expected`, compression and archive for
@@ -86,7 +95,7 @@ impl Examined {
     fn walk(&mut self, raw: &mut impl Read, limits: &Limits) -> Result<()> {
         let mut noted = Noted::default();
         let walked = self.entries(raw, limits, &mut noted);
-        (self.paths, self.outer_links) = noted.finish(walked.is_ok());
+        (self.paths, self.outer_links, self.more_links) = noted.finish(walked.is_ok());
         walked
     }
 
@@ -94,10 +103,10 @@ impl Examined {
         let mut archive = Archive::with_limits(raw, limits);
         while let Some(entry) = archive.next_entry()? {
             // A bad entry says nothing about the next one.
-            if let Err(error) = merge::check(&entry)
-                && self.faults.len() < TOLD
-            {
-                self.faults.push(error);
+            match merge::check(&entry) {
+                Err(error) if self.faults.len() < TOLD => self.faults.push(shortened(error)),
+                Err(_) => self.more_faults += 1,
+                Ok(()) => {}
             }
             self.note(&entry, noted);
         }
@@ -108,10 +117,24 @@ impl Examined {
     fn note<R: Read>(&mut self, entry: &Entry<'_, R>, noted: &mut Noted) {
         let path = entry.path().strip_prefix(b"./").unwrap_or(entry.path());
         if let Kind::Other(flag) = entry.kind {
-            self.unknown.get_or_insert_with(|| (EntryPath::from(path), flag));
+            match &self.unknown {
+                None => self.unknown = Some((EntryPath::from(path), flag)),
+                Some(_) => self.more_unknown += 1,
+            }
         }
         if noted.note(entry) {
-            self.duplicate.get_or_insert_with(|| EntryPath::from(path));
+            match &self.duplicate {
+                None => self.duplicate = Some(EntryPath::from(path)),
+                Some(_) => self.more_duplicates += 1,
+            }
         }
     }
+}
+
+/// A hundred paths may be long together.
+fn shortened(mut error: Error) -> Error {
+    if let Error::Entry { path, .. } = &mut error {
+        *path = beginning(&path.0);
+    }
+    error
 }

@@ -7,7 +7,7 @@ mod common;
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
 };
@@ -548,15 +548,35 @@ async fn a_layout_that_rotted_is_found_out() {
     assert!(report.faults[0].text.starts_with("v2 was not found in oci:"), "{:?}", report.faults);
 }
 
-/// A place whose list of referrers is wrong, or that has none.
-struct Lists {
+/// A place that notes what it is asked for, whose list of referrers is wrong or missing, and that cannot read everything.
+struct Place {
     inner: Arc<dyn Source>,
     about: Digest,
     listed: Option<Vec<Descriptor>>,
+    fails: HashMap<Digest, fn() -> Error>,
+    asked: Mutex<Vec<Digest>>,
+}
+
+impl Place {
+    async fn of(graph: &Graph) -> Self {
+        let (about, inner) = (graph.root().digest(), memory(graph).await);
+        Self { inner, about, listed: Some(Vec::new()), fails: HashMap::new(), asked: Mutex::default() }
+    }
+
+    fn ask(&self, digest: Digest) -> Result<(), Error> {
+        self.asked.lock().unwrap().push(digest);
+        self.fails.get(&digest).map_or(Ok(()), |fail| Err(fail()))
+    }
+
+    /// What was asked for more than once.
+    fn twice(&self) -> Vec<Digest> {
+        let (asked, mut seen) = (self.asked.lock().unwrap(), HashSet::new());
+        asked.iter().copied().filter(|digest| !seen.insert(*digest)).collect()
+    }
 }
 
 #[async_trait::async_trait]
-impl Source for Lists {
+impl Source for Place {
     fn name(&self) -> String {
         self.inner.name()
     }
@@ -566,10 +586,15 @@ impl Source for Lists {
     }
 
     async fn document(&self, selector: &Selector) -> Result<Document, Error> {
+        match selector {
+            Selector::Digest(digest) => self.ask(*digest)?,
+            Selector::Tag(_) => {}
+        }
         self.inner.document(selector).await
     }
 
     async fn open(&self, blob: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
+        self.ask(blob.digest)?;
         self.inner.open(blob, offset).await
     }
 
@@ -607,7 +632,6 @@ async fn lists_of_referrers_are_checked() {
         graph.blobs.extend(more.blobs);
         graph.documents.extend(more.documents);
     }
-    let inner: Arc<dyn Source> = memory(&graph).await;
     let entry = |image: &Image| image.manifest.descriptor();
     let gone = Descriptor { digest: Digest::sha256(b"gone"), ..entry(&good) };
     let resized = Descriptor { size: 1, ..entry(&good) };
@@ -621,7 +645,7 @@ async fn lists_of_referrers_are_checked() {
         (None, Some((Warning, image.digest(), "its referrers cannot be listed: not supported yet: listing"))),
     ];
     for (listed, expected) in cases {
-        let source = Lists { inner: Arc::clone(&inner), about: image.digest(), listed };
+        let source = Place { about: image.digest(), listed, ..Place::of(&graph).await };
         let report = check_with(&source, image.digest(), &Options::default()).await;
         let found: Vec<_> = report.faults.iter().map(|f| (f.severity, f.digest)).collect();
         let wanted: Vec<_> =
@@ -632,5 +656,206 @@ async fn lists_of_referrers_are_checked() {
             "{:?}",
             report.faults
         );
+    }
+}
+
+fn cut(layer: &Layer) -> Layer {
+    blob(layer.bytes.slice(..layer.bytes.len() - 9), layer)
+}
+
+fn digests(report: &Report) -> HashSet<Option<Digest>> {
+    report.faults.iter().map(|fault| fault.digest).collect()
+}
+
+/// One layer is cut, one is missing: that is told, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_are_checked_whatever_the_config_is() {
+    let (bad, lost) = (cut(&layer(&[("a", b"1")])), layer(&[("lost", b"1")]));
+    let ids = |ids: &str| {
+        format!(r#"{{"os":"x","architecture":"y","rootfs":{{"type":"layers","diff_ids":{ids}}}}}"#)
+    };
+    for (name, content, size) in [
+        ("missing", None, 7),
+        ("no JSON", Some("not JSON".to_owned()), 8),
+        ("null", Some("null".to_owned()), 4),
+        ("size", Some("{}".to_owned()), 3),
+        ("no rootfs", Some("{}".to_owned()), 2),
+        ("ID", Some(ids(r#"["sha256:zz"]"#)), ids(r#"["sha256:zz"]"#).len() as u64),
+        ("null ID", Some(ids("[null]")), ids("[null]").len() as u64),
+        ("IDs", Some(ids("null")), ids("null").len() as u64),
+    ] {
+        let digest = Digest::sha256(content.as_deref().unwrap_or_default().as_bytes());
+        let config = Descriptor::new(MediaType::OCI_CONFIG, digest, size);
+        let image = ImageSpec::new("linux/amd64").layer(os()).layer(bad.clone()).layer(lost.clone());
+        let image = image.manifest_field("/config", json!(config)).build();
+        let mut graph = image.graph();
+        graph.blobs.retain(|(d, _)| ![lost.digest, image.config.digest()].contains(&d.digest));
+        if let Some(content) = content {
+            let config = Descriptor { size: content.len() as u64, ..config };
+            graph.blobs.push((config, content.into()));
+        }
+        let report = check(&graph, memory(&graph).await.as_ref()).await;
+        // One that can be used but for its missing IDs contradicts the manifest.
+        let about = if name == "IDs" { image.digest() } else { digest };
+        let expected = HashSet::from([about, bad.digest, lost.digest].map(Some));
+        assert_eq!((digests(&report), report.faults.len()), (expected, 3), "{name}: {:?}", report.faults);
+        let options = Options { platform: Some("linux/s390x".parse().unwrap()), ..Options::default() };
+        let report = check_with(memory(&graph).await.as_ref(), image.digest(), &options).await;
+        assert_eq!(
+            report.faults.len(),
+            if name == "IDs" { 4 } else { 3 },
+            "{name}: its platform is not known"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_cannot_be_read_hides_no_fault_of_the_others() {
+    let (first, bad) = (layer(&[("first", b"1")]), cut(&layer(&[("a", b"1")])));
+    let image = ImageSpec::new("linux/amd64").layer(first.clone()).layer(bad.clone()).build();
+    let (other, more) = (cut(&layer(&[("b", b"1")])), ImageSpec::new("linux/s390x").layer(os()).build());
+    let arm = ImageSpec::new("linux/arm64").layer(other.clone()).build();
+    let graph = IndexSpec::new().images([more.clone(), image, arm.clone()]).build().graph();
+    for fast in [false, true] {
+        let mut place = Place::of(&graph).await;
+        for digest in [first.digest, more.digest(), arm.config.digest()] {
+            place.fails.insert(digest, || Error::Unsupported("reading".into()));
+        }
+        let options = Options { fast, ..Options::default() };
+        let report = check_with(&place, graph.root().digest(), &options).await;
+        let mut expected = HashSet::from([more.digest(), arm.config.digest()].map(Some));
+        if !fast {
+            expected.extend([first.digest, bad.digest, other.digest].map(Some));
+        }
+        assert_eq!(digests(&report), expected, "{:?}", report.faults);
+        let text = "cannot be read: not supported yet: reading";
+        let told = report.faults.iter().filter(|fault| fault.text.ends_with(text)).count();
+        assert_eq!(told, if fast { 2 } else { 3 }, "{:?}", report.faults);
+    }
+    // But for the root, and where nobody waits any more.
+    for (digest, fail) in [
+        (graph.root().digest(), (|| Error::Unsupported("reading".into())) as fn() -> Error),
+        (first.digest, || Error::Cancelled),
+        (more.digest(), || Error::Cancelled),
+        (arm.config.digest(), || Error::Cancelled),
+    ] {
+        let mut place = Place::of(&graph).await;
+        place.fails.insert(digest, fail);
+        let failed = validate(&place, &graph.root().digest().into(), &Options::default()).await;
+        assert_eq!(failed.unwrap_err().to_string(), fail().to_string());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_every_entry_states_is_checked() {
+    let amd64 = ImageSpec::new("linux/amd64").layer(os()).build();
+    let (good, size) = (amd64.descriptor(), amd64.manifest.size());
+    let entries = [
+        good.clone(),
+        Descriptor { size: 77, ..good.clone() },
+        good.clone(),
+        Descriptor { platform: Some(Platform::new("linux", "arm64")), ..good.clone() },
+        Descriptor { size: 77, ..good.clone() },
+    ];
+    let index = entries.iter().fold(IndexSpec::new(), |index, entry| {
+        index.entry(serde_json::to_value(entry).unwrap(), &amd64.graph())
+    });
+    let graph = index.build().graph();
+    let place = Place::of(&graph).await;
+    let report = check(&graph, &place).await;
+    let texts: Vec<_> = report.faults.iter().map(|fault| fault.text.clone()).collect();
+    assert_eq!(
+        texts,
+        [
+            format!("has {size} bytes, the index states 77"),
+            "is for linux/amd64, the index states linux/arm64".to_owned()
+        ]
+    );
+    assert_eq!((report.documents, place.twice()), (2, Vec::new()));
+}
+
+/// Images that share a config, and a subject that is not in the index; a list of referrers that repeats itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_several_documents_share_is_read_once() {
+    let (subject, config) = (ImageSpec::new("linux/arm64").layer(os()).build(), b"{}");
+    let broken = Descriptor::new(MediaType::OCI_CONFIG, Digest::sha256(config), config.len() as u64);
+    let image = |n: usize| {
+        let image = ImageSpec::new("linux/amd64").layer(os()).annotation("n", n.to_string());
+        image.manifest_field("/subject", json!(subject.manifest.descriptor()))
+    };
+    let images = (0..4).map(|n| image(n).build());
+    let unusable = (4..8).map(|n| image(n).manifest_field("/config", json!(broken)).build());
+    let mut graph = IndexSpec::new().images(images).images(unusable).build().graph();
+    let (root, referrer) =
+        (graph.root().clone(), image(9).manifest_field("/subject", json!(graph.root().descriptor())));
+    let referrer = referrer.build();
+    graph.blobs.push((broken.clone(), Bytes::from_static(config)));
+    let mut all = subject.graph();
+    all.extend(&referrer.graph());
+    all.extend(&graph);
+    let listed = vec![referrer.manifest.descriptor(); 3];
+    let place = Place { about: root.digest(), listed: Some(listed), ..Place::of(&all).await };
+    let report = check_with(&place, root.digest(), &Options::default()).await;
+    assert_eq!(place.twice(), []);
+    assert_eq!(digests(&report), HashSet::from([Some(broken.digest)]), "{:?}", report.faults);
+    assert_eq!((report.faults.len(), report.documents), (1, 10), "{:?}", report.faults);
+}
+
+/// A layer that is listed again and again counts once, and lists that are cut tell by how much.
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_that_are_cut_say_so() {
+    let mut odd = LayerSpec::new();
+    for n in 0..103 {
+        odd = odd.hard_link(format!("l{n}"), format!("gone{n}")).file(format!("d{n}/.wh."), "");
+    }
+    let odd = odd.file("first", "").file("first", "").file("first", "").build();
+    let image = ImageSpec::new("linux/amd64").layers(vec![odd.clone(); 300]);
+    let graph = image.build().graph();
+    let report = check(&graph, memory(&graph).await.as_ref()).await;
+    let texts: Vec<_> = report.faults.iter().map(|fault| fault.text.as_str()).collect();
+    let told = |text: &str| texts.iter().filter(|told| told.contains(text)).count();
+    assert_eq!(texts.len(), 204, "{texts:?}");
+    assert_eq!((told("a whiteout that hides no name"), told("where no layer up to it")), (100, 100));
+    for text in [
+        "more entries that no layer may have: 3",
+        "more hard links that lead nowhere: 3",
+        "has two entries for \"first\"",
+        "more entries of paths that have one already: 1",
+    ] {
+        assert_eq!(told(text), 1, "{text}: {texts:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_documents_must_state_is_looked_for() {
+    use Severity::{Error, Warning};
+    let spec = || ImageSpec::new("linux/amd64").layer(os());
+    let empty = Document::from_value(&json!({"schemaVersion": 2}), MediaType::OCI_INDEX).unwrap();
+    for (graph, severity, text) in [
+        (
+            spec().manifest_field("/schemaVersion", 1).build().graph(),
+            Error,
+            "states a schemaVersion that is not 2",
+        ),
+        (
+            spec().manifest_field("/schemaVersion", json!(null)).build().graph(),
+            Warning,
+            "states no schemaVersion, it must be 2",
+        ),
+        (spec().config_field("/os", "").build().graph(), Warning, "the config: it states no os"),
+        (
+            spec().config_field("/architecture", "").build().graph(),
+            Warning,
+            "the config: it states no architecture",
+        ),
+        (
+            Graph { blobs: Vec::new(), documents: vec![empty] },
+            Warning,
+            "is an index without a list of manifests",
+        ),
+    ] {
+        let report = check(&graph, memory(&graph).await.as_ref()).await;
+        let found: Vec<_> = report.faults.iter().map(|f| (f.severity, f.text.as_str())).collect();
+        assert_eq!(found, [(severity, text)]);
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     args::ReportFormat,
     exit::{Code, Failure, Result},
     session::Session,
+    ui::text::escaped,
 };
 
 /// Check images: every document and every byte of every layer
@@ -115,14 +116,14 @@ fn print(report: &Report, session: &Session) -> Result {
     for fault in &report.faults {
         let about = fault.digest.map(|digest| format!("{digest} "));
         let about = about.filter(|digest| !fault.text.contains(digest.trim_end())).unwrap_or_default();
-        let text = format!("{}: {about}{}", report.name, fault.text);
+        let text = escaped(&format!("{}: {about}{}", report.name, fault.text));
         match fault.severity {
             Severity::Error => session.ui.line(format!("FAIL: {text}"))?,
             Severity::Warning => session.ui.warning(text),
         }
     }
     if report.is_valid() {
-        session.ui.line(format!("PASS: {}", report.name))?;
+        session.ui.line(format!("PASS: {}", escaped(&report.name)))?;
     }
     Ok(())
 }

@@ -161,6 +161,28 @@ fn a_pull_that_is_cut_goes_on() {
     context.run(&["validate", "oci:layout"]).ok();
 }
 
+/// Only where nothing can be looked at, it is the registry's fault.
+#[test]
+fn a_layer_that_may_not_be_read_is_a_fault_among_others() {
+    let context = TestContext::new();
+    let image = family("linux/amd64").app;
+    let layers = image.layers.iter().map(|layer| layer.digest.to_string());
+    let [closed, gone] = [0, 1].map(|at| layers.clone().nth(at).unwrap());
+    let (no, none) = (closed.clone(), gone.clone());
+    let registry = faulty(&context, move |request, reply| match request.path() {
+        path if path.ends_with(&no) => Reply::status(403),
+        path if path.ends_with(&none) => Reply::status(404),
+        _ => reply,
+    });
+    let ran = run(&context, &registry, &["validate", "@@app:v1"]);
+    let stdout = String::from_utf8(ran.stdout.clone()).unwrap();
+    assert!(ran.code == Some(7) && stdout.lines().count() == 2, "{ran}");
+    assert!(stdout.contains(&format!("{closed} cannot be read: ")) || stdout.contains("403"), "{ran}");
+    assert!(stdout.contains(&gone), "{ran}");
+    let registry = faulty(&context, |_, _| Reply::status(403));
+    assert_eq!(run(&context, &registry, &["validate", "@@app:v1"]).code, Some(4));
+}
+
 #[test]
 fn blobs_go_in_pieces_where_that_was_asked_for() {
     let context = TestContext::new();

@@ -47,3 +47,22 @@ fn a_target_that_is_missing_does_not_hide_the_others() {
     assert_eq!(report[0]["faults"][0]["severity"], "error");
     assert_eq!(report[1]["faults"].as_array().unwrap().len(), 0);
 }
+
+#[test]
+fn what_documents_say_cannot_forge_a_line() {
+    let context = TestContext::new();
+    let forged = "x\nPASS: app:1\n\u{1b}[31mred";
+    let image = ImageSpec::new("linux/amd64").layer(palan_testkit::image::layer(&[("a", b"1")]));
+    let image = image.annotation("org.opencontainers.image.base.name", forged);
+    context.push("app:1", &image.config_field("/rootfs/type", forged).build().graph());
+    let ran = context.run(&["validate", "@@app:1"]);
+    assert_eq!(ran.code, Some(7), "{ran}");
+    let stdout = String::from_utf8(ran.stdout.clone()).unwrap();
+    for (text, what) in [(stdout.as_str(), "FAIL: "), (ran.stderr.as_str(), "warning: ")] {
+        assert_eq!(text.lines().count(), 1, "{ran}");
+        assert!(text.starts_with(what) && text.contains(r#""x\nPASS: app:1\n\u{1b}[31mred""#), "{ran}");
+    }
+    let ran = context.run(&["validate", "@@app:1", "--format", "json"]);
+    let report: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert!(report[0]["faults"][0]["text"].as_str().unwrap().contains(forged), "{ran}");
+}

@@ -19,29 +19,42 @@ pub(super) struct Blobs {
     positions: HashMap<Digest, usize>,
 }
 
+/// What a blob is of the document that lists it.
+#[derive(Clone, Copy)]
+pub(super) enum Part {
+    /// A layer of an image, with its diff ID where a config states one.
+    Layer(Option<Digest>),
+    Other,
+}
+
 /// A blob, and all that is said about it.
 pub(super) struct Blob {
     pub(super) descriptor: Descriptor,
     media_types: Vec<MediaType>,
-    /// The diff IDs that configs state for it where it is a layer of an image.
+    is_of_image: bool,
+    /// The diff IDs that configs state for it.
     diff_ids: Vec<Digest>,
 }
 
 impl Blobs {
     /// Adds what one document says about a blob; returns how it contradicts another one.
-    pub(super) fn add(&mut self, descriptor: Descriptor, diff_id: Option<Digest>) -> Option<String> {
+    pub(super) fn add(&mut self, descriptor: Descriptor, part: Part) -> Option<String> {
         let next = self.all.len();
         let position = *self.positions.entry(descriptor.digest).or_insert(next);
         let media_type = descriptor.media_type.clone();
         let size = descriptor.size;
         if position == next {
-            self.all.push(Blob { descriptor, media_types: Vec::new(), diff_ids: Vec::new() });
+            let (media_types, diff_ids) = (Vec::new(), Vec::new());
+            self.all.push(Blob { descriptor, media_types, is_of_image: false, diff_ids });
         }
         let blob = &mut self.all[position];
         if !blob.media_types.contains(&media_type) {
             blob.media_types.push(media_type);
         }
-        blob.diff_ids.extend(diff_id.filter(|id| !blob.diff_ids.contains(id)));
+        if let Part::Layer(diff_id) = part {
+            blob.is_of_image = true;
+            blob.diff_ids.extend(diff_id.filter(|id| !blob.diff_ids.contains(id)));
+        }
         let known = blob.descriptor.size;
         (known != size).then(|| format!("is listed with {known} bytes and with {size} bytes"))
     }
@@ -54,7 +67,7 @@ impl Blobs {
 impl Blob {
     fn is_layer(&self) -> bool {
         let layer = |t: &MediaType| matches!(t.role(), Role::Layer { .. });
-        !self.diff_ids.is_empty() && self.media_types.iter().any(layer)
+        self.is_of_image && self.media_types.iter().any(layer)
     }
 
     fn is_foreign(&self) -> bool {
@@ -65,7 +78,7 @@ impl Blob {
 
 type Found = Vec<(Severity, String)>;
 /// What of a layer matters to those above.
-type Inside = (Paths, Vec<OuterLink>);
+pub(super) type Inside = (Paths, Vec<OuterLink>);
 
 /// Reads a blob, or asks for it; what is wrong with it, and what was in it.
 pub(super) async fn check(
@@ -112,12 +125,26 @@ fn judge(blob: &Blob, layer: &Examined) -> Found {
         let found = layer.diff_id.filter(|found| found != stated)?;
         Some(format!("its uncompressed content has digest {found}, the config states {stated}"))
     });
-    let faults = layer.faults.iter().map(|error| chain(error)).chain(compression).chain(diff_ids);
+    let bad = more(layer.more_faults, "entries that no layer may have");
+    let faults = layer.faults.iter().map(|error| chain(error)).chain(bad).chain(compression).chain(diff_ids);
     let unknown = layer.unknown.iter().map(|(path, flag)| {
         let flag = char::from(*flag);
         format!("the entry {path} is of type {flag:?}, which programs that run containers refuse")
     });
     let duplicate = layer.duplicate.iter().map(|path| format!("has two entries for {path}"));
-    let warnings = unknown.chain(duplicate).map(|text| (Severity::Warning, text));
+    let links = layer.more_links;
+    let links =
+        (links > 0).then(|| format!("hard links that are too many or too deep to be followed: {links}"));
+    let warnings = unknown
+        .chain(more(layer.more_unknown, "entries of types that programs that run containers refuse"))
+        .chain(duplicate)
+        .chain(more(layer.more_duplicates, "entries of paths that have one already"))
+        .chain(links)
+        .map(|text| (Severity::Warning, text));
     faults.map(|text| (Severity::Error, text)).chain(warnings).collect()
+}
+
+/// What a list leaves out.
+pub(super) fn more(count: u64, what: &str) -> Option<String> {
+    (count > 0).then(|| format!("more {what}: {count}"))
 }

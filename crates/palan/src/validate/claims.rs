@@ -1,10 +1,44 @@
 //! What documents claim about their parts, their platform and their base.
 
-use palan_core::{Digest, Document, Platform, Reference, Role, annotation, view};
+use palan_core::{Digest, Document, Kind, Platform, Reference, Role, annotation, view};
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::{Run, Severity};
 
+/// What the specification demands and views do without.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Demanded {
+    schema_version: Option<serde_json::Value>,
+    manifests: Option<IgnoredAny>,
+}
+
 impl Run<'_> {
+    /// What a manifest or index must state (image-spec `manifest.md`, `image-index.md`). Programs work without most of it.
+    pub(super) fn demanded(&mut self, document: &Document) {
+        let Ok(found) = document.view::<Demanded>() else { return };
+        let about = Some(document.digest());
+        match found.schema_version {
+            None => self.fault(Severity::Warning, about, "states no schemaVersion, it must be 2"),
+            Some(version) if version.as_u64() != Some(2) => {
+                self.error(document.digest(), "states a schemaVersion that is not 2");
+            }
+            Some(_) => {}
+        }
+        if document.kind() == Kind::Index && found.manifests.is_none() {
+            self.fault(Severity::Warning, about, "is an index without a list of manifests");
+        }
+    }
+
+    /// What a config must state (image-spec `config.md`).
+    pub(super) fn demanded_of_config(&mut self, digest: Digest, platform: &Platform) {
+        for (what, value) in [("os", &platform.os), ("architecture", &platform.architecture)] {
+            if value.is_empty() {
+                self.fault(Severity::Warning, Some(digest), format!("the config: it states no {what}"));
+            }
+        }
+    }
+
     /// One manifest must not mix the two families of media types.
     pub(super) fn families(&mut self, document: &Document, manifest: &view::Manifest) {
         let family = document.family();

@@ -5,26 +5,27 @@
 
 mod blobs;
 mod claims;
+mod documents;
 mod links;
 mod subjects;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures_util::{
     StreamExt as _,
-    future::BoxFuture,
     stream::{self, BoxStream},
 };
-use palan_core::{Descriptor, Digest, Document, Kind, Platform, PlatformPattern, Selector, annotation, view};
+use palan_core::{Descriptor, Digest, Platform, PlatformPattern, Selector};
 use palan_layer::Limits;
 use serde::Serialize;
 
-use self::{blobs::Blobs, links::Links};
-use crate::{
-    Error, Observer,
-    image::{self, MAX_DEPTH, parsed},
-    place::Source,
+use self::{
+    blobs::Blobs,
+    documents::{Configs, Known},
+    links::Links,
+    subjects::{Other, Stated},
 };
+use crate::{Error, Observer, place::Source};
 
 /// How to validate.
 #[derive(Clone, Debug)]
@@ -77,18 +78,18 @@ impl Report {
 }
 
 /// One fault.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Fault {
     /// How bad it is.
     pub severity: Severity,
     /// Of which content.
     pub digest: Option<Digest>,
-    /// One sentence.
+    /// One sentence. It may quote what documents say: who prints it takes care of control characters.
     pub text: String,
 }
 
 /// How bad a fault is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Odd, but images with it work.
@@ -97,16 +98,20 @@ pub enum Severity {
     Error,
 }
 
-/// Validates an image or index and everything below it. Faults are in the report; an error is only returned where
-/// nothing could be said at all (the registry cannot be reached, access is denied).
+/// Validates an image or index and everything below it. Faults are in the report, and so is what could
+/// not be read; an error is only returned where nothing could be said at all (the root cannot be asked for: the registry
+/// cannot be reached, access is denied).
 pub async fn validate(source: &dyn Source, selector: &Selector, options: &Options) -> Result<Report, Error> {
     let mut run = Run {
         source,
         options,
-        seen: HashSet::new(),
+        known: HashMap::new(),
+        configs: Configs::default(),
         blobs: Blobs::default(),
         links: Links::default(),
         documents: BTreeMap::new(),
+        others: HashMap::new(),
+        stated: Vec::new(),
         listed: HashSet::new(),
         attested: Vec::new(),
         platforms: Vec::new(),
@@ -121,19 +126,38 @@ pub async fn validate(source: &dyn Source, selector: &Selector, options: &Option
     match source.document(selector).await {
         Ok(root) => {
             run.report.digest = Some(root.digest());
-            run.document(root, None, 0).await?;
+            run.root(root).await?;
         }
         Err(e) if is_fault(&e) => run.fault(Severity::Error, None, chain(&e)),
         Err(e) => return Err(e),
     }
     run.check_blobs().await?;
     if !options.fast {
+        run.subjects().await?;
         run.referrers().await?;
     }
     run.check_attested();
     run.check_platform();
     run.report.faults.sort_by(|a, b| (b.severity, a.digest).cmp(&(a.severity, b.digest)));
+    without_repetitions(&mut run.report.faults);
     Ok(run.report)
+}
+
+/// What several documents share is told once.
+fn without_repetitions(faults: &mut Vec<Fault>) {
+    let mut told = HashSet::new();
+    let mut is_new = faults.iter().map(|fault| told.insert(fault)).collect::<Vec<_>>().into_iter();
+    faults.retain(|_| is_new.next().unwrap_or(true));
+}
+
+/// Why a part could not be read, as the text of a fault: the other parts are looked at all the same.
+fn unreadable(error: Error) -> Result<String, Error> {
+    match error {
+        Error::Cancelled => Err(error),
+        Error::Io { .. } => Ok(chain(&error)),
+        _ if is_fault(&error) => Ok(chain(&error)),
+        _ => Ok(format!("cannot be read: {}", chain(&error))),
+    }
 }
 
 /// Errors that say something about the content, not about the way to it.
@@ -169,11 +193,16 @@ fn chain(error: &dyn std::error::Error) -> String {
 struct Run<'a> {
     source: &'a dyn Source,
     options: &'a Options,
-    seen: HashSet<Digest>,
+    /// What indexes list and was read; `None`: it cannot be.
+    known: HashMap<Digest, Option<Known>>,
+    configs: Configs,
     blobs: Blobs,
     links: Links,
     /// Manifests and indexes that were read, with what they state as their subject.
     documents: BTreeMap<Digest, (Descriptor, Option<Digest>)>,
+    /// Other documents that were asked for: subjects and referrers.
+    others: HashMap<Digest, Other>,
+    stated: Vec<Stated>,
     /// Everything that is listed, in whichever index.
     listed: HashSet<Digest>,
     /// Attestations, what they are about, and how bad it is if that is not listed.
@@ -183,7 +212,7 @@ struct Run<'a> {
     report: Report,
 }
 
-impl<'a> Run<'a> {
+impl Run<'_> {
     /// What attestations are about must be listed; it may be so in another index than they are.
     fn check_attested(&mut self) {
         for (attestation, about, severity) in std::mem::take(&mut self.attested) {
@@ -211,161 +240,6 @@ impl<'a> Run<'a> {
         self.fault(Severity::Error, Some(digest), text);
     }
 
-    fn document<'s>(
-        &'s mut self,
-        found: Document,
-        entry: Option<Descriptor>,
-        depth: usize,
-    ) -> BoxFuture<'s, Result<(), Error>>
-    where
-        'a: 's,
-    {
-        Box::pin(async move {
-            self.report.documents += 1;
-            let digest = found.digest();
-            if depth > MAX_DEPTH {
-                self.error(digest, format!("is nested more than {MAX_DEPTH} levels deep"));
-                return Ok(());
-            }
-            if found.kind() != Kind::Other {
-                self.subject(&found, entry.as_ref()).await?;
-            }
-            match found.kind() {
-                Kind::Index => match parsed::<view::Index>(self.source, &found) {
-                    Ok(index) => return self.index(index, depth).await,
-                    Err(e) => self.error(digest, chain(&e)),
-                },
-                Kind::Manifest => match parsed::<view::Manifest>(self.source, &found) {
-                    Ok(manifest) => return self.manifest(&found, manifest, entry).await,
-                    Err(e) => self.error(digest, chain(&e)),
-                },
-                Kind::Other => {
-                    let text = format!("is neither a manifest nor an index but {}", found.media_type());
-                    self.error(digest, text);
-                }
-            }
-            Ok(())
-        })
-    }
-
-    async fn index(&mut self, index: view::Index, depth: usize) -> Result<(), Error> {
-        for entry in index.manifests {
-            self.listed.insert(entry.digest);
-            if let Some(about) = entry.attested_digest() {
-                // One that says so itself was kept on purpose.
-                let severity = match entry.annotation(annotation::MADE_ABOUT) {
-                    Some(_) => Severity::Warning,
-                    None => Severity::Error,
-                };
-                self.attested.push((entry.digest, about, severity));
-            }
-            let asked = match (&self.options.platform, &entry.platform) {
-                (Some(wanted), Some(platform)) => wanted.matches(platform),
-                _ => true,
-            };
-            if !asked {
-                continue;
-            }
-            if !entry.media_type.is_document() {
-                self.add_blob(entry, None);
-            } else if self.seen.insert(entry.digest) {
-                self.entry(entry, depth).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn entry(&mut self, entry: Descriptor, depth: usize) -> Result<(), Error> {
-        let digest = entry.digest;
-        let child = match self.source.document(&digest.into()).await {
-            Ok(child) => child,
-            Err(e) if is_fault(&e) => {
-                self.error(digest, chain(&e));
-                return Ok(());
-            }
-            Err(e) => return Err(e),
-        };
-        if child.size() != entry.size {
-            self.error(digest, format!("has {} bytes, the index states {}", child.size(), entry.size));
-        }
-        if *child.media_type() != entry.media_type {
-            self.error(digest, format!("is a {}, the index states {}", child.media_type(), entry.media_type));
-        }
-        self.document(child, Some(entry), depth + 1).await
-    }
-
-    async fn manifest(
-        &mut self,
-        document: &Document,
-        manifest: view::Manifest,
-        entry: Option<Descriptor>,
-    ) -> Result<(), Error> {
-        self.families(document, &manifest);
-        self.hints(document.digest(), &manifest);
-        if !manifest.is_image() {
-            for descriptor in std::iter::once(manifest.config).chain(manifest.layers) {
-                self.add_blob(descriptor, None);
-            }
-            return Ok(());
-        }
-        let config = match image::config(self.source, &manifest.config).await {
-            Ok(config) => config,
-            Err(e) if is_fault(&e) => {
-                self.error(manifest.config.digest, format!("the config: {}", chain(&e)));
-                return Ok(());
-            }
-            Err(e) => return Err(e),
-        };
-        self.report.blobs += 1;
-        match parsed::<view::Config>(self.source, &config) {
-            Ok(config) => self.image(document.digest(), manifest, &config, entry),
-            Err(e) => self.error(manifest.config.digest, format!("the config: {}", chain(&e))),
-        }
-        Ok(())
-    }
-
-    fn image(
-        &mut self,
-        digest: Digest,
-        manifest: view::Manifest,
-        config: &view::Config,
-        entry: Option<Descriptor>,
-    ) {
-        let config_digest = manifest.config.digest;
-        let stated = entry.as_ref().and_then(|entry| entry.platform.clone());
-        self.platforms.push(stated.unwrap_or_else(|| config.platform()));
-        if let Some(stated) = entry.filter(|e| !e.is_attestation()).and_then(|e| e.platform) {
-            self.platform(digest, &stated, &config.platform());
-        }
-        if config.rootfs.kind != "layers" {
-            self.error(
-                config_digest,
-                format!("rootfs.type is \"{}\", it must be \"layers\"", config.rootfs.kind),
-            );
-        }
-        let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
-        if layers != diff_ids {
-            self.error(digest, format!("layers: {layers}, diff IDs in its config: {diff_ids}"));
-        }
-        let steps = config.history.iter().filter(|h| !h.empty_layer).count();
-        if steps != layers && !config.history.is_empty() {
-            let text = format!("layers that the history describes: {steps}, layers: {layers}");
-            self.fault(Severity::Warning, Some(config_digest), text);
-        }
-        self.links.image(manifest.layers.iter().map(|layer| layer.digest).collect());
-        let mut ids = config.rootfs.diff_ids.iter().copied();
-        for layer in manifest.layers {
-            self.add_blob(layer, ids.next());
-        }
-    }
-
-    fn add_blob(&mut self, descriptor: Descriptor, diff_id: Option<Digest>) {
-        let digest = descriptor.digest;
-        if let Some(text) = self.blobs.add(descriptor, diff_id) {
-            self.error(digest, text);
-        }
-    }
-
     async fn check_blobs(&mut self) -> Result<(), Error> {
         let blobs = std::mem::take(&mut self.blobs).into_vec();
         self.report.blobs += blobs.len();
@@ -380,13 +254,12 @@ impl<'a> Run<'a> {
                     found.into_iter().for_each(|(severity, text)| {
                         self.report.faults.push(Fault { severity, digest: Some(digest), text });
                     });
-                    inside.into_iter().for_each(|(paths, links)| self.links.layer(digest, paths, links));
+                    inside.into_iter().for_each(|inside| self.links.layer(digest, inside));
                 }
-                Err(e) if is_fault(&e) => {
-                    let (severity, digest, text) = (Severity::Error, Some(digest), chain(&e));
+                Err(e) => {
+                    let (severity, digest, text) = (Severity::Error, Some(digest), unreadable(e)?);
                     self.report.faults.push(Fault { severity, digest, text });
                 }
-                Err(e) => return Err(e),
             }
         }
         self.report.faults.extend(self.links.faults());

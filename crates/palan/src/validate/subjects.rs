@@ -2,11 +2,13 @@
 //!
 //! Sources: image-spec `manifest.md` ("subject"), distribution-spec "Listing Referrers".
 
+use std::collections::{BTreeSet, HashSet};
+
 use futures_util::{StreamExt as _, stream};
 use palan_core::{Descriptor, Digest, Document};
 use serde::Deserialize;
 
-use super::{Run, Severity, chain, is_fault};
+use super::{Run, Severity, chain, unreadable};
 use crate::Error;
 
 #[derive(Deserialize)]
@@ -14,43 +16,80 @@ struct Probe {
     subject: Option<Descriptor>,
 }
 
+/// What a document states as its subject.
+pub(super) struct Stated {
+    by: Digest,
+    subject: Descriptor,
+    /// The index's entry says the same.
+    is_attestation: bool,
+}
+
+/// A document that no index of the image lists.
+pub(super) enum Other {
+    /// With what it states as its subject.
+    Found(Descriptor, Option<Digest>),
+    Missing(String),
+    Unusable(String),
+}
+
 impl Run<'_> {
-    /// A subject may be missing (it may come later, or have gone); one that is there must be the one described.
-    /// `entry`: the document's in an index.
-    pub(super) async fn subject(
-        &mut self,
-        document: &Document,
-        entry: Option<&Descriptor>,
-    ) -> Result<(), Error> {
-        let digest = document.digest();
+    /// Notes a document and its subject. `entry`: the document's in an index.
+    pub(super) fn subject(&mut self, document: &Document, entry: Option<&Descriptor>) {
+        let by = document.digest();
         let subject = subject_of(document);
-        self.documents
-            .insert(digest, (document.descriptor(), subject.as_ref().map(|subject| subject.digest)));
-        let Some(stated) = subject.filter(|_| !self.options.fast) else { return Ok(()) };
-        let found = match self.documents.get(&stated.digest) {
-            Some((known, _)) => Ok(known.clone()),
-            None => self.source.document(&stated.digest.into()).await.map(|found| found.descriptor()),
-        };
-        match found {
-            Ok(found) if (found.size, &found.media_type) != (stated.size, &stated.media_type) => {
-                let text = format!(
-                    "its subject {} has type {} and {} bytes, it states type {} and {} bytes",
-                    stated.digest, found.media_type, found.size, stated.media_type, stated.size
-                );
-                self.error(digest, text);
-            }
-            Ok(_) => {}
-            Err(e) if e.is_not_found() => {
-                // Of an attestation, the index is asked.
-                if entry.and_then(Descriptor::attested_digest) != Some(stated.digest) {
-                    let text = format!("its subject {} is not here", stated.digest);
-                    self.fault(Severity::Warning, Some(digest), text);
+        self.documents.insert(by, (document.descriptor(), subject.as_ref().map(|subject| subject.digest)));
+        if let Some(subject) = subject {
+            let is_attestation = entry.and_then(Descriptor::attested_digest) == Some(subject.digest);
+            self.stated.push(Stated { by, subject, is_attestation });
+        }
+    }
+
+    /// A subject may be missing (it may come later, or have gone); one that is there must be the one described.
+    pub(super) async fn subjects(&mut self) -> Result<(), Error> {
+        let stated = std::mem::take(&mut self.stated);
+        self.ask_for(stated.iter().map(|stated| stated.subject.digest)).await?;
+        for Stated { by, subject, is_attestation } in stated {
+            let digest = subject.digest;
+            let found = match (self.documents.get(&digest), self.others.get(&digest)) {
+                (Some((found, _)), _) | (_, Some(Other::Found(found, _))) => found,
+                (_, Some(Other::Unusable(why))) => {
+                    self.error(by, format!("its subject {digest}: {why}"));
+                    continue;
                 }
+                // Of an attestation, the index is asked.
+                _ if is_attestation => continue,
+                _ => {
+                    let text = format!("its subject {digest} is not here");
+                    self.fault(Severity::Warning, Some(by), text);
+                    continue;
+                }
+            };
+            if (found.size, &found.media_type) != (subject.size, &subject.media_type) {
+                let text = format!(
+                    "its subject {digest} has type {} and {} bytes, it states type {} and {} bytes",
+                    found.media_type, found.size, subject.media_type, subject.size
+                );
+                self.error(by, text);
             }
-            Err(e) if is_fault(&e) => {
-                self.error(digest, format!("its subject {}: {}", stated.digest, chain(&e)));
-            }
-            Err(e) => return Err(e),
+        }
+        Ok(())
+    }
+
+    /// Asks for documents that were not read so far, for each once.
+    async fn ask_for(&mut self, documents: impl Iterator<Item = Digest>) -> Result<(), Error> {
+        let source = self.source;
+        let is_new = |d: &Digest| !self.documents.contains_key(d) && !self.others.contains_key(d);
+        let new: BTreeSet<Digest> = documents.filter(is_new).collect();
+        let asked =
+            stream::iter(new).map(|digest| async move { (digest, source.document(&digest.into()).await) });
+        let mut asked = Box::pin(asked.buffered(self.options.jobs.max(1)));
+        while let Some((digest, found)) = asked.next().await {
+            let other = match found {
+                Ok(found) => Other::Found(found.descriptor(), subject_of(&found).map(|s| s.digest)),
+                Err(e) if e.is_not_found() => Other::Missing(chain(&e)),
+                Err(e) => Other::Unusable(unreadable(e)?),
+            };
+            self.others.insert(digest, other);
         }
         Ok(())
     }
@@ -73,32 +112,25 @@ impl Run<'_> {
                 }
             }
         }
-        let known = &self.documents.clone();
-        let read = stream::iter(referrers).map(|(about, entry)| async move {
-            let found = match known.get(&entry.digest) {
-                Some((descriptor, subject)) => Ok((descriptor.size, *subject)),
-                None => source
-                    .document(&entry.digest.into())
-                    .await
-                    .map(|found| (found.size(), subject_of(&found).map(|subject| subject.digest))),
-            };
-            (about, entry, found)
-        });
-        let mut read = Box::pin(read.buffered(jobs));
-        while let Some((about, entry, found)) = read.next().await {
-            match found {
-                Ok((size, subject)) => self.referrer(about, &entry, size, subject),
-                Err(e) if is_fault(&e) => {
-                    self.error(entry.digest, format!("is listed as a referrer of {about}: {}", chain(&e)));
-                }
-                Err(e) => return Err(e),
-            }
+        self.ask_for(referrers.iter().map(|(_, entry)| entry.digest)).await?;
+        let found: HashSet<Digest> = referrers.iter().map(|(_, entry)| entry.digest).collect();
+        let is_read = |digest: &&Digest| matches!(self.others.get(*digest), Some(Other::Found(..)));
+        self.report.documents += found.iter().filter(is_read).count();
+        for (about, entry) in referrers {
+            self.referrer(about, &entry);
         }
         Ok(())
     }
 
-    fn referrer(&mut self, about: Digest, entry: &Descriptor, size: u64, subject: Option<Digest>) {
-        self.report.documents += usize::from(!self.documents.contains_key(&entry.digest));
+    fn referrer(&mut self, about: Digest, entry: &Descriptor) {
+        let (found, subject) = match (self.documents.get(&entry.digest), self.others.get(&entry.digest)) {
+            (Some((found, subject)), _) | (_, Some(Other::Found(found, subject))) => (found, *subject),
+            (_, Some(Other::Missing(why) | Other::Unusable(why))) => {
+                return self.error(entry.digest, format!("is listed as a referrer of {about}: {why}"));
+            }
+            (None, None) => return,
+        };
+        let size = found.size;
         if subject != Some(about) {
             let stated =
                 subject.map_or_else(|| "it has no subject".into(), |s| format!("its subject is {s}"));
