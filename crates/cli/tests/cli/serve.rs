@@ -11,10 +11,10 @@ use std::{
 use insta::assert_snapshot;
 use palan_testkit::fault::{FaultRegistry, Reply};
 
-use crate::{TestContext, family};
+use crate::{TestContext, family, signals::send};
 
 /// A child that is killed when a test fails.
-pub(crate) struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -24,8 +24,7 @@ impl Drop for Running {
 }
 
 fn interrupt(child: &Child) {
-    let status = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(status.success());
+    send("-INT", child);
 }
 
 pub(crate) fn serve(

@@ -183,7 +183,8 @@ fn unpacked(path: &Path, place: &str, scratch: &Scratch) -> Result<Option<TempPa
         reason: format!("cannot be decompressed: {error}"),
     };
     let mut decoder = Decoder::new(content).map_err(|e| damaged(&e))?;
-    let unpacked = NamedTempFile::new_in(scratch.path()).map_err(Error::io("create", scratch.path()))?;
+    let unpacked = NamedTempFile::new_in(scratch.path()).and_then(|file| scratch.note(file));
+    let unpacked = unpacked.map_err(Error::io("create", scratch.path()))?;
     let mut out = BufWriter::with_capacity(128 * 1024, unpacked.as_file());
     io::copy(&mut decoder, &mut out).map_err(|e| damaged(&e))?;
     out.flush().map_err(Error::io("write", unpacked.path()))?;

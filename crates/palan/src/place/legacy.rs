@@ -112,7 +112,7 @@ fn copy(
 /// A file beside the archive.
 fn temporary(path: &Path, scratch: &Scratch) -> Result<NamedTempFile, Error> {
     let file = tempfile::Builder::new().prefix(".palan-").tempfile_in(folder_for(path, scratch));
-    file.map_err(Error::io("write", path))
+    file.and_then(|file| scratch.note(file)).map_err(Error::io("write", path))
 }
 
 /// Refuses what is not one image.

@@ -18,7 +18,8 @@ const BUFFER: usize = 128 * 1024;
 impl Layout {
     /// A layout in a temporary folder, which is there as long as the layout or a copy of it.
     pub(crate) fn in_temporary_folder(scratch: &Scratch) -> Result<Self, Error> {
-        let folder = tempfile::tempdir_in(scratch.path()).map_err(Error::io("create", scratch.path()))?;
+        let folder = tempfile::tempdir_in(scratch.path()).and_then(|folder| scratch.note(folder));
+        let folder = folder.map_err(Error::io("create", scratch.path()))?;
         let layout = Self::create(folder.path())?;
         Ok(Self { folder: Some(Arc::new(folder)), ..layout })
     }
