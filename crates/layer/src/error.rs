@@ -63,6 +63,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A temporary file could not be written, which is no fault of the layer.
+    #[error("cannot write a temporary file in {folder}", folder = folder.display())]
+    Temporary {
+        /// The folder.
+        folder: std::path::PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The blob is not what its descriptor promises.
     #[error(transparent)]
     Content(#[from] Mismatch),
@@ -264,6 +272,7 @@ impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         let kind = match error {
             Error::Io(error) => return error,
+            Error::Temporary { ref source, .. } => source.kind(),
             Error::Truncated { .. } | Error::TarCutOff { .. } | Error::EntryCutOff { .. } => {
                 io::ErrorKind::UnexpectedEof
             }

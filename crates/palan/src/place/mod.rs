@@ -51,6 +51,7 @@ pub use places::{Opened, Places};
 pub use registry::Registry;
 pub use stream::BlobStream;
 pub(crate) use stream::{checked, open_announced, read_all, verified, with_reader};
+pub(crate) use temporary::Temporary;
 
 use crate::Error;
 
