@@ -178,6 +178,14 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// The same, of layers that were merged: where it stands in what they became is of no use to who has the layers.
+    #[error("tar entry {path}: {reason}")]
+    MergedEntry {
+        /// The entry.
+        path: EntryPath,
+        /// What is wrong.
+        reason: String,
+    },
     /// A bound of [`Limits`](crate::Limits) was reached.
     #[error("the layer has more than {limit} {what}{}", at(.spot.as_ref()))]
     Limit {
@@ -233,6 +241,15 @@ impl Error {
             spot.get_or_insert_with(found);
         }
         self
+    }
+
+    /// As it is told of an archive that was made by merging layers.
+    #[must_use]
+    pub fn of_merged(self) -> Self {
+        match self {
+            Self::Entry { path, reason, .. } => Self::MergedEntry { path, reason },
+            error => error,
+        }
     }
 
     /// Whether the archive is damaged, and not what it is read from.
