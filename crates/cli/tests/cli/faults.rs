@@ -151,6 +151,25 @@ fn a_pull_that_fails_leaves_nothing() {
     assert_eq!(ran.code, Some(7), "{ran}");
     assert!(ran.stderr.contains("is not what it should be"), "{ran}");
     assert!(context.left().is_empty(), "{:?}", context.left());
+    run(&context, &registry, &["pull", "--format", "oci", "@@app:v1", "new"]);
+    run(&context, &registry, &["copy", "@@app:v1", "oci:new/and/deep:v1"]);
+    let ran = run(&context, &registry, &["flatten", "@@app:v1", "-t", "oci:flat:v1"]);
+    assert_eq!(ran.code, Some(7), "{ran}");
+    assert!(context.left().is_empty(), "{:?}", context.left());
+    // What was there stays.
+    std::fs::create_dir(context.path("empty")).unwrap();
+    std::fs::create_dir_all(context.path("begun/blobs/sha256")).unwrap();
+    context.write("begun/blobs/sha256/it", "x");
+    context.push("other:1", &family("linux/amd64").old.graph());
+    context.run(&["copy", &format!("{}/other:1", context.host()), "oci:full:1"]).ok();
+    for folder in ["empty", "begun", "full"] {
+        let ran = run(&context, &registry, &["copy", "@@app:v1", &format!("oci:{folder}:v1")]);
+        assert_eq!(ran.code, Some(7), "{ran}");
+    }
+    assert_eq!(context.left(), ["begun", "empty", "full"]);
+    assert_eq!(std::fs::read_dir(context.path("empty")).unwrap().count(), 0);
+    assert!(context.path("begun/blobs/sha256/it").exists());
+    context.run(&["validate", "oci:full:1"]).ok();
 }
 
 #[test]

@@ -174,10 +174,12 @@ fn stalling(context: &TestContext) -> (FaultRegistry, Receiver<()>) {
 
 #[test]
 fn an_interrupted_pull_leaves_nothing() {
-    let commands: [&[&str]; 4] = [
+    let commands: [&[&str]; 6] = [
         &["pull", "IMAGE", "x.tar"],
         &["pull", "IMAGE", "-"],
         &["copy", "IMAGE", "oci-archive:x.tar"],
+        &["pull", "--format", "oci", "IMAGE", "x"],
+        &["copy", "IMAGE", "oci:x/y"],
         &["export", "IMAGE", "--dir", "x"],
     ];
     let commands = commands.iter().filter(|words| cfg!(target_os = "linux") || words[0] != "export");

@@ -9,6 +9,7 @@ mod archive;
 mod archive_writer;
 mod content;
 mod docker_save;
+mod fresh;
 mod index_json;
 mod layout;
 mod layout_gc;
