@@ -166,6 +166,9 @@ fn hint_for_palan(error: &palan::Error) -> Option<String> {
         | E::Append { source: palan_layer::Error::Limit { .. }, .. } => {
             Some("if the layer is meant to be so, set a larger bound with --limit".to_owned())
         }
+        E::Io { action: "write a temporary file in", .. } => {
+            Some("TMPDIR names another folder for temporary files".to_owned())
+        }
         E::Moved { .. } => Some("look at what it is now, and run the command again".to_owned()),
         _ => None,
     }

@@ -20,6 +20,7 @@ mod reference;
 mod registries;
 mod session;
 mod short_names;
+mod signals;
 mod switches;
 mod ui;
 

@@ -6,16 +6,13 @@ use std::{
     io,
     path::Path,
     pin::{Pin, pin},
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
+    sync::{Arc, OnceLock},
 };
 
 use futures_util::FutureExt as _;
 
 use palan::{
+    Scratch,
     copy::{self, Foreign},
     documents::Documents,
     fleet::Bounds,
@@ -27,13 +24,11 @@ use palan_layer::Limits;
 use crate::{
     args::Global,
     env::Env,
-    exit::{Failure, Result},
+    exit::{Code, Failure, Result},
     limits, registries,
+    signals::{Ending, LAST_ORDERS},
     ui::{Progress, Ui, text},
 };
-
-/// How long work that cannot be cancelled (a system call on a thread of its own) may delay the end.
-const LAST_ORDERS: Duration = Duration::from_secs(2);
 
 pub(crate) struct Session {
     pub(crate) ui: Ui,
@@ -43,13 +38,14 @@ pub(crate) struct Session {
     bounds: OnceLock<Bounds>,
     /// Whether it was said that a credential file cannot be read.
     closed: OnceLock<()>,
-    /// Whether the work that is going on deals with the next interrupt itself.
-    is_orderly: AtomicBool,
+    scratch: Scratch,
+    ending: OnceLock<Arc<Ending>>,
 }
 
 impl Session {
     pub(crate) fn new(global: Global, env: Env, ui: Ui) -> Self {
         ui.listen(global.verbose);
+        let scratch = env.scratch().remembering();
         Self {
             ui,
             env,
@@ -57,7 +53,8 @@ impl Session {
             places: OnceLock::new(),
             bounds: OnceLock::new(),
             closed: OnceLock::new(),
-            is_orderly: AtomicBool::new(false),
+            scratch,
+            ending: OnceLock::new(),
         }
     }
 
@@ -69,37 +66,44 @@ impl Session {
 
     /// Owns the work: what threads of their own do for it ends when it is dropped, and is waited for after that.
     fn until_interrupted(&self, work: Pin<Box<dyn Future<Output = Result> + '_>>) -> Result {
-        self.drive(pin!(async {
-            let mut interrupt = Interrupt::listen()?;
+        let ending = self.ending()?;
+        let result = self.drive(pin!(async {
             tokio::select! {
                 biased;
                 result = work => result,
-                () = self.unattended(&mut interrupt) => Err(Failure::interrupted()),
+                () = ending.wait() => Err(Failure::interrupted()),
             }
-        }))
+        }));
+        if matches!(&result, Err(failure) if failure.code == Code::Interrupted) {
+            // Threads that still wait for something end with the process, and cannot take along what they have made.
+            self.scratch.sweep();
+        }
+        result
     }
 
-    /// Waits for an interrupt with which nobody else deals.
-    async fn unattended(&self, interrupt: &mut Interrupt) {
-        interrupt.wait().await;
-        while self.is_orderly.swap(false, Relaxed) {
-            interrupt.wait().await;
+    fn ending(&self) -> Result<&Arc<Ending>> {
+        if let Some(ending) = self.ending.get() {
+            return Ok(ending);
         }
+        let ending = Ending::watch(self.scratch(), self.ui.clone())?;
+        Ok(self.ending.get_or_init(|| ending))
     }
 
     /// Does work until it ends or Ctrl-C, which is `None`: then there is time for what must be done last. A second Ctrl-C
     /// ends that too.
     pub(crate) async fn orderly<T>(&self, work: impl Future<Output = T>) -> Result<Option<T>> {
-        let mut interrupt = Interrupt::listen()?;
-        self.is_orderly.store(true, Relaxed);
-        tokio::select! {
-            biased;
-            done = work => {
-                self.is_orderly.store(false, Relaxed);
-                Ok(Some(done))
-            }
-            () = interrupt.wait() => Ok(None),
-        }
+        Ok(self.ending()?.orderly(work).await)
+    }
+
+    /// The folder for temporary files, and what is in it.
+    pub(crate) fn scratch(&self) -> Scratch {
+        self.scratch.clone()
+    }
+
+    /// A new folder in it.
+    pub(crate) fn temporary_folder(&self) -> Result<tempfile::TempDir> {
+        let folder = tempfile::tempdir_in(self.scratch.path()).and_then(|folder| self.scratch.note(folder));
+        folder.map_err(|e| Failure::file("write", self.scratch.path(), e))
     }
 
     /// Runs a command that deals with Ctrl-C itself.
@@ -144,7 +148,7 @@ impl Session {
         let keychain = self.keychain();
         let client = self.with_headers(self.client_builder()?, &keychain);
         let places =
-            Places::new(client.credentials(Arc::new(keychain)).build()?).with_scratch(self.env.scratch());
+            Places::new(client.credentials(Arc::new(keychain)).build()?).with_scratch(self.scratch());
         Ok(self.places.get_or_init(|| places).clone())
     }
 
@@ -240,7 +244,7 @@ impl Session {
             },
             limits: self.limits(),
             observer: progress.observer(),
-            scratch: self.env.scratch(),
+            scratch: self.scratch(),
         }
     }
 
@@ -253,39 +257,4 @@ impl Session {
 /// Whether somebody can be asked, wherever stdin and stdout lead.
 fn has_terminal() -> bool {
     cfg!(unix) && File::open("/dev/tty").is_ok()
-}
-
-/// Listens for Ctrl-C, and for the polite request to end that service managers send.
-pub(crate) struct Interrupt {
-    #[cfg(unix)]
-    signals: [tokio::signal::unix::Signal; 2],
-    #[cfg(windows)]
-    signal: tokio::signal::windows::CtrlC,
-}
-
-impl Interrupt {
-    /// From now on the signals do not end the process. Must be called inside a runtime.
-    pub(crate) fn listen() -> Result<Self> {
-        #[cfg(unix)]
-        {
-            use tokio::signal::unix::{SignalKind, signal};
-            Ok(Self { signals: [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?] })
-        }
-        #[cfg(windows)]
-        Ok(Self { signal: tokio::signal::windows::ctrl_c()? })
-    }
-
-    /// Waits for one of them.
-    pub(crate) async fn wait(&mut self) {
-        #[cfg(unix)]
-        {
-            let [interrupt, terminate] = &mut self.signals;
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        }
-        #[cfg(windows)]
-        self.signal.recv().await;
-    }
 }

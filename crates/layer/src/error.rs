@@ -67,6 +67,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A temporary file could not be written, which is no fault of the layer.
+    #[error("cannot write a temporary file in {folder}", folder = folder.display())]
+    Temporary {
+        /// The folder.
+        folder: std::path::PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The blob is not what its descriptor promises.
     #[error(transparent)]
     Content(#[from] Mismatch),
@@ -174,6 +182,14 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// The same, of layers that were merged: where it stands in what they became is of no use to who has the layers.
+    #[error("tar entry {path}: {reason}")]
+    MergedEntry {
+        /// The entry.
+        path: EntryPath,
+        /// What is wrong.
+        reason: String,
+    },
     /// A bound of [`Limits`](crate::Limits) was reached.
     #[error("the layer has more than {limit} {what}{}", at(.spot.as_ref()))]
     Limit {
@@ -231,6 +247,15 @@ impl Error {
         self
     }
 
+    /// As it is told of an archive that was made by merging layers.
+    #[must_use]
+    pub fn of_merged(self) -> Self {
+        match self {
+            Self::Entry { path, reason, .. } => Self::MergedEntry { path, reason },
+            error => error,
+        }
+    }
+
     /// Whether the archive is damaged, and not what it is read from.
     pub(crate) fn is_of_archive(&self) -> bool {
         matches!(
@@ -268,6 +293,7 @@ impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         let kind = match error {
             Error::Io(error) => return error,
+            Error::Temporary { ref source, .. } => source.kind(),
             Error::Truncated { .. } | Error::TarCutOff { .. } | Error::EntryCutOff { .. } => {
                 io::ErrorKind::UnexpectedEof
             }

@@ -145,7 +145,9 @@ fn expecting_with<T>(
             let blocks = inside.blocks.take();
             Ok((inside.into_scan(digest, size), blocks, read))
         }
-        Err(error @ (Error::Io(_) | Error::Content(_) | Error::Limit { .. })) => Err(error),
+        Err(error @ (Error::Io(_) | Error::Temporary { .. } | Error::Content(_) | Error::Limit { .. })) => {
+            Err(error)
+        }
         Err(error) => {
             drain(&mut blob)?;
             blob.finish()?;

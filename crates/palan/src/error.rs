@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use palan_core::{Digest, DocumentError, Mismatch, Platform};
 
+/// What is done with temporary files.
+pub(crate) const UNWRITTEN: &str = "write a temporary file in";
+
 /// Every error of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -334,6 +337,19 @@ impl Error {
             next = cause.source();
         }
         out
+    }
+
+    /// What went wrong with a layer, or with this machine: the layer's temporary file could not be written.
+    pub(crate) fn or_of_machine(self) -> Self {
+        use palan_layer::Error::Temporary;
+        match self {
+            Self::Layer { source: Temporary { folder, source }, .. }
+            | Self::Append { source: Temporary { folder, source }, .. }
+            | Self::NoFileSystem { source: Temporary { folder, source }, .. } => {
+                Self::io(UNWRITTEN, folder)(source)
+            }
+            error => error,
+        }
     }
 
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {

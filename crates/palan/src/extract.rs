@@ -55,8 +55,12 @@ pub async fn extract(
         let found = "an artifact of one blob".to_owned();
         return Err(Error::WrongKind { image, found, wanted: "a container image" });
     }
-    let failed = |source| Error::Extract { image: image.clone(), dir: dir.to_owned(), source };
+    let failed = |source: palan_layer::Error| {
+        let source = source.of_merged();
+        Error::Extract { image: image.clone(), dir: dir.to_owned(), source }
+    };
     let stage = Stage::create(dir, how).map_err(failed)?;
+    options.scratch.note(stage.path()).map_err(|e| failed(e.into()))?;
     let (_cancel, cancelled) = cancel();
     let (writer, reader) = pipe(cancelled);
     // Ends when the writer is dropped, and takes along what it made.

@@ -23,7 +23,7 @@ use crate::{
     Error, Event, Transfer,
     cancel::on_thread,
     copy::Options,
-    place::{Source, open_announced, with_reader},
+    place::{Source, Temporary, open_announced, with_reader},
 };
 
 /// Larger than most files of an image, small enough to be thrown away where entries are not in order.
@@ -134,7 +134,7 @@ struct Layer {
 
 /// The file of one layer, and how much all of them hold.
 struct Bounded<'a> {
-    file: &'a File,
+    file: Temporary<'a, &'a File>,
     held: &'a AtomicU64,
     limit: u64,
 }
@@ -171,10 +171,12 @@ async fn one(
     let (scratch, digest, held) = (options.scratch.clone(), layer.digest, Arc::clone(held));
     let read = move |reader: &mut _| {
         let file = || scratch.file().map_err(Error::io("create a file in", scratch.path()));
-        let (archive, mut blob) = (file()?, keeps_blob.then(file).transpose()?);
+        let (archive, blob) = (file()?, keeps_blob.then(file).transpose()?);
         let spooled = || {
-            let kept = blob.as_mut().map(|blob| blob as &mut dyn Write);
-            let bounded = Bounded { file: &archive, held: &held, limit: limits.raw_size };
+            let temporary = |file| Temporary { file, folder: scratch.path() };
+            let mut kept = blob.as_ref().map(temporary);
+            let kept = kept.as_mut().map(|blob| blob as &mut dyn Write);
+            let bounded = Bounded { file: temporary(&archive), held: &held, limit: limits.raw_size };
             let Spooled { scan, index, blocks } =
                 spool_expecting(reader, &expected, diff_id, &limits, bounded, kept)?;
             let original = match (blob, blocks) {
@@ -187,7 +189,7 @@ async fn one(
     };
     let spooled = with_reader(content, read).await??;
     let unreadable = |e| Error::Layer { digest: layer.digest, place: source.name(), source: e };
-    let (compression, read) = spooled.map_err(unreadable)?;
+    let (compression, read) = spooled.map_err(unreadable).map_err(Error::or_of_machine)?;
     // Its content is known by its diff ID; what it is called does not change that.
     if let Err(wrong) = codec::check(&layer.media_type, compression) {
         let text = format!("layer {} of {}: {wrong}; it was read all the same", layer.digest, source.name());

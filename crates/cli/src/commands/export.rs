@@ -63,7 +63,7 @@ pub(crate) struct Args {
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
     session.global.one_platform()?;
-    let stdin = if args.image == "-" { Some(read_stdin().await?) } else { None };
+    let stdin = if args.image == "-" { Some(read_stdin(session).await?) } else { None };
     let location = match &stdin {
         Some(file) => {
             Location::Archive { path: file.path().to_owned(), format: Format::Docker, selector: None }
@@ -102,9 +102,10 @@ impl Args {
 }
 
 /// An archive is read in more than one place, which stdin cannot be.
-async fn read_stdin() -> Result<tempfile::NamedTempFile> {
-    let copy = || {
-        let mut file = tempfile::NamedTempFile::new()?;
+async fn read_stdin(session: &Session) -> Result<tempfile::NamedTempFile> {
+    let scratch = session.scratch();
+    let copy = move || {
+        let mut file = scratch.note(tempfile::NamedTempFile::new_in(scratch.path())?)?;
         io::copy(&mut io::stdin().lock(), &mut file)?;
         Ok(file)
     };

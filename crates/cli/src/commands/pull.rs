@@ -78,7 +78,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         return Ok(());
     }
     // The images are complete before the first byte is printed.
-    let folder = tempfile::tempdir()?;
+    let folder = session.temporary_folder()?;
     let file = folder.path().join("image.tar");
     pull(args, &images, &file, &places, session).await?;
     print_file(&file, session)

@@ -9,7 +9,8 @@ use palan_server::Registry;
 
 use crate::{
     exit::{Code, Failure, Result},
-    session::{Interrupt, Session},
+    session::Session,
+    signals::Interrupt,
 };
 
 /// The embedded registry
@@ -85,7 +86,7 @@ pub(super) fn run(args: &Args, session: &Session) -> Result {
 
 async fn listen(args: &Serve, session: &Session) -> Result {
     let address = SocketAddr::new(args.address.ip, port(args, session)?);
-    let temporary = if args.blobs_to_disk { Some(tempfile::tempdir()?) } else { None };
+    let temporary = if args.blobs_to_disk { Some(session.temporary_folder()?) } else { None };
     let dir = args.dir.as_deref().or(temporary.as_ref().map(tempfile::TempDir::path));
     let registry = match dir {
         Some(dir) => Registry::directory(dir)?,

@@ -75,7 +75,7 @@ pub(super) fn listings(progress: &Progress, session: &Session) -> Arc<Listings> 
         .cache_folder()
         .map(|folder| -> Arc<dyn ListingCache> { Arc::new(DirectoryCache::new(folder.join("layers"))) });
     let listings = Listings::new(cache, progress.observer());
-    Arc::new(listings.with_scratch(session.env.scratch()).with_limits(session.limits()))
+    Arc::new(listings.with_scratch(session.scratch()).with_limits(session.limits()))
 }
 
 /// Says what the verdict cost, if it cost anything.

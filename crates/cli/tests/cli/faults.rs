@@ -1,5 +1,8 @@
 //! Registries that misbehave, as people see it. The whole matrix is in the library's tests.
 
+#[cfg(unix)]
+use std::process::Command;
+
 use bytes::Bytes;
 use insta::assert_snapshot;
 use palan_testkit::{
@@ -148,6 +151,25 @@ fn a_pull_that_fails_leaves_nothing() {
     assert_eq!(ran.code, Some(7), "{ran}");
     assert!(ran.stderr.contains("is not what it should be"), "{ran}");
     assert!(context.left().is_empty(), "{:?}", context.left());
+    run(&context, &registry, &["pull", "--format", "oci", "@@app:v1", "new"]);
+    run(&context, &registry, &["copy", "@@app:v1", "oci:new/and/deep:v1"]);
+    let ran = run(&context, &registry, &["flatten", "@@app:v1", "-t", "oci:flat:v1"]);
+    assert_eq!(ran.code, Some(7), "{ran}");
+    assert!(context.left().is_empty(), "{:?}", context.left());
+    // What was there stays.
+    std::fs::create_dir(context.path("empty")).unwrap();
+    std::fs::create_dir_all(context.path("begun/blobs/sha256")).unwrap();
+    context.write("begun/blobs/sha256/it", "x");
+    context.push("other:1", &family("linux/amd64").old.graph());
+    context.run(&["copy", &format!("{}/other:1", context.host()), "oci:full:1"]).ok();
+    for folder in ["empty", "begun", "full"] {
+        let ran = run(&context, &registry, &["copy", "@@app:v1", &format!("oci:{folder}:v1")]);
+        assert_eq!(ran.code, Some(7), "{ran}");
+    }
+    assert_eq!(context.left(), ["begun", "empty", "full"]);
+    assert_eq!(std::fs::read_dir(context.path("empty")).unwrap().count(), 0);
+    assert!(context.path("begun/blobs/sha256/it").exists());
+    context.run(&["validate", "oci:full:1"]).ok();
 }
 
 #[test]
@@ -213,4 +235,49 @@ fn a_proxy_that_lets_nothing_through_is_named() {
     error: PATCH http://[FAULTY]/v2/new/blobs/uploads/1?_state=*** answered 413 Payload Too Large
     hint: --chunk-size 1M uploads in smaller pieces
     ");
+}
+
+/// A folder of temporary files in which no file can be larger than a few KiB: nearly as good as one that is full.
+#[cfg(unix)]
+#[test]
+fn a_full_folder_of_temporary_files_is_no_damage() {
+    let context = TestContext::new();
+    let mut state = 1_u32;
+    let mut noise = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    let data: Vec<u8> = (0..200_000).map(|_| noise()).collect();
+    let layers = ["a", "b"].map(|name| LayerSpec::new().file(name, data.clone()).build());
+    let image = layers.into_iter().fold(ImageSpec::new("linux/amd64"), ImageSpec::layer);
+    context.push("large:1", &image.build().graph());
+    context.run(&["pull", "@@large:1", "large.tar"]).ok();
+    context.run(&["export", "@@large:1", "files.tar"]).ok();
+    let packed = Command::new("gzip").arg(context.path("large.tar")).status().unwrap();
+    assert!(packed.success());
+    let commands: [&[&str]; 7] = [
+        &["export", "@@large:1", "-"],
+        &["export", "@@large:1", "--dir", "out"],
+        &["flatten", "@@large:1", "-t", "@@flat:1"],
+        &["flatten", "@@large:1", "-t", "@@flat:1", "--compression", "zstd"],
+        &["convert", "@@large:1", "--compression", "zstd", "-t", "@@zstd:1"],
+        &["append", "-f", "files.tar", "-t", "@@new:1"],
+        &["push", "large.tar.gz", "@@new:1"],
+    ];
+    let before = context.left();
+    for words in commands {
+        let plain = context.command(words);
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$0\" \"$@\""]).arg(plain.get_program());
+        command.args(plain.get_args()).env_clear().current_dir(context.path(""));
+        command.env("HOME", context.home("")).env("TMPDIR", context.home("")).env("PATH", "/bin:/usr/bin");
+        let ran = context.show(command.output().unwrap());
+        assert_eq!(ran.code, Some(1), "{words:?} {ran}");
+        let error = format!("cannot write a temporary file in {}", context.home("").display());
+        let shown = context.filter(&error);
+        assert!(ran.stderr.contains(shown.trim_end_matches('/')), "{words:?} {shown} {ran}");
+        assert!(ran.stderr.contains("File too large"), "{words:?} {ran}");
+        assert!(ran.stderr.contains("hint: TMPDIR names another folder"), "{words:?} {ran}");
+        assert_eq!(context.left(), before, "{words:?}");
+    }
 }

@@ -45,6 +45,7 @@ mod push;
 mod rebase;
 mod requests;
 mod serve;
+mod signals;
 mod usage;
 mod validate;
 

@@ -11,10 +11,10 @@ use std::{
 use insta::assert_snapshot;
 use palan_testkit::fault::{FaultRegistry, Reply};
 
-use crate::{TestContext, family};
+use crate::{TestContext, family, signals::send};
 
 /// A child that is killed when a test fails.
-pub(crate) struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -24,8 +24,7 @@ impl Drop for Running {
 }
 
 fn interrupt(child: &Child) {
-    let status = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(status.success());
+    send("-INT", child);
 }
 
 pub(crate) fn serve(
@@ -175,10 +174,12 @@ fn stalling(context: &TestContext) -> (FaultRegistry, Receiver<()>) {
 
 #[test]
 fn an_interrupted_pull_leaves_nothing() {
-    let commands: [&[&str]; 4] = [
+    let commands: [&[&str]; 6] = [
         &["pull", "IMAGE", "x.tar"],
         &["pull", "IMAGE", "-"],
         &["copy", "IMAGE", "oci-archive:x.tar"],
+        &["pull", "--format", "oci", "IMAGE", "x"],
+        &["copy", "IMAGE", "oci:x/y"],
         &["export", "IMAGE", "--dir", "x"],
     ];
     let commands = commands.iter().filter(|words| cfg!(target_os = "linux") || words[0] != "export");

@@ -82,6 +82,11 @@ impl Stage {
         })
     }
 
+    /// The temporary directory, which is there until it is published.
+    pub fn path(&self) -> &Path {
+        &self.temporary
+    }
+
     /// Extracts, finishes and publishes; see [`extract`](super::extract()).
     pub fn extract(mut self, tar: impl Read) -> Result<Report> {
         let mut archive = Archive::with_limits(tar, &self.limits);

@@ -23,10 +23,11 @@ use super::{
     docker_save,
     index_json::{self, full_name_of, tag_of},
     layout::check_marker,
+    legacy::copy,
     memory::referrers_among,
     tar_index::{Span, TarIndex},
 };
-use crate::Error;
+use crate::{Error, error::UNWRITTEN};
 
 /// Which kind of archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -183,10 +184,11 @@ fn unpacked(path: &Path, place: &str, scratch: &Scratch) -> Result<Option<TempPa
         reason: format!("cannot be decompressed: {error}"),
     };
     let mut decoder = Decoder::new(content).map_err(|e| damaged(&e))?;
-    let unpacked = NamedTempFile::new_in(scratch.path()).map_err(Error::io("create", scratch.path()))?;
+    let unpacked = NamedTempFile::new_in(scratch.path()).and_then(|file| scratch.note(file));
+    let unpacked = unpacked.map_err(Error::io("create", scratch.path()))?;
     let mut out = BufWriter::with_capacity(128 * 1024, unpacked.as_file());
-    io::copy(&mut decoder, &mut out).map_err(|e| damaged(&e))?;
-    out.flush().map_err(Error::io("write", unpacked.path()))?;
+    copy(&mut decoder, &mut out, Error::io(UNWRITTEN, scratch.path()), |e| damaged(&e))?;
+    out.flush().map_err(Error::io(UNWRITTEN, scratch.path()))?;
     drop(out);
     Ok(Some(unpacked.into_temp_path()))
 }

@@ -67,6 +67,7 @@ impl ArchiveWriter {
     pub fn create_with(path: impl Into<PathBuf>, format: Format, scratch: Scratch) -> Result<Self, Error> {
         let path = destination(&path.into())?;
         let spool = tempfile::Builder::new().prefix(".palan-").tempdir_in(folder_for(&path, &scratch));
+        let spool = spool.and_then(|folder| scratch.note(folder));
         let state = State {
             spool: Some(spool.map_err(Error::io("write", &path))?),
             blobs: HashMap::new(),

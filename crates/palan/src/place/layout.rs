@@ -23,6 +23,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Ahead, BlobStream, Origin, PutAs, Source, Target, checked,
     content::{is_content_of, parse_document, read_bounded, read_file},
+    fresh::Fresh,
     index_json::{self, tag_of},
     memory::{check_role, referrers_among},
     new_file::{publish, temporary_in},
@@ -30,7 +31,7 @@ use super::{
 };
 use crate::Error;
 
-const LAYOUT_FILE: &str = "oci-layout";
+pub(super) const LAYOUT_FILE: &str = "oci-layout";
 const INDEX_FILE: &str = "index.json";
 /// How the names of temporary files begin.
 pub(super) const TEMPORARY: &str = ".palan-";
@@ -44,6 +45,8 @@ pub struct Layout {
     pub(super) folder: Option<Arc<tempfile::TempDir>>,
     /// Where blobs that are made here are to go.
     pub(super) ahead: Option<Arc<Ahead>>,
+    /// Of one that is not there yet. The last field: it goes after the lease.
+    pub(super) fresh: Option<Arc<Fresh>>,
 }
 
 impl Layout {
@@ -85,14 +88,17 @@ impl Layout {
             let reason = "is a directory with other files in it, not an OCI layout".into();
             return Err(Error::Malformed { place: layout.name(), reason });
         }
+        if occupied {
+            layout.hold()?;
+        }
         Ok(layout)
     }
 
     fn at(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), lease: Arc::default(), folder: None, ahead: None }
+        Self { root: root.into(), lease: Arc::default(), folder: None, ahead: None, fresh: None }
     }
 
-    fn exists(&self) -> bool {
+    pub(super) fn exists(&self) -> bool {
         self.root.join(LAYOUT_FILE).exists()
     }
 
@@ -313,6 +319,8 @@ impl Source for Layout {
     }
 
     async fn has(&self, blob: &Descriptor) -> Result<bool, Error> {
+        // What somebody else has put there must not go when that one fails.
+        self.fresh.as_ref().map_or(Ok(()), |_| self.hold())?;
         Ok(fs::metadata(self.blob_path(blob.digest)).is_ok_and(|m| m.len() == blob.size))
     }
 

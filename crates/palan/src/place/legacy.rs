@@ -80,7 +80,7 @@ impl LegacyWriter {
             let decoder = Decoder::new(reader).map_err(&unreadable)?;
             let mut raw = HashingReader::new(decoder, Algorithm::Sha256);
             let mut out = BufWriter::with_capacity(128 * 1024, file.as_file());
-            copy(&mut raw, &mut out, &path, |e| unreadable(e.into()))?;
+            copy(&mut raw, &mut out, Error::io("write", &path), |e| unreadable(e.into()))?;
             out.flush().map_err(Error::io("write", &path))?;
             drop(out);
             let (diff_id, size, _) = raw.finish();
@@ -92,17 +92,21 @@ impl LegacyWriter {
 }
 
 /// Copies, telling which side failed.
-fn copy(
+pub(super) fn copy(
     from: &mut impl io::Read,
     to: &mut impl io::Write,
-    path: &Path,
+    unwritten: impl FnOnce(io::Error) -> Error,
     unreadable: impl FnOnce(io::Error) -> Error,
 ) -> Result<(), Error> {
     let mut piece = vec![0; 128 * 1024];
     loop {
         match from.read(&mut piece) {
             Ok(0) => return Ok(()),
-            Ok(n) => to.write_all(&piece[..n]).map_err(Error::io("write", path))?,
+            Ok(n) => {
+                if let Err(e) = to.write_all(&piece[..n]) {
+                    return Err(unwritten(e));
+                }
+            }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(unreadable(e)),
         }
@@ -112,7 +116,7 @@ fn copy(
 /// A file beside the archive.
 fn temporary(path: &Path, scratch: &Scratch) -> Result<NamedTempFile, Error> {
     let file = tempfile::Builder::new().prefix(".palan-").tempfile_in(folder_for(path, scratch));
-    file.map_err(Error::io("write", path))
+    file.and_then(|file| scratch.note(file)).map_err(Error::io("write", path))
 }
 
 /// Refuses what is not one image.

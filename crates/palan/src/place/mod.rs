@@ -9,6 +9,7 @@ mod archive;
 mod archive_writer;
 mod content;
 mod docker_save;
+mod fresh;
 mod index_json;
 mod layout;
 mod layout_gc;
@@ -51,6 +52,7 @@ pub use places::{Opened, Places};
 pub use registry::Registry;
 pub use stream::BlobStream;
 pub(crate) use stream::{checked, open_announced, read_all, verified, with_reader};
+pub(crate) use temporary::Temporary;
 
 use crate::Error;
 

@@ -25,7 +25,8 @@ impl NewFile {
     /// What goes to a pipe or a device waits in `scratch`.
     pub fn create(path: &Path, scratch: &Scratch) -> Result<Self, Error> {
         let path = destination(path)?;
-        let file = temporary_in(folder_for(&path, scratch)).map_err(Error::io("write", &path))?;
+        let file = temporary_in(folder_for(&path, scratch)).and_then(|file| scratch.note(file));
+        let file = file.map_err(Error::io("write", &path))?;
         Ok(Self { file, path })
     }
 

@@ -181,7 +181,8 @@ impl Places {
         }
     }
 
-    /// Opens a location for writing: layouts are made, archives begun.
+    /// Opens a location for writing: layouts are made, archives begun. What is begun and gets no image is gone again when
+    /// the place is dropped.
     pub fn target(&self, location: &Location) -> Result<Opened<dyn Target>, Error> {
         let selector = location.selector();
         Ok(match location {
@@ -190,7 +191,9 @@ impl Places {
                 let repo = self.client.repository(reference.repository()).primary();
                 Opened { place: Arc::new(Registry::new(repo).with_memo(&self.memo)), selector }
             }
-            Location::Layout { path, .. } => Opened { place: Arc::new(Layout::create(path)?), selector },
+            Location::Layout { path, .. } => {
+                Opened { place: Arc::new(Layout::create(path)?.or_nothing()), selector }
+            }
             Location::Archive { path, format, .. } => {
                 self.check_target(location)?;
                 let writer = ArchiveWriter::create_with(path, *format, self.scratch.clone())?;

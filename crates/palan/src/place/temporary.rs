@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    io::{BufWriter, Write},
+    io::{self, BufWriter, Write},
+    path::Path,
     sync::Arc,
 };
 
@@ -10,7 +11,7 @@ use palan_core::Digest;
 use tempfile::NamedTempFile;
 
 use super::{Ahead, Layout, ahead::Watched, publish};
-use crate::{Error, Scratch};
+use crate::{Error, Scratch, error::UNWRITTEN};
 
 /// How much is written at once, in bytes.
 const BUFFER: usize = 128 * 1024;
@@ -18,7 +19,8 @@ const BUFFER: usize = 128 * 1024;
 impl Layout {
     /// A layout in a temporary folder, which is there as long as the layout or a copy of it.
     pub(crate) fn in_temporary_folder(scratch: &Scratch) -> Result<Self, Error> {
-        let folder = tempfile::tempdir_in(scratch.path()).map_err(Error::io("create", scratch.path()))?;
+        let folder = tempfile::tempdir_in(scratch.path()).and_then(|folder| scratch.note(folder));
+        let folder = folder.map_err(Error::io("create", scratch.path()))?;
         let layout = Self::create(folder.path())?;
         Ok(Self { folder: Some(Arc::new(folder)), ..layout })
     }
@@ -43,10 +45,11 @@ impl Layout {
         let unwritten = || Error::io("write in", &self.root);
         let mut file = NamedTempFile::new_in(&self.root).map_err(unwritten())?;
         let path = file.path().to_owned();
-        let watched = Watched::new(&mut file, &path, self.ahead.as_deref());
+        let folder = self.root.parent().unwrap_or(&self.root);
+        let watched = Watched::new(Temporary { file: &mut file, folder }, &path, self.ahead.as_deref());
         let mut out = BufWriter::with_capacity(BUFFER, watched);
-        let (digest, result) = write(&mut out)?;
-        let watched = out.into_inner().map_err(|error| unwritten()(error.into_error()))?;
+        let (digest, result) = write(&mut out).map_err(Error::or_of_machine)?;
+        let watched = out.into_inner().map_err(|error| Error::io(UNWRITTEN, folder)(error.into_error()))?;
         watched.finish(digest);
         self.take(file, digest)?;
         Ok(result)
@@ -58,5 +61,32 @@ impl Layout {
         let folder = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         publish(file, &path)
+    }
+}
+
+/// A temporary file, whose errors can be told from those of what is written to it.
+pub(crate) struct Temporary<'a, W> {
+    pub(crate) file: W,
+    pub(crate) folder: &'a Path,
+}
+
+impl<W> Temporary<'_, W> {
+    fn told<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        result.map_err(|source| match source.kind() {
+            io::ErrorKind::Interrupted => source,
+            _ => palan_layer::Error::Temporary { folder: self.folder.to_owned(), source }.into(),
+        })
+    }
+}
+
+impl<W: Write> Write for Temporary<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes);
+        self.told(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.file.flush();
+        self.told(flushed)
     }
 }

@@ -37,7 +37,7 @@ pub(super) async fn document(old: &Document, name: &str, session: &Session) -> R
     if !is_wanted() {
         return Ok(Typed { bytes: blocking(input).await?, exact: true });
     }
-    let file = File::new(name.as_bytes())?;
+    let file = File::new(name.as_bytes(), session)?;
     let text = serde_json::to_string_pretty(&old.object()?)?;
     fs::write(&file.path, text + "\n").map_err(|e| Failure::file("write", &file.path, e))?;
     let file = file.edit(session).await?;
@@ -63,8 +63,8 @@ pub(super) struct File {
 
 impl File {
     /// A file that has the last name of `path`, so that the editor knows what it is. It is not made yet.
-    pub(super) fn new(path: &[u8]) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
+    pub(super) fn new(path: &[u8], session: &Session) -> Result<Self> {
+        let folder = session.temporary_folder()?;
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         let name = String::from_utf8_lossy(name).replace(['/', '\\', ':', '\0'], "_");
         Ok(Self { path: folder.path().join(name), _folder: folder })
@@ -119,8 +119,8 @@ fn words(status: ExitStatus) -> String {
 }
 
 /// Standard input as a file.
-pub(super) async fn spool() -> Result<File> {
-    let file = File::new(b"content")?;
+pub(super) async fn spool(session: &Session) -> Result<File> {
+    let file = File::new(b"content", session)?;
     let mut out = file.create()?;
     blocking(move || Ok(io::copy(&mut io::stdin().lock(), &mut out).map(drop)?)).await?;
     Ok(file)

@@ -37,11 +37,11 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
     drop(progress);
     let typed = match editor::is_wanted() {
         true => {
-            let file = editor::File::new(found.path())?;
+            let file = editor::File::new(found.path(), session)?;
             edit::read(place, &image, &found, file.create()?).await?;
             file.edit(session).await?
         }
-        false => editor::spool().await?,
+        false => editor::spool(session).await?,
     };
     let subject = args.rewriting.subject(args.image.clone(), None, session);
     let time = created.and_then(|text| text.parse().ok()).map(jiff::Timestamp::as_second);

@@ -180,7 +180,7 @@ impl PlanArgs {
 fn deliver(file: Option<&Path>, text: &str, session: &Session) -> Result {
     match file {
         Some(path) if path != Path::new("-") => {
-            Ok(NewFile::write(path, text.as_bytes(), &session.env.scratch())?)
+            Ok(NewFile::write(path, text.as_bytes(), &session.scratch())?)
         }
         _ => session.ui.data(text.as_bytes()),
     }

@@ -201,7 +201,7 @@ fn name(folder: &Path, taken: &mut BTreeSet<String>) -> String {
 fn write(folder: &Path, name: &str, patch: &str, session: &Session) -> Result<String> {
     std::fs::create_dir_all(folder).map_err(|error| Failure::file("create", folder, error))?;
     let path = folder.join(format!("{name}.patch"));
-    NewFile::write(&path, patch.as_bytes(), &session.env.scratch())?;
+    NewFile::write(&path, patch.as_bytes(), &session.scratch())?;
     Ok(path.display().to_string())
 }
 

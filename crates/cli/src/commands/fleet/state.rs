@@ -45,9 +45,7 @@ impl StateArgs {
         let (path, folder) = match named.map(Path::to_owned).or(beside) {
             Some(path) => (path, None),
             None => {
-                let scratch = session.env.scratch();
-                let folder = tempfile::tempdir_in(scratch.path());
-                let folder = folder.map_err(|e| Failure::file("write", scratch.path(), e))?;
+                let folder = session.temporary_folder()?;
                 (folder.path().join("journal.jsonl"), Some(folder))
             }
         };

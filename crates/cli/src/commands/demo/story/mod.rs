@@ -41,7 +41,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args, session: &Session) -> Result {
-    let temporary = tempfile::tempdir()?;
+    let temporary = session.temporary_folder()?;
     let folder = args.dir.as_deref().unwrap_or(temporary.path());
     let registry = match &args.dir {
         Some(dir) => Registry::directory(dir.join("registry"))?,
@@ -52,7 +52,7 @@ pub(super) async fn run(args: &Args, session: &Session) -> Result {
         places: session.places()?.with_documents(Documents::default()),
         host: server.host(),
         folder: folder.to_owned(),
-        scratch: session.env.scratch(),
+        scratch: session.scratch(),
     };
     let images = usize::try_from(args.images).unwrap_or(usize::MAX);
     let story = demo.run(images, session).await;
