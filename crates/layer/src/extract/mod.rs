@@ -26,6 +26,8 @@ mod report;
 mod root;
 #[cfg(target_os = "linux")]
 mod stage;
+#[cfg(target_os = "linux")]
+mod temporary;
 
 use std::{io::Read, path::Path};
 

@@ -343,12 +343,14 @@ fn names_that_the_file_system_takes_for_the_same_are_told() {
     assert_eq!(names::other_spelling(dir, b"README", inode), None);
 }
 
+type Meddle = fn(&Path);
+
 /// An archive during which somebody meddles with the directory.
 struct Meddled<'a> {
     before: &'a [u8],
     after: &'a [u8],
     folder: &'a Path,
-    meddle: fn(&Path),
+    meddle: Meddle,
 }
 
 impl Read for Meddled<'_> {
@@ -366,8 +368,8 @@ impl Read for Meddled<'_> {
 
 #[test]
 fn what_others_put_there_is_not_used() {
-    let make: fn(&Path) = |stage| fs::create_dir(stage.join("new")).unwrap();
-    let replace: fn(&Path) = |stage| {
+    let make: Meddle = |stage| fs::create_dir(stage.join("new")).unwrap();
+    let replace: Meddle = |stage| {
         fs::rename(stage.join("d"), stage.join("moved")).unwrap();
         std::os::unix::fs::symlink("/", stage.join("d")).unwrap();
     };
@@ -386,6 +388,139 @@ fn what_others_put_there_is_not_used() {
             let error = extract(tar, &folder.path().join("out"), &options(walk)).unwrap_err();
             assert!(chain(&error).starts_with(message), "{error}");
         }
+    }
+}
+
+/// Everything that a name may lead to, a moment after the directory was made.
+#[test]
+fn only_the_directory_that_was_made_is_entered() {
+    let is_root = Owners::usual() == Owners::Archive;
+    let replace: [(&str, bool, Meddle); 7] = [
+        ("nothing", true, |path| fs::create_dir(path).and_then(|()| mode(path, 0o700)).unwrap()),
+        ("a link", false, |path| std::os::unix::fs::symlink("outside", path).unwrap()),
+        ("a file", false, |path| fs::write(path, "").unwrap()),
+        ("an open directory", false, |path| fs::create_dir(path).and_then(|()| mode(path, 0o755)).unwrap()),
+        ("a full directory", false, |path| {
+            fs::create_dir_all(path.join("sub")).and_then(|()| mode(path, 0o700)).unwrap();
+        }),
+        ("somebody's directory", false, |path| {
+            fs::create_dir(path).and_then(|()| mode(path, 0o700)).unwrap();
+            std::os::unix::fs::chown(path, Some(12_345), None).unwrap();
+        }),
+        ("no directory", false, |_| ()),
+    ];
+    for (what, is_fine, replace) in replace {
+        if what == "somebody's directory" && !is_root {
+            continue;
+        }
+        for owners in [Owners::Archive, Owners::Own] {
+            let folder = temporary();
+            fs::create_dir(folder.path().join("outside")).unwrap();
+            mode(&folder.path().join("outside"), 0o700).unwrap();
+            let within = fs::File::open(folder.path()).unwrap();
+            let within = std::os::fd::AsFd::as_fd(&within);
+            let name = temporary::make(within).unwrap();
+            let made = folder.path().join(&name);
+            assert_eq!(fs::metadata(&made).unwrap().mode() & 0o7777, 0o700);
+            fs::rename(&made, folder.path().join("moved")).unwrap();
+            replace(&made);
+            let before = tree(folder.path());
+            let entered = temporary::enter(within, &name, owners);
+            assert_eq!(entered.is_ok(), is_fine, "{what}: {entered:?}");
+            if what != "an open directory" {
+                assert_eq!(tree(folder.path()), before, "{what}");
+            }
+        }
+    }
+}
+
+fn mode(path: &Path, mode: u32) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+/// Whoever owns the directory above can rename what is made in it, and put something else there.
+#[test]
+fn nothing_is_written_or_removed_where_the_temporary_directory_is_replaced() {
+    let swap: Meddle = |stage| {
+        let folder = stage.parent().unwrap();
+        fs::create_dir_all(folder.join("outside/sub")).unwrap();
+        fs::write(folder.join("outside/precious"), "precious").unwrap();
+        fs::rename(stage, folder.join("moved")).unwrap();
+        std::os::unix::fs::symlink("outside", stage).unwrap();
+    };
+    for (end, message) in [(&END[..], "something else has taken its place"), (&[], "cut off")] {
+        let folder = temporary();
+        let before = [odd(b"d/", Kind::Dir, b""), odd(b"precious", Kind::File, b"")].concat();
+        let after = [&odd(b"e", Kind::File, b"")[..], end].concat();
+        let tar = Meddled { before: &before, after: &after, folder: folder.path(), meddle: swap };
+        let error = extract(tar, &folder.path().join("out"), &options(false)).unwrap_err();
+        assert!(chain(&error).contains(message), "{}", chain(&error));
+        let left: Vec<_> =
+            tree(folder.path()).into_keys().map(|name| String::from_utf8(name).unwrap()).collect();
+        assert!(left[1].starts_with(".palan-") && !left[1].contains('/'), "{left:?}");
+        assert_eq!(left[2..], ["moved", "outside", "outside/precious", "outside/sub"]);
+        assert_eq!(fs::read(folder.path().join("outside/precious")).unwrap(), b"precious");
+    }
+}
+
+/// What cannot be removed does not keep the rest.
+#[test]
+fn as_much_as_possible_is_removed() {
+    let empty: Meddle = |stage| fs::create_dir(stage.join("d/empty")).unwrap();
+    let full: Meddle = |stage| fs::create_dir_all(stage.join("d/full/sub")).unwrap();
+    let gone: Meddle = |stage| fs::rename(stage.join("d"), stage.join("gone")).unwrap();
+    let cases =
+        [(empty, vec![]), (full, vec!["/d", "/d/full", "/d/full/sub"]), (gone, vec!["/gone", "/gone/f"])];
+    for (meddle, expected) in cases {
+        let folder = temporary();
+        let names = [&b"a/f"[..], b"d/f", b"e/f", b"f"].map(|name| odd(name, Kind::File, b""));
+        let (before, after) = (names.concat(), odd(b"cut/", Kind::Dir, b""));
+        let tar = Meddled { before: &before, after: &after, folder: folder.path(), meddle };
+        extract(tar, &folder.path().join("out"), &options(false)).unwrap_err();
+        let left: Vec<_> =
+            tree(folder.path()).into_keys().map(|name| String::from_utf8(name).unwrap()).collect();
+        let temporary = left.get(1).cloned().unwrap_or_default();
+        let expected: Vec<_> = expected.iter().map(|name| format!("{temporary}{name}")).collect();
+        assert_eq!(left[2.min(left.len())..], expected, "{left:?}");
+        if expected.is_empty() {
+            assert_eq!(left, [""]);
+        }
+    }
+}
+
+/// A directory that is given stays the one that it was when it was found empty.
+#[test]
+fn nothing_is_moved_to_what_replaced_the_directory() {
+    for is_link in [false, true] {
+        let folder = temporary();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("real")).unwrap();
+        fs::create_dir(path("other")).unwrap();
+        let out = path(if is_link { "link" } else { "real" });
+        if is_link {
+            std::os::unix::fs::symlink("real", &out).unwrap();
+        }
+        let swap: Meddle = |stage| {
+            let real = stage.parent().unwrap();
+            let folder = real.parent().unwrap();
+            if fs::remove_file(folder.join("link")).is_ok() {
+                std::os::unix::fs::symlink("other", folder.join("link")).unwrap();
+            } else {
+                fs::rename(real, folder.join("moved")).unwrap();
+                std::os::unix::fs::symlink("other", real).unwrap();
+            }
+        };
+        let (before, after) = (odd(b"a", Kind::File, b""), [&odd(b"b", Kind::File, b"")[..], &END].concat());
+        let tar = Meddled { before: &before, after: &after, folder: &path("real"), meddle: swap };
+        let error = extract(tar, &out, &options(false)).unwrap_err();
+        let place = "something else has taken its place meanwhile";
+        assert_eq!(chain(&error), format!("cannot finish the directory {}: {place}", out.display()));
+        let left: Vec<_> =
+            tree(folder.path()).into_keys().map(|name| String::from_utf8(name).unwrap()).collect();
+        assert_eq!(
+            left,
+            if is_link { ["", "link", "other", "real"] } else { ["", "moved", "other", "real"] }
+        );
     }
 }
 
