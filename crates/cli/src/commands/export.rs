@@ -183,6 +183,7 @@ fn what(lost: Lost) -> &'static str {
         Lost::Capabilities => "capabilities",
         Lost::Attributes => "extended attributes",
         Lost::Device => "devices, which only root may create,",
+        Lost::DeviceNumber => "devices, whose numbers Linux does not have,",
         Lost::Kind => "what is of a kind that no file system has,",
         Lost::Directory => "owner, mode and time of the directory itself",
         _ => "something",

@@ -92,7 +92,7 @@ impl Options {
 /// theirs at the end, so that they may be read-only. Directories that only follow from what is inside have mode 0755 and
 /// time zero. The same archive gives the same tree.
 ///
-/// Memory grows with the number of directories. After an error the directory is as it was before.
+/// Memory grows with the number of directories, and of entries that are lost. After an error the directory is as it was before.
 pub fn extract(tar: impl Read, dir: &Path, options: &Options) -> Result<Report> {
     Stage::create(dir, options)?.extract(tar)
 }

@@ -21,9 +21,12 @@ pub enum Lost {
     /// Other extended attributes: the file system does not have them, only root may set them, or they mean something only
     /// on the machine where they are from (labels of security modules, marks of overlay file systems).
     Attributes,
-    /// The entry itself: a device, which this user may not create.
+    /// The entry itself: a device, which this user may not create; or a hard link to one.
     Device,
-    /// The entry itself: it is of a kind that no file system has.
+    /// The entry itself: a device (or a hard link to one) with a number that Linux has no room for, which is 12 bits of
+    /// major and 20 of minor number.
+    DeviceNumber,
+    /// The entry itself: it is of a kind that no file system has, or a hard link to such an entry.
     Kind,
     /// Mode or time of the directory itself that was extracted to: it was there before and belongs to somebody else.
     Directory,

@@ -146,7 +146,7 @@ impl Stage {
 
     /// Gives directories what their entries say, those inside first.
     fn finish(&mut self, which: impl Fn(&[u8]) -> bool) -> Result<()> {
-        let Tree { root, dirs, rights, report } = &mut self.tree;
+        let Tree { root, dirs, rights, report, .. } = &mut self.tree;
         for (path, meta) in dirs.iter().rev().filter(|(path, _)| which(path)) {
             let is_given = path.is_empty() && self.spot.place == Place::Empty;
             if is_given && meta.is_implied() {

@@ -36,9 +36,8 @@ fn odd(path: &[u8], kind: Kind, link: &[u8]) -> Vec<u8> {
     let mut block = header_bytes(&name, kind, link, &Meta::FILE.mode(0o700), 0).unwrap();
     block[..100].fill(0);
     block[..path.len()].copy_from_slice(path);
-    block[148..156].fill(b' ');
-    let sum: u32 = block.iter().map(|b| u32::from(*b)).sum();
-    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let flag = block[156];
+    retype(&mut block[..512], flag);
     block
 }
 
@@ -638,14 +637,7 @@ fn what_is_not_restored_is_told() {
     let tar = [&tar[..tar.len() - END.len()], &odd(b"odd", Kind::File, b""), &END].concat();
     let mut tar = tar;
     let at = tar.len() - END.len() - 512;
-    tar[at + 156] = b'V';
-    // The sum of a header changes with its type flag.
-    let sum: u32 = tar[at..at + 512]
-        .iter()
-        .enumerate()
-        .map(|(n, b)| if (148..156).contains(&n) { 32 } else { u32::from(*b) })
-        .sum();
-    tar[at + 148..at + 156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    retype(&mut tar[at..at + 512], b'V');
     let folder = temporary();
     let dir = folder.path().join("out");
     let report = extract(tar.as_slice(), &dir, &options(false)).unwrap();
@@ -663,6 +655,66 @@ fn what_is_not_restored_is_told() {
     let n = rustix::fs::lgetxattr(dir.join("program"), "user.a", &mut value[..]).unwrap();
     assert_eq!(&value[..n], b"1");
     assert_eq!(fs::metadata(dir.join("program")).unwrap().mode() & 0o7777, 0o755);
+}
+
+fn losses(report: &Report) -> Vec<(Lost, Vec<String>)> {
+    let names = |loss: Loss| {
+        assert_eq!(loss.count, loss.names.len() as u64);
+        (loss.what, loss.names.iter().map(ToString::to_string).collect())
+    };
+    report.losses().into_iter().map(names).collect()
+}
+
+#[test]
+fn devices_keep_their_number_or_are_lost() {
+    let tar = Builder::new()
+        .special("block", Kind::BlockDevice(4097, 3))
+        .special("char", Kind::CharDevice(1, (1 << 20) + 3))
+        .hard_link("link", "char")
+        .special("largest", Kind::CharDevice(4095, (1 << 20) - 1))
+        .tar()
+        .unwrap();
+    let folder = temporary();
+    let dir = folder.path().join("out");
+    let report = extract(tar.as_slice(), &dir, &Options::new(Owners::usual())).unwrap();
+    let told = losses(&report);
+    let expected = (Lost::DeviceNumber, vec![r#""block""#.into(), r#""char""#.into(), r#""link""#.into()]);
+    assert_eq!(told.last(), Some(&expected));
+    let made: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(made.len(), usize::from(told.len() == 1));
+    assert_eq!(report.entries, made.len() as u64);
+    for path in made {
+        assert_eq!(path, dir.join("largest"));
+        assert_eq!(fs::metadata(path).unwrap().rdev(), rustix::fs::makedev(4095, (1 << 20) - 1));
+    }
+}
+
+#[test]
+fn hard_links_to_what_is_lost_are_lost_with_it() {
+    let tar = [
+        odd(b"d/odd", Kind::File, b""),
+        odd(b"link", Kind::HardLink, b"./d/odd"),
+        odd(b"more", Kind::HardLink, b"link"),
+        odd(b"there", Kind::File, b""),
+        odd(b"again", Kind::HardLink, b"there"),
+        END.to_vec(),
+    ];
+    let mut tar = tar.concat();
+    retype(&mut tar[..512], b'V');
+    let folder = temporary();
+    let dir = folder.path().join("out");
+    let report = extract(tar.as_slice(), &dir, &options(false)).unwrap();
+    let lost = losses(&report).pop().unwrap();
+    assert_eq!(lost, (Lost::Kind, vec![r#""d/odd""#.into(), r#""link""#.into(), r#""more""#.into()]));
+    assert_eq!(tree(&dir).into_keys().collect::<Vec<_>>(), [&b""[..], b"again", b"there"]);
+}
+
+/// Gives a header block another type flag, and the sum that belongs to it.
+fn retype(block: &mut [u8], flag: u8) {
+    block[156] = flag;
+    block[148..156].fill(b' ');
+    let sum: u32 = block.iter().map(|b| u32::from(*b)).sum();
+    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
 }
 
 /// Ownership needs rights that not everybody who runs tests has.
