@@ -80,6 +80,11 @@ impl Meta {
         Self { mode: 0o755, owner: (0, 0), time: (0, 0), xattrs: Vec::new(), is_implied: true }
     }
 
+    /// Names of attributes.
+    pub(super) fn attributes(&self) -> impl Iterator<Item = &[u8]> {
+        self.xattrs.iter().map(|(name, _)| name.as_slice())
+    }
+
     pub(super) fn is_implied(&self) -> bool {
         self.is_implied
     }

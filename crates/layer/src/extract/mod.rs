@@ -18,6 +18,8 @@
 #[cfg(target_os = "linux")]
 mod content;
 #[cfg(target_os = "linux")]
+mod given;
+#[cfg(target_os = "linux")]
 mod meta;
 #[cfg(target_os = "linux")]
 mod names;

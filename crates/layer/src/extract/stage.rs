@@ -21,7 +21,8 @@ use rustix::{
 use super::{
     Lost, Options, Report,
     content::Tree,
-    meta::{Object, Rights, extract_error},
+    given::Given,
+    meta::{Meta, Object, Rights, extract_error},
     names::split,
     root::Root,
     temporary::{self, clear, handle, is_at, is_same, names, set_mode},
@@ -35,6 +36,8 @@ pub struct Stage {
     spot: Spot,
     /// Where everything is made, in the directory of the spot.
     temporary: OsString,
+    /// How the directory was that everything was moved to already.
+    given: Option<Given>,
     is_done: bool,
 }
 
@@ -116,6 +119,7 @@ impl Stage {
             limits: options.limits.with_end_marker_required(true),
             spot,
             temporary,
+            given: None,
             is_done: false,
         })
     }
@@ -127,17 +131,15 @@ impl Stage {
             self.tree.add(&mut entry)?;
         }
         archive.finish()?;
-        self.finish(|path| !path.is_empty())?;
+        self.finish_inside()?;
         match self.spot.place.clone() {
             Place::New(name) => {
-                self.finish(<[u8]>::is_empty)?;
+                self.finish_root()?;
                 self.name(&name)?;
             }
             Place::Empty => {
                 self.move_up()?;
-                // From here on there is nothing that could be taken away again.
-                self.is_done = true;
-                self.finish(<[u8]>::is_empty)?;
+                self.finish_given()?;
             }
         }
         self.is_done = true;
@@ -145,24 +147,32 @@ impl Stage {
     }
 
     /// Gives directories what their entries say, those inside first.
-    fn finish(&mut self, which: impl Fn(&[u8]) -> bool) -> Result<()> {
+    fn finish_inside(&mut self) -> Result<()> {
         let Tree { root, dirs, rights, report, .. } = &mut self.tree;
-        for (path, meta) in dirs.iter().rev().filter(|(path, _)| which(path)) {
-            let is_given = path.is_empty() && self.spot.place == Place::Empty;
-            if is_given && meta.is_implied() {
-                continue;
-            }
+        for (path, meta) in dirs.iter().rev().filter(|(path, _)| !path.is_empty()) {
             let dir = root.dir(path).map_err(|e| extract_error("open", path, e))?;
-            match meta.apply(&Object::Open(dir), path, rights, report) {
-                Err(Error::Extract { source, .. })
-                    if is_given && source.kind() == io::ErrorKind::PermissionDenied =>
-                {
-                    report.lose(Lost::Directory, path);
-                }
-                applied => applied?,
-            }
+            meta.apply(&Object::Open(dir), path, rights, report)?;
         }
         Ok(())
+    }
+
+    fn finish_root(&mut self) -> Result<()> {
+        let Tree { root, dirs, rights, report, .. } = &mut self.tree;
+        dirs.get(&b""[..]).map_or(Ok(()), |meta| meta.apply(&Object::Open(root.fd()), b"", rights, report))
+    }
+
+    /// As [`Stage::finish_root`], for a directory that may be somebody else's, and that stays as it is if nothing is said.
+    fn finish_given(&mut self) -> Result<()> {
+        if self.tree.dirs.get(&b""[..]).is_none_or(Meta::is_implied) {
+            return Ok(());
+        }
+        match self.finish_root() {
+            Err(Error::Extract { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                self.tree.report.lose(Lost::Directory, b"");
+                Ok(())
+            }
+            finished => finished,
+        }
     }
 
     /// Gives the temporary directory its name.
@@ -181,6 +191,9 @@ impl Stage {
         }
         let to = self.spot.within.try_clone().map_err(unusable("finish", &self.spot.dir))?;
         let names = names(self.tree.root.fd()).map_err(|e| self.spot.occupied(e))?;
+        let attributes = self.tree.dirs.get(&b""[..]).into_iter().flat_map(Meta::attributes);
+        let given = Given::new(to.as_fd(), attributes, names.clone());
+        let given = given.map_err(unusable("finish", &self.spot.dir))?;
         for (number, name) in names.iter().enumerate() {
             if let Err(e) = lift(self.tree.root.fd(), name, to.as_fd()) {
                 for name in &names[..=number] {
@@ -192,6 +205,7 @@ impl Stage {
         }
         self.remove_temporary();
         self.tree.root = Root::new(to, false);
+        self.given = Some(given);
         Ok(())
     }
 
@@ -199,20 +213,27 @@ impl Stage {
     /// open at once, and so closed that they must be opened first.
     fn remove(&mut self) {
         let Tree { root, dirs, .. } = &mut self.tree;
-        let _ = fchmod(root.fd(), Mode::RWXU);
+        match &self.given {
+            Some(given) => given.restore(),
+            None => _ = fchmod(root.fd(), Mode::RWXU),
+        }
         for (path, _) in dirs.iter().filter(|(path, meta)| !path.is_empty() && meta.mode & 0o700 != 0o700) {
             let (parent, name) = split(path);
             let handle = root.dir(parent).map(|dir| handle(dir, OsStr::from_bytes(name)));
             let _ = handle.map(|handle| handle.and_then(|handle| set_mode(&handle, Mode::RWXU)));
         }
-        for path in dirs.keys().rev() {
+        for path in dirs.keys().rev().filter(|path| !path.is_empty()) {
             let _ = root.dir(path).map(clear);
-            if !path.is_empty() {
-                let (parent, name) = split(path);
-                let _ = root.dir(parent).map(|dir| unlinkat(dir, name, AtFlags::REMOVEDIR));
+            let (parent, name) = split(path);
+            let _ = root.dir(parent).map(|dir| unlinkat(dir, name, AtFlags::REMOVEDIR));
+        }
+        match &self.given {
+            Some(given) => given.clear(),
+            None => {
+                clear(root.fd());
+                self.remove_temporary();
             }
         }
-        self.remove_temporary();
     }
 
     fn remove_temporary(&self) {

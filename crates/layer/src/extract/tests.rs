@@ -582,6 +582,64 @@ fn directories_to_extract_to() {
 }
 
 #[test]
+fn a_directory_that_cannot_be_finished_is_given_back() {
+    let me = (rustix::process::geteuid().as_raw().into(), rustix::process::getegid().as_raw().into());
+    let owned = |meta: Meta| meta.owner(me.0, me.1);
+    let mut root = Meta::DIR.mode(0o711).owner(u64::from(u32::MAX), 0);
+    root.xattrs = vec![(b"user.a".to_vec(), b"2".to_vec())];
+    let tar = Builder::new()
+        .with(|tar| tar.dir("./", &root))
+        .with(|tar| tar.dir("closed", &owned(Meta::DIR.mode(0o555))))
+        .file_with("closed/f", "x", owned(Meta::FILE))
+        .file_with("f", "x", owned(Meta::FILE))
+        .tar()
+        .unwrap();
+    for exists in [false, true] {
+        let folder = temporary();
+        let dir = folder.path().join("out");
+        if exists {
+            fs::create_dir(&dir).unwrap();
+            mode(&dir, 0o750).unwrap();
+        }
+        let error = extract(tar.as_slice(), &dir, &Options::new(Owners::Archive)).unwrap_err();
+        assert!(chain(&error).starts_with(r#"cannot set the owner of "./""#), "{}", chain(&error));
+        let left: Vec<_> = tree(folder.path()).into_keys().collect();
+        assert_eq!(left, if exists { vec![&b""[..], b"out"] } else { vec![&b""[..]] });
+        if exists {
+            assert_eq!(fs::metadata(&dir).unwrap().mode() & 0o7777, 0o750);
+        }
+    }
+}
+
+#[test]
+fn what_was_set_on_a_directory_is_restored() {
+    let folder = temporary();
+    mode(folder.path(), 0o750).unwrap();
+    let dir = fs::File::open(folder.path()).unwrap();
+    let set = |name, value: &[u8]| rustix::fs::fsetxattr(&dir, name, value, rustix::fs::XattrFlags::empty());
+    set("user.old", b"1").unwrap();
+    let names = [&b"user.old"[..], b"user.new"].into_iter();
+    let there = vec!["mine".into(), "sub".into()];
+    let given = given::Given::new(std::os::fd::AsFd::as_fd(&dir), names, there).unwrap();
+    set("user.old", b"2").unwrap();
+    set("user.new", b"2").unwrap();
+    mode(folder.path(), 0o500).unwrap();
+    fs::write(folder.path().join("mine"), "")
+        .and_then(|()| fs::write(folder.path().join("theirs"), ""))
+        .unwrap();
+    given.restore();
+    given.clear();
+    let mut value = [0; 8];
+    assert_eq!(rustix::fs::fgetxattr(&dir, "user.old", &mut value[..]), Ok(1));
+    assert_eq!(value[0], b'1');
+    let absent = rustix::fs::fgetxattr(&dir, "user.new", &mut value[..]);
+    assert_eq!(absent, Err(rustix::io::Errno::NODATA));
+    let found = tree(folder.path());
+    assert_eq!(found.keys().collect::<Vec<_>>(), [&b""[..], b"theirs"]);
+    assert!(found[&b""[..]].starts_with("dir 750 "));
+}
+
+#[test]
 fn somebody_else_may_be_faster() {
     struct Late<'a>(&'a [u8], &'a Path);
     impl Read for Late<'_> {
