@@ -18,6 +18,7 @@ pub(super) struct Meta {
     owner: (u64, u64),
     time: (i64, u32),
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    has_other_attributes: bool,
     is_implied: bool,
 }
 
@@ -71,13 +72,21 @@ impl Meta {
             owner: (header.uid, header.gid),
             time: (header.mtime, header.mtime_nanos),
             xattrs: header.xattrs.clone(),
+            has_other_attributes: header.has_other_attributes(),
             is_implied: false,
         }
     }
 
     /// Of a directory that only follows from what is inside.
     pub(super) fn implied() -> Self {
-        Self { mode: 0o755, owner: (0, 0), time: (0, 0), xattrs: Vec::new(), is_implied: true }
+        Self {
+            mode: 0o755,
+            owner: (0, 0),
+            time: (0, 0),
+            xattrs: Vec::new(),
+            has_other_attributes: false,
+            is_implied: true,
+        }
     }
 
     /// Names of attributes.
@@ -108,6 +117,9 @@ impl Meta {
                 let is_capability = name == b"security.capability";
                 report.lose(if is_capability { Lost::Capabilities } else { Lost::Attributes }, path);
             }
+        }
+        if self.has_other_attributes {
+            report.lose(Lost::Attributes, path);
         }
         let mut mode = self.mode;
         if rights.owners == Owners::Own && mode & SET_ID != 0 {

@@ -19,7 +19,8 @@ pub enum Lost {
     /// Capabilities of a program.
     Capabilities,
     /// Other extended attributes: the file system does not have them, only root may set them, or they mean something only
-    /// on the machine where they are from (labels of security modules, marks of overlay file systems).
+    /// on the machine where they are from (labels of security modules, marks of overlay file systems). Access lists, file
+    /// flags and attributes that are not written as star does are always lost.
     Attributes,
     /// The entry itself: a device, which this user may not create; or a hard link to one.
     Device,

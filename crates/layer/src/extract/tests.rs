@@ -715,6 +715,75 @@ fn what_is_not_restored_is_told() {
     assert_eq!(fs::metadata(dir.join("program")).unwrap().mode() & 0o7777, 0o755);
 }
 
+#[test]
+fn attributes_in_other_forms_are_told() {
+    let records = [
+        ("SCHILY.acl.access", "user::rw-,user:7:rw-", true),
+        ("SCHILY.acl.default", "user::rw-", true),
+        ("LIBARCHIVE.xattr.user.a", "dmFsdWU=", true),
+        ("RHT.security.selinux", "system_u:object_r:bin_t:s0", true),
+        ("SCHILY.fflags", "immutable", true),
+        ("SCHILY.acl.access", "", false),
+        ("LIBARCHIVE.creationtime", "1", false),
+        ("SCHILY.dev", "1", false),
+    ];
+    let tar = |records: &[(&str, &str, bool)]| {
+        let meta = Meta {
+            records: records
+                .iter()
+                .map(|(key, value, _)| (key.as_bytes().to_vec(), value.as_bytes().to_vec()))
+                .collect(),
+            ..Meta::FILE
+        };
+        Builder::new().file_with("f", "", meta).file("g", "").tar().unwrap()
+    };
+    let told = |tar: Vec<u8>| {
+        let folder = temporary();
+        let report = extract(tar.as_slice(), &folder.path().join("out"), &options(false)).unwrap();
+        losses(&report).into_iter().find(|(what, _)| *what == Lost::Attributes).map(|(_, names)| names)
+    };
+    for record in &records {
+        assert_eq!(told(tar(std::slice::from_ref(record))).is_some(), record.2, "{record:?}");
+    }
+    assert_eq!(told(tar(&records[..5])), Some(vec![r#""f""#.to_owned()]));
+}
+
+/// As `setfacl -m d:u:12345:rwx` would write it.
+fn default_acl() -> Vec<u8> {
+    let entries =
+        [(1u16, 7u16, u32::MAX), (2, 7, 12_345), (4, 5, u32::MAX), (16, 7, u32::MAX), (32, 5, u32::MAX)];
+    let entries = entries.iter().flat_map(|(tag, perm, id)| {
+        [&tag.to_le_bytes()[..], &perm.to_le_bytes(), &id.to_le_bytes()].concat()
+    });
+    2u32.to_le_bytes().into_iter().chain(entries).collect()
+}
+
+#[test]
+fn access_is_not_inherited_from_the_directory_above() {
+    let folder = temporary();
+    let flags = rustix::fs::XattrFlags::empty();
+    let acl = "system.posix_acl_default";
+    if let Err(e) = rustix::fs::lsetxattr(folder.path(), acl, &default_acl(), flags) {
+        eprintln!("SKIPPED: this file system has no access lists: {e}");
+        return;
+    }
+    let tar = Builder::new().file("d/f", "").dir("e").file("f", "").tar().unwrap();
+    let has = |path: &Path, acl: &str| rustix::fs::lgetxattr(path, acl, &mut [0; 256][..]).is_ok();
+    fs::create_dir(folder.path().join("there")).unwrap();
+    assert!(has(&folder.path().join("there"), acl));
+    for name in ["new", "there"] {
+        let dir = folder.path().join(name);
+        extract(tar.as_slice(), &dir, &options(false)).unwrap();
+        assert_eq!(has(&dir, acl), name == "there", "a directory that is given keeps its own");
+        for inside in ["d", "d/f", "e", "f"] {
+            for acl in [acl, "system.posix_acl_access"] {
+                assert!(!has(&dir.join(inside), acl), "{name}/{inside}: {acl}");
+            }
+        }
+        assert_eq!(fs::metadata(dir.join("d/f")).unwrap().mode() & 0o7777, 0o644);
+    }
+}
+
 fn losses(report: &Report) -> Vec<(Lost, Vec<String>)> {
     let names = |loss: Loss| {
         assert_eq!(loss.count, loss.names.len() as u64);
