@@ -16,6 +16,10 @@ pub enum Lost {
     Owner,
     /// Set-user-ID and set-group-ID bits, which would be another user's now.
     SetId,
+    /// Its mode: the file system has another one, or none.
+    Mode,
+    /// Its modification time: it is out of the range of the file system, or finer than that has them.
+    Time,
     /// Capabilities of a program.
     Capabilities,
     /// Other extended attributes: the file system does not have them, only root may set them, or they mean something only

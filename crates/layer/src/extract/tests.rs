@@ -623,10 +623,10 @@ fn what_was_set_on_a_directory_is_restored() {
     let given = given::Given::new(std::os::fd::AsFd::as_fd(&dir), names, there).unwrap();
     set("user.old", b"2").unwrap();
     set("user.new", b"2").unwrap();
-    mode(folder.path(), 0o500).unwrap();
     fs::write(folder.path().join("mine"), "")
         .and_then(|()| fs::write(folder.path().join("theirs"), ""))
         .unwrap();
+    mode(folder.path(), 0o500).unwrap();
     given.restore();
     given.clear();
     let mut value = [0; 8];
@@ -746,6 +746,52 @@ fn attributes_in_other_forms_are_told() {
         assert_eq!(told(tar(std::slice::from_ref(record))).is_some(), record.2, "{record:?}");
     }
     assert_eq!(told(tar(&records[..5])), Some(vec![r#""f""#.to_owned()]));
+}
+
+#[test]
+fn times_that_the_file_system_does_not_have_are_told() {
+    let far = 1 << 40;
+    let tar = Builder::new()
+        .with(|tar| tar.dir("d", &Meta::DIR.mtime(far)))
+        .file_with("f", "", Meta::FILE.mtime(far))
+        .with(|tar| tar.symlink("l", "x", &Meta::LINK.mtime(far)))
+        .file("near", "")
+        .tar()
+        .unwrap();
+    let folder = temporary();
+    let dir = folder.path().join("out");
+    let report = extract(tar.as_slice(), &dir, &options(false)).unwrap();
+    let is_lost = |name: &&str| fs::symlink_metadata(dir.join(name)).unwrap().mtime() != far;
+    let mut lost: Vec<_> =
+        ["d", "f", "l"].into_iter().filter(is_lost).map(|name| format!("{name:?}")).collect();
+    let mut told =
+        losses(&report).into_iter().find(|(what, _)| *what == Lost::Time).unwrap_or((Lost::Time, vec![])).1;
+    lost.sort();
+    told.sort();
+    assert_eq!(told, lost);
+}
+
+/// Files of /proc can no more be changed than those of file systems without modes.
+#[test]
+fn modes_that_the_file_system_does_not_have_are_told() {
+    let me = (rustix::process::geteuid().as_raw().into(), rustix::process::getegid().as_raw().into());
+    let tar = Builder::new().file_with("f", "", Meta::FILE.owner(me.0, me.1)).tar().unwrap();
+    let mut archive = crate::tar::Archive::new(tar.as_slice());
+    let entry = archive.next_entry().unwrap().unwrap();
+    let meta = meta::Meta::of(entry.header());
+    let file = fs::File::open("/proc/self/status").unwrap();
+    let apply = |owners| {
+        let object = meta::Object::Open(std::os::fd::AsFd::as_fd(&file));
+        let mut report = Report::default();
+        let applied = meta.apply(&object, b"f", &meta::Rights::new(owners), &mut report);
+        applied.map(|()| losses(&report)).map_err(|e| chain(&e))
+    };
+    let told = apply(Owners::Own).unwrap();
+    assert_eq!(told.first(), Some(&(Lost::Mode, vec![r#""f""#.to_owned()])));
+    assert_eq!(
+        apply(Owners::Archive).unwrap_err(),
+        r#"cannot set the mode of "f": Operation not permitted (os error 1)"#
+    );
 }
 
 /// As `setfacl -m d:u:12345:rwx` would write it.
