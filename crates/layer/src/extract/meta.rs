@@ -112,15 +112,7 @@ impl Meta {
             Owners::Own if self.owner != rights.me && !self.is_implied => report.lose(Lost::Owner, path),
             Owners::Own => {}
         }
-        for (name, value) in &self.xattrs {
-            if !rights.allow(name) || object.set_xattr(name, value).is_err() {
-                let is_capability = name == b"security.capability";
-                report.lose(if is_capability { Lost::Capabilities } else { Lost::Attributes }, path);
-            }
-        }
-        if self.has_other_attributes {
-            report.lose(Lost::Attributes, path);
-        }
+        self.set_attributes(object, path, rights, report);
         let mut mode = self.mode;
         if rights.owners == Owners::Own && mode & SET_ID != 0 {
             mode &= !SET_ID;
@@ -141,6 +133,21 @@ impl Meta {
             report.lose(Lost::Time, path);
         }
         Ok(())
+    }
+
+    fn set_attributes(&self, object: &Object<'_>, path: &[u8], rights: &Rights, report: &mut Report) {
+        let (mut capabilities, mut attributes) = (false, self.has_other_attributes);
+        for (name, value) in &self.xattrs {
+            if !rights.allow(name) || object.set_xattr(name, value).is_err() {
+                let is_capability = name == b"security.capability";
+                *(if is_capability { &mut capabilities } else { &mut attributes }) = true;
+            }
+        }
+        for (is_lost, what) in [(capabilities, Lost::Capabilities), (attributes, Lost::Attributes)] {
+            if is_lost {
+                report.lose(what, path);
+            }
+        }
     }
 
     fn is_of_time(&self, stat: &Stat) -> bool {

@@ -704,7 +704,7 @@ fn what_is_not_restored_is_told() {
         (Lost::Owner, 1),
         (Lost::SetId, 1),
         (Lost::Capabilities, 1),
-        (Lost::Attributes, 2),
+        (Lost::Attributes, 1),
         (Lost::Kind, 1),
     ];
     assert_eq!(losses, expected);
