@@ -181,9 +181,12 @@ fn what(lost: Lost) -> &'static str {
     match lost {
         Lost::Owner => "the owner",
         Lost::SetId => "set-user-ID and set-group-ID bits",
+        Lost::Mode => "the mode, which the file system does not have,",
+        Lost::Time => "the modification time, which the file system does not have,",
         Lost::Capabilities => "capabilities",
         Lost::Attributes => "extended attributes",
         Lost::Device => "devices, which only root may create,",
+        Lost::DeviceNumber => "devices, whose numbers Linux does not have,",
         Lost::Kind => "what is of a kind that no file system has,",
         Lost::Directory => "owner, mode and time of the directory itself",
         _ => "something",

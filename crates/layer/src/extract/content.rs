@@ -25,11 +25,17 @@ use crate::{
 /// Mode of directories until they are finished: everything can be made inside, by nobody else.
 const PRIVATE: Mode = Mode::RWXU;
 
+/// Linux has 12 bits for the major number of a device, and 20 for the minor one.
+const MAX_MAJOR: u32 = (1 << 12) - 1;
+const MAX_MINOR: u32 = (1 << 20) - 1;
+
 /// A tree being made.
 pub(super) struct Tree {
     pub(super) root: Root,
     /// Every directory that was made, with what it will be. The first is the root.
     pub(super) dirs: BTreeMap<Name, Meta>,
+    /// What is not there, as it could not be made. Hard links to it are lost with it.
+    lost: BTreeMap<Name, Lost>,
     pub(super) rights: Rights,
     pub(super) report: Report,
 }
@@ -37,7 +43,7 @@ pub(super) struct Tree {
 impl Tree {
     pub(super) fn new(root: Root, rights: Rights) -> Self {
         let dirs = BTreeMap::from([(Name::new(), Meta::implied())]);
-        Self { root, dirs, rights, report: Report::default() }
+        Self { root, dirs, lost: BTreeMap::new(), rights, report: Report::default() }
     }
 
     /// Makes what one entry stands for.
@@ -49,22 +55,26 @@ impl Tree {
         let made = match entry.kind {
             Kind::Dir => self.dir(path, entry.header()).map(|()| true),
             Kind::File => self.file(&path, entry).map(|()| true),
-            Kind::HardLink => self.hard_link(&path, entry.header()).map(|()| true),
+            Kind::HardLink => self.hard_link(&path, entry.header()),
             Kind::Symlink => self.symlink(&path, entry.header()).map(|()| true),
             Kind::CharDevice(major, minor) => {
-                self.node(&path, entry.header(), FileType::CharacterDevice, makedev(major, minor))
+                self.device(&path, entry.header(), FileType::CharacterDevice, (major, minor))
             }
             Kind::BlockDevice(major, minor) => {
-                self.node(&path, entry.header(), FileType::BlockDevice, makedev(major, minor))
+                self.device(&path, entry.header(), FileType::BlockDevice, (major, minor))
             }
             Kind::Fifo => self.node(&path, entry.header(), FileType::Fifo, 0),
-            Kind::Other(_) => {
-                self.report.lose(Lost::Kind, &path);
-                Ok(false)
-            }
+            Kind::Other(_) => Ok(self.lose(Lost::Kind, &path)),
         };
         self.report.entries += u64::from(made?);
         Ok(())
+    }
+
+    /// Says that an entry is not there; and says so, with `false`.
+    fn lose(&mut self, what: Lost, path: &[u8]) -> bool {
+        self.report.lose(what, path);
+        self.lost.insert(path.to_vec(), what);
+        false
     }
 
     fn dir(&mut self, path: Name, header: &Header) -> Result<()> {
@@ -135,27 +145,39 @@ impl Tree {
         self.create_named(path, header, true, |dir, name| symlinkat(header.link(), dir, name))
     }
 
-    /// Another name of what is in the tree already. Its metadata is that of the first name.
-    fn hard_link(&mut self, path: &[u8], header: &Header) -> Result<()> {
+    /// Another name of what is in the tree already, with its metadata; false where that was lost.
+    fn hard_link(&mut self, path: &[u8], header: &Header) -> Result<bool> {
         let target = name(header.link()).map_err(|reason| error(header, format!("its target: {reason}")))?;
         let shown = EntryPath::from(header.link());
         if self.dirs.contains_key(&target) {
             return Err(error(header, format!("its hard link target {shown} is a directory")));
         }
-        let missing = || error(header, format!("its hard link target {shown} does not exist"));
-        let (parent, target) = split(&target);
-        if !self.dirs.contains_key(parent) {
-            return Err(missing());
+        let is_linked = self.dirs.contains_key(split(&target).0) && self.link(path, header, &target)?;
+        match self.lost.get(&target) {
+            _ if is_linked => Ok(true),
+            Some(what) => Ok(self.lose(*what, path)),
+            None => Err(error(header, format!("its hard link target {shown} does not exist"))),
         }
+    }
+
+    /// Makes a hard link; false where its target does not exist, in a directory that does.
+    fn link(&mut self, path: &[u8], header: &Header, target: &[u8]) -> Result<bool> {
         self.make_dirs(split(path).0, header)?;
+        let (parent, target) = split(target);
         let from = self.root.dir(parent).and_then(|dir| dir.try_clone_to_owned());
         let from = from.map_err(|e| extract_error("enter the directory of", header.link(), e))?;
-        let linked =
-            self.create(path, header, |dir, name| match linkat(&from, target, dir, name, AtFlags::empty()) {
-                Err(Errno::NOENT) => Ok(false),
-                linked => linked.map(|()| true),
-            });
-        if linked? { Ok(()) } else { Err(missing()) }
+        self.create(path, header, |dir, name| match linkat(&from, target, dir, name, AtFlags::empty()) {
+            Err(Errno::NOENT) => Ok(false),
+            linked => linked.map(|()| true),
+        })
+    }
+
+    fn device(&mut self, path: &[u8], header: &Header, kind: FileType, number: (u32, u32)) -> Result<bool> {
+        // The kernel would cut them, and another device would answer.
+        match number {
+            (0..=MAX_MAJOR, 0..=MAX_MINOR) => self.node(path, header, kind, makedev(number.0, number.1)),
+            _ => Ok(self.lose(Lost::DeviceNumber, path)),
+        }
     }
 
     /// A device or pipe; false where this user may not create one.
@@ -167,10 +189,7 @@ impl Tree {
             made
         });
         match made {
-            Err(_) if is_forbidden => {
-                self.report.lose(Lost::Device, path);
-                Ok(false)
-            }
+            Err(_) if is_forbidden => Ok(self.lose(Lost::Device, path)),
             made => made.map(|()| true),
         }
     }

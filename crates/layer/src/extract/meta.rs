@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use rustix::{
-    fs::{self, AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags},
+    fs::{self, AtFlags, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags},
     io::{self, Errno},
     process::{getegid, geteuid},
 };
@@ -18,6 +18,7 @@ pub(super) struct Meta {
     owner: (u64, u64),
     time: (i64, u32),
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    has_other_attributes: bool,
     is_implied: bool,
 }
 
@@ -71,13 +72,26 @@ impl Meta {
             owner: (header.uid, header.gid),
             time: (header.mtime, header.mtime_nanos),
             xattrs: header.xattrs.clone(),
+            has_other_attributes: header.has_other_attributes(),
             is_implied: false,
         }
     }
 
     /// Of a directory that only follows from what is inside.
     pub(super) fn implied() -> Self {
-        Self { mode: 0o755, owner: (0, 0), time: (0, 0), xattrs: Vec::new(), is_implied: true }
+        Self {
+            mode: 0o755,
+            owner: (0, 0),
+            time: (0, 0),
+            xattrs: Vec::new(),
+            has_other_attributes: false,
+            is_implied: true,
+        }
+    }
+
+    /// Names of attributes.
+    pub(super) fn attributes(&self) -> impl Iterator<Item = &[u8]> {
+        self.xattrs.iter().map(|(name, _)| name.as_slice())
     }
 
     pub(super) fn is_implied(&self) -> bool {
@@ -98,19 +112,47 @@ impl Meta {
             Owners::Own if self.owner != rights.me && !self.is_implied => report.lose(Lost::Owner, path),
             Owners::Own => {}
         }
-        for (name, value) in &self.xattrs {
-            if !rights.allow(name) || object.set_xattr(name, value).is_err() {
-                let is_capability = name == b"security.capability";
-                report.lose(if is_capability { Lost::Capabilities } else { Lost::Attributes }, path);
-            }
-        }
+        self.set_attributes(object, path, rights, report);
         let mut mode = self.mode;
         if rights.owners == Owners::Own && mode & SET_ID != 0 {
             mode &= !SET_ID;
             report.lose(Lost::SetId, path);
         }
-        object.chmod(mode).map_err(failed("set the mode of"))?;
-        object.set_time(self.time).map_err(failed("set the time of"))
+        let can = |action: &'static str, set: io::Result<()>| match set {
+            Err(e) if rights.owners == Owners::Own && object.cannot(e) => Ok(false),
+            set => set.map(|()| true).map_err(failed(action)),
+        };
+        let has_mode = can("set the mode of", object.chmod(mode))?;
+        let has_time = can("set the time of", object.set_time(self.time))?;
+        // Some file systems say nothing, and do as near as they can.
+        let stat = object.stat().map_err(failed("look at"))?;
+        if !has_mode || !object.is_link() && stat.st_mode & 0o7777 != mode {
+            report.lose(Lost::Mode, path);
+        }
+        if !has_time || !self.is_of_time(&stat) {
+            report.lose(Lost::Time, path);
+        }
+        Ok(())
+    }
+
+    fn set_attributes(&self, object: &Object<'_>, path: &[u8], rights: &Rights, report: &mut Report) {
+        let (mut capabilities, mut attributes) = (false, self.has_other_attributes);
+        for (name, value) in &self.xattrs {
+            if !rights.allow(name) || object.set_xattr(name, value).is_err() {
+                let is_capability = name == b"security.capability";
+                *(if is_capability { &mut capabilities } else { &mut attributes }) = true;
+            }
+        }
+        for (is_lost, what) in [(capabilities, Lost::Capabilities), (attributes, Lost::Attributes)] {
+            if is_lost {
+                report.lose(what, path);
+            }
+        }
+    }
+
+    fn is_of_time(&self, stat: &Stat) -> bool {
+        (i128::from(stat.st_mtime), i128::from(stat.st_mtime_nsec))
+            == (self.time.0.into(), self.time.1.into())
     }
 
     /// The owner, as far as the kernel knows such numbers: the largest one means "leave it".
@@ -121,6 +163,23 @@ impl Meta {
 }
 
 impl Object<'_> {
+    fn is_link(&self) -> bool {
+        matches!(self, Self::Named { is_link: true, .. })
+    }
+
+    fn stat(&self) -> io::Result<Stat> {
+        match self {
+            Self::Open(fd) => fs::fstat(fd),
+            Self::Named { dir, name, .. } => fs::statat(dir, *name, AtFlags::SYMLINK_NOFOLLOW),
+        }
+    }
+
+    /// Whether an error means that the file system does not have such a thing: what is one's own may be changed.
+    fn cannot(&self, error: Errno) -> bool {
+        let is_own = || self.stat().is_ok_and(|stat| stat.st_uid == geteuid().as_raw());
+        matches!(error, Errno::NOSYS | Errno::OPNOTSUPP) || error == Errno::PERM && is_own()
+    }
+
     fn chown(&self, owner: Option<(Uid, Gid)>) -> io::Result<()> {
         let (uid, gid) = owner.map(|(uid, gid)| (Some(uid), Some(gid))).ok_or(Errno::OVERFLOW)?;
         match self {

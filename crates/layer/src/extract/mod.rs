@@ -13,10 +13,14 @@
 //! ways that the file system does not see (upper and lower case) are an error that names both.
 //!
 //! All this happens in a new directory that only its owner may enter. It gets its name, or its content its place, when
-//! everything is there; after an error nothing is left. What is not possible here ([`Lost`]) is counted and told.
+//! everything is there; after an error nothing is left. That holds where others may change what the directory is in, too:
+//! each path is resolved once, what was made is looked at when it is opened, and from then on only descriptors are used.
+//! What is not possible here ([`Lost`]) is counted and told.
 
 #[cfg(target_os = "linux")]
 mod content;
+#[cfg(target_os = "linux")]
+mod given;
 #[cfg(target_os = "linux")]
 mod meta;
 #[cfg(target_os = "linux")]
@@ -26,6 +30,8 @@ mod report;
 mod root;
 #[cfg(target_os = "linux")]
 mod stage;
+#[cfg(target_os = "linux")]
+mod temporary;
 
 use std::{io::Read, path::Path};
 
@@ -90,7 +96,8 @@ impl Options {
 /// theirs at the end, so that they may be read-only. Directories that only follow from what is inside have mode 0755 and
 /// time zero. The same archive gives the same tree.
 ///
-/// Memory grows with the number of directories. After an error the directory is as it was before.
+/// Memory grows with the number of directories, and of entries that are lost. After an error the directory is as it was before (but for
+/// its modification time).
 pub fn extract(tar: impl Read, dir: &Path, options: &Options) -> Result<Report> {
     Stage::create(dir, options)?.extract(tar)
 }

@@ -16,14 +16,22 @@ pub enum Lost {
     Owner,
     /// Set-user-ID and set-group-ID bits, which would be another user's now.
     SetId,
+    /// Its mode: the file system has another one, or none.
+    Mode,
+    /// Its modification time: it is out of the range of the file system, or finer than that has them.
+    Time,
     /// Capabilities of a program.
     Capabilities,
     /// Other extended attributes: the file system does not have them, only root may set them, or they mean something only
-    /// on the machine where they are from (labels of security modules, marks of overlay file systems).
+    /// on the machine where they are from (labels of security modules, marks of overlay file systems). Access lists, file
+    /// flags and attributes that are not written as star does are always lost.
     Attributes,
-    /// The entry itself: a device, which this user may not create.
+    /// The entry itself: a device, which this user may not create; or a hard link to one.
     Device,
-    /// The entry itself: it is of a kind that no file system has.
+    /// The entry itself: a device (or a hard link to one) with a number that Linux has no room for, which is 12 bits of
+    /// major and 20 of minor number.
+    DeviceNumber,
+    /// The entry itself: it is of a kind that no file system has, or a hard link to such an entry.
     Kind,
     /// Mode or time of the directory itself that was extracted to: it was there before and belongs to somebody else.
     Directory,

@@ -2,8 +2,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs, io,
-    io::Read,
+    io::{self, Read},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt as _,
@@ -13,7 +12,7 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, CWD, Dir, Mode, OFlags, RenameFlags, chmodat, fchmod, openat, renameat, renameat_with,
+        AtFlags, CWD, Mode, OFlags, RenameFlags, fchmod, fstat, openat, renameat, renameat_with, stat,
         statat, unlinkat,
     },
     io::Errno,
@@ -22,62 +21,105 @@ use rustix::{
 use super::{
     Lost, Options, Report,
     content::Tree,
-    meta::{Object, Rights, extract_error},
+    given::Given,
+    meta::{Meta, Object, Rights, extract_error},
     names::split,
     root::Root,
+    temporary::{self, clear, handle, is_at, is_same, names, set_mode},
 };
 use crate::{Error, Limits, Result, tar::Archive};
-
-/// Begins the names of directories that are not finished.
-const TEMPORARY: &str = ".palan-";
 
 /// A directory on its way. Dropped before it is finished, it is gone with everything inside.
 pub struct Stage {
     tree: Tree,
     limits: Limits,
-    /// Where everything is made.
-    temporary: PathBuf,
-    dir: PathBuf,
-    place: Place,
+    spot: Spot,
+    /// Where everything is made, in the directory of the spot.
+    temporary: OsString,
+    /// How the directory was that everything was moved to already.
+    given: Option<Given>,
     is_done: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Where the directory will be, opened once: whoever may change what is on the way changes nothing any more.
+struct Spot {
+    dir: PathBuf,
+    place: Place,
+    /// What the temporary directory is in.
+    within: OwnedFd,
+}
+
+#[derive(Clone, PartialEq, Eq)]
 enum Place {
-    /// The directory does not exist: a temporary one beside it gets its name.
-    New,
+    /// The directory does not exist: a temporary one beside it gets its name, which is this.
+    New(OsString),
     /// It exists and is empty, and stays the same (somebody may stand in it, or something be mounted on it): what is in a
     /// temporary one inside goes up.
     Empty,
+}
+
+impl Spot {
+    fn find(dir: &Path) -> Result<Self> {
+        let absent = match open(dir, OFlags::RDONLY) {
+            Ok(within) if names(within.as_fd()).map_err(|e| unusable("use", dir)(e.into()))?.is_empty() => {
+                return Ok(Self { dir: dir.to_owned(), place: Place::Empty, within });
+            }
+            Ok(_) => return Err(Error::NotEmpty(dir.to_owned())),
+            Err(Errno::NOENT) => unusable("use", dir)(Errno::NOENT.into()),
+            Err(e) => return Err(unusable("use", dir)(e.into())),
+        };
+        // Whoever may not read a directory may be allowed to make something in it.
+        let within = open(parent(dir), OFlags::PATH);
+        let place = within.and_then(|within| Ok((within, dir.file_name().ok_or(Errno::NOENT)?.to_owned())));
+        let (within, name) = place.map_err(|e| unusable("create", dir)(e.into()))?;
+        match statat(&within, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(Self { dir: dir.to_owned(), place: Place::New(name), within }),
+            _ => Err(absent),
+        }
+    }
+
+    /// Whether the path still leads there.
+    fn is_there(&self) -> bool {
+        matches!((fstat(&self.within), stat(&self.dir)), (Ok(opened), Ok(found)) if is_same(&opened, &found))
+    }
+
+    fn replaced(&self) -> Error {
+        let reason = "something else has taken its place meanwhile";
+        unusable("finish", &self.dir)(io::Error::other(reason))
+    }
+
+    fn occupied(&self, error: Errno) -> Error {
+        match error {
+            Errno::EXIST | Errno::NOTEMPTY => Error::NotEmpty(self.dir.clone()),
+            error => unusable("finish", &self.dir)(error.into()),
+        }
+    }
 }
 
 impl Stage {
     /// Begins. Fails where there is no directory to extract to: `dir` is not empty, or no directory, or that which it is
     /// in does not exist.
     pub fn create(dir: &Path, options: &Options) -> Result<Self> {
-        let (place, within) = match fs::read_dir(dir) {
-            Ok(mut found) => match found.next() {
-                None => (Place::Empty, dir),
-                Some(_) => return Err(Error::NotEmpty(dir.to_owned())),
-            },
-            Err(e) if e.kind() == io::ErrorKind::NotFound && dir.symlink_metadata().is_err() => {
-                (Place::New, parent(dir))
-            }
-            Err(e) => return Err(unusable("use", dir)(e)),
-        };
-        let new = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(within);
-        let new = new.map_err(|e| unusable("create", dir)(plain(e)))?;
-        let fd = open(new.path()).map_err(unusable("create", dir))?;
+        let spot = Spot::find(dir)?;
+        let temporary = temporary::make(spot.within.as_fd()).map_err(unusable("create", dir))?;
+        Self::enter(spot, temporary, options)
+    }
+
+    fn enter(spot: Spot, temporary: OsString, options: &Options) -> Result<Self> {
+        let entered = temporary::enter(spot.within.as_fd(), &temporary, options.owners).map_err(|e| {
+            let _ = unlinkat(&spot.within, &temporary, AtFlags::REMOVEDIR);
+            unusable("create", &spot.dir)(e)
+        });
         #[cfg(test)]
         let walk = options.walk;
         #[cfg(not(test))]
         let walk = false;
         Ok(Self {
-            tree: Tree::new(Root::new(fd, walk), Rights::new(options.owners)),
+            tree: Tree::new(Root::new(entered?, walk), Rights::new(options.owners)),
             limits: options.limits.with_end_marker_required(true),
-            temporary: new.keep(),
-            dir: dir.to_owned(),
-            place,
+            spot,
+            temporary,
+            given: None,
             is_done: false,
         })
     }
@@ -94,18 +136,15 @@ impl Stage {
             self.tree.add(&mut entry)?;
         }
         archive.finish()?;
-        self.finish(|path| !path.is_empty())?;
-        match self.place {
-            Place::New => {
-                self.finish(<[u8]>::is_empty)?;
-                rename(CWD, self.temporary.as_os_str(), CWD, self.dir.as_os_str())
-                    .map_err(|e| self.occupied(e))?;
+        self.finish_inside()?;
+        match self.spot.place.clone() {
+            Place::New(name) => {
+                self.finish_root()?;
+                self.name(&name)?;
             }
             Place::Empty => {
                 self.move_up()?;
-                // From here on there is nothing that could be taken away again.
-                self.is_done = true;
-                self.finish(<[u8]>::is_empty)?;
+                self.finish_given()?;
             }
         }
         self.is_done = true;
@@ -113,71 +152,100 @@ impl Stage {
     }
 
     /// Gives directories what their entries say, those inside first.
-    fn finish(&mut self, which: impl Fn(&[u8]) -> bool) -> Result<()> {
-        let Tree { root, dirs, rights, report } = &mut self.tree;
-        for (path, meta) in dirs.iter().rev().filter(|(path, _)| which(path)) {
-            let is_given = path.is_empty() && self.place == Place::Empty;
-            if is_given && meta.is_implied() {
-                continue;
-            }
+    fn finish_inside(&mut self) -> Result<()> {
+        let Tree { root, dirs, rights, report, .. } = &mut self.tree;
+        for (path, meta) in dirs.iter().rev().filter(|(path, _)| !path.is_empty()) {
             let dir = root.dir(path).map_err(|e| extract_error("open", path, e))?;
-            match meta.apply(&Object::Open(dir), path, rights, report) {
-                Err(Error::Extract { source, .. })
-                    if is_given && source.kind() == io::ErrorKind::PermissionDenied =>
-                {
-                    report.lose(Lost::Directory, path);
-                }
-                applied => applied?,
-            }
+            meta.apply(&Object::Open(dir), path, rights, report)?;
         }
         Ok(())
+    }
+
+    fn finish_root(&mut self) -> Result<()> {
+        let Tree { root, dirs, rights, report, .. } = &mut self.tree;
+        dirs.get(&b""[..]).map_or(Ok(()), |meta| meta.apply(&Object::Open(root.fd()), b"", rights, report))
+    }
+
+    /// As [`Stage::finish_root`], for a directory that may be somebody else's, and that stays as it is if nothing is said.
+    fn finish_given(&mut self) -> Result<()> {
+        if self.tree.dirs.get(&b""[..]).is_none_or(Meta::is_implied) {
+            return Ok(());
+        }
+        match self.finish_root() {
+            Err(Error::Extract { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+                self.tree.report.lose(Lost::Directory, b"");
+                Ok(())
+            }
+            finished => finished,
+        }
+    }
+
+    /// Gives the temporary directory its name.
+    fn name(&self, name: &OsStr) -> Result<()> {
+        let (dir, within) = (self.tree.root.fd(), self.spot.within.as_fd());
+        if !is_at(dir, within, &self.temporary) {
+            return Err(self.spot.replaced());
+        }
+        rename(within, &self.temporary, within, name).map_err(|e| self.spot.occupied(e))
     }
 
     /// Moves everything from the temporary directory to the one that it is in; or nothing.
     fn move_up(&mut self) -> Result<()> {
-        let to = open(&self.dir).map_err(unusable("finish", &self.dir))?;
-        let names = names(self.tree.root.fd()).map_err(|e| self.occupied(e))?;
+        if !self.spot.is_there() {
+            return Err(self.spot.replaced());
+        }
+        let to = self.spot.within.try_clone().map_err(unusable("finish", &self.spot.dir))?;
+        let names = names(self.tree.root.fd()).map_err(|e| self.spot.occupied(e))?;
+        let attributes = self.tree.dirs.get(&b""[..]).into_iter().flat_map(Meta::attributes);
+        let given = Given::new(to.as_fd(), attributes, names.clone());
+        let given = given.map_err(unusable("finish", &self.spot.dir))?;
         for (number, name) in names.iter().enumerate() {
             if let Err(e) = lift(self.tree.root.fd(), name, to.as_fd()) {
-                for name in &names[..number] {
+                for name in &names[..=number] {
                     // There is nothing to be done where that fails.
                     let _ = lift(to.as_fd(), name, self.tree.root.fd());
                 }
-                return Err(self.occupied(e));
+                return Err(self.spot.occupied(e));
             }
         }
-        let _ = fs::remove_dir(&self.temporary);
+        self.remove_temporary();
         self.tree.root = Root::new(to, false);
+        self.given = Some(given);
         Ok(())
     }
 
-    fn occupied(&self, error: Errno) -> Error {
-        match error {
-            Errno::EXIST | Errno::NOTEMPTY => Error::NotEmpty(self.dir.clone()),
-            error => unusable("finish", &self.dir)(error.into()),
+    /// Takes everything away that was made, as far as that is possible. Directories may be so deep that they cannot all be
+    /// open at once, and so closed that they must be opened first.
+    fn remove(&mut self) {
+        let Tree { root, dirs, .. } = &mut self.tree;
+        match &self.given {
+            Some(given) => given.restore(),
+            None => _ = fchmod(root.fd(), Mode::RWXU),
+        }
+        for (path, _) in dirs.iter().filter(|(path, meta)| !path.is_empty() && meta.mode & 0o700 != 0o700) {
+            let (parent, name) = split(path);
+            let handle = root.dir(parent).map(|dir| handle(dir, OsStr::from_bytes(name)));
+            let _ = handle.map(|handle| handle.and_then(|handle| set_mode(&handle, Mode::RWXU)));
+        }
+        for path in dirs.keys().rev().filter(|path| !path.is_empty()) {
+            let _ = root.dir(path).map(clear);
+            let (parent, name) = split(path);
+            let _ = root.dir(parent).map(|dir| unlinkat(dir, name, AtFlags::REMOVEDIR));
+        }
+        match &self.given {
+            Some(given) => given.clear(),
+            None => {
+                clear(root.fd());
+                self.remove_temporary();
+            }
         }
     }
 
-    /// Takes everything away that was made. Directories may be so deep that they cannot all be open at once, and so closed
-    /// that they must be opened first.
-    fn remove(&mut self) -> io::Result<()> {
-        let Tree { root, dirs, .. } = &mut self.tree;
-        fchmod(root.fd(), Mode::RWXU)?;
-        for (path, _) in dirs.iter().filter(|(path, meta)| !path.is_empty() && meta.mode & 0o700 != 0o700) {
-            let (parent, name) = split(path);
-            chmodat(root.dir(parent)?, name, Mode::RWXU, AtFlags::empty())?;
+    fn remove_temporary(&self) {
+        let within = self.spot.within.as_fd();
+        if is_at(self.tree.root.fd(), within, &self.temporary) {
+            let _ = unlinkat(within, &self.temporary, AtFlags::REMOVEDIR);
         }
-        for path in dirs.keys().rev() {
-            let dir = root.dir(path)?;
-            for name in names(dir)? {
-                unlinkat(dir, name.as_bytes(), AtFlags::empty())?;
-            }
-            if !path.is_empty() {
-                let (parent, name) = split(path);
-                unlinkat(root.dir(parent)?, name, AtFlags::REMOVEDIR)?;
-            }
-        }
-        fs::remove_dir(&self.temporary)
     }
 }
 
@@ -185,7 +253,7 @@ impl Drop for Stage {
     fn drop(&mut self) {
         if !self.is_done {
             // An error led here, and is the one to be told.
-            let _ = self.remove();
+            self.remove();
         }
     }
 }
@@ -202,51 +270,25 @@ fn rename(from: BorrowedFd<'_>, old: &OsStr, to: BorrowedFd<'_>, new: &OsStr) ->
 fn lift(from: BorrowedFd<'_>, name: &OsStr, to: BorrowedFd<'_>) -> Result<(), Errno> {
     match rename(from, name, to, name) {
         Err(Errno::ACCESS) => {
-            let mode = Mode::from_raw_mode(statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode);
-            let is_dir = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            chmodat(from, name, Mode::RWXU, AtFlags::empty())?;
-            let moved = openat(from, name, OFlags::RDONLY | is_dir, Mode::empty())?;
+            let moved = handle(from, name)?;
+            let mode = Mode::from_raw_mode(fstat(&moved)?.st_mode);
+            set_mode(&moved, Mode::RWXU)?;
             let renamed = rename(from, name, to, name);
-            fchmod(moved, mode)?;
-            renamed
+            set_mode(&moved, mode).and(renamed)
         }
         renamed => renamed,
     }
 }
 
-/// What is in a directory.
-fn names(dir: BorrowedFd<'_>) -> Result<Vec<OsString>, Errno> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(dir)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(OsStr::from_bytes(name).to_owned());
-        }
-    }
-    Ok(names)
-}
-
 /// A directory that the user named: links on the way are the user's.
-fn open(path: &Path) -> io::Result<OwnedFd> {
-    Ok(openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+fn open(path: &Path, how: OFlags) -> Result<OwnedFd, Errno> {
+    openat(CWD, path, how | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
 fn parent(dir: &Path) -> &Path {
     match dir.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    }
-}
-
-/// The error of the system, where that can be told, without the name of a file that nobody has seen.
-fn plain(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::NotFound => Errno::NOENT.into(),
-        io::ErrorKind::PermissionDenied => Errno::ACCESS.into(),
-        io::ErrorKind::ReadOnlyFilesystem => Errno::ROFS.into(),
-        io::ErrorKind::StorageFull => Errno::NOSPC.into(),
-        _ => error,
     }
 }
 

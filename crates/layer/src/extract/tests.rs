@@ -36,9 +36,8 @@ fn odd(path: &[u8], kind: Kind, link: &[u8]) -> Vec<u8> {
     let mut block = header_bytes(&name, kind, link, &Meta::FILE.mode(0o700), 0).unwrap();
     block[..100].fill(0);
     block[..path.len()].copy_from_slice(path);
-    block[148..156].fill(b' ');
-    let sum: u32 = block.iter().map(|b| u32::from(*b)).sum();
-    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let flag = block[156];
+    retype(&mut block[..512], flag);
     block
 }
 
@@ -343,12 +342,14 @@ fn names_that_the_file_system_takes_for_the_same_are_told() {
     assert_eq!(names::other_spelling(dir, b"README", inode), None);
 }
 
+type Meddle = fn(&Path);
+
 /// An archive during which somebody meddles with the directory.
 struct Meddled<'a> {
     before: &'a [u8],
     after: &'a [u8],
     folder: &'a Path,
-    meddle: fn(&Path),
+    meddle: Meddle,
 }
 
 impl Read for Meddled<'_> {
@@ -366,8 +367,8 @@ impl Read for Meddled<'_> {
 
 #[test]
 fn what_others_put_there_is_not_used() {
-    let make: fn(&Path) = |stage| fs::create_dir(stage.join("new")).unwrap();
-    let replace: fn(&Path) = |stage| {
+    let make: Meddle = |stage| fs::create_dir(stage.join("new")).unwrap();
+    let replace: Meddle = |stage| {
         fs::rename(stage.join("d"), stage.join("moved")).unwrap();
         std::os::unix::fs::symlink("/", stage.join("d")).unwrap();
     };
@@ -386,6 +387,139 @@ fn what_others_put_there_is_not_used() {
             let error = extract(tar, &folder.path().join("out"), &options(walk)).unwrap_err();
             assert!(chain(&error).starts_with(message), "{error}");
         }
+    }
+}
+
+/// Everything that a name may lead to, a moment after the directory was made.
+#[test]
+fn only_the_directory_that_was_made_is_entered() {
+    let is_root = Owners::usual() == Owners::Archive;
+    let replace: [(&str, bool, Meddle); 7] = [
+        ("nothing", true, |path| fs::create_dir(path).and_then(|()| mode(path, 0o700)).unwrap()),
+        ("a link", false, |path| std::os::unix::fs::symlink("outside", path).unwrap()),
+        ("a file", false, |path| fs::write(path, "").unwrap()),
+        ("an open directory", false, |path| fs::create_dir(path).and_then(|()| mode(path, 0o755)).unwrap()),
+        ("a full directory", false, |path| {
+            fs::create_dir_all(path.join("sub")).and_then(|()| mode(path, 0o700)).unwrap();
+        }),
+        ("somebody's directory", false, |path| {
+            fs::create_dir(path).and_then(|()| mode(path, 0o700)).unwrap();
+            std::os::unix::fs::chown(path, Some(12_345), None).unwrap();
+        }),
+        ("no directory", false, |_| ()),
+    ];
+    for (what, is_fine, replace) in replace {
+        if what == "somebody's directory" && !is_root {
+            continue;
+        }
+        for owners in [Owners::Archive, Owners::Own] {
+            let folder = temporary();
+            fs::create_dir(folder.path().join("outside")).unwrap();
+            mode(&folder.path().join("outside"), 0o700).unwrap();
+            let within = fs::File::open(folder.path()).unwrap();
+            let within = std::os::fd::AsFd::as_fd(&within);
+            let name = temporary::make(within).unwrap();
+            let made = folder.path().join(&name);
+            assert_eq!(fs::metadata(&made).unwrap().mode() & 0o7777, 0o700);
+            fs::rename(&made, folder.path().join("moved")).unwrap();
+            replace(&made);
+            let before = tree(folder.path());
+            let entered = temporary::enter(within, &name, owners);
+            assert_eq!(entered.is_ok(), is_fine, "{what}: {entered:?}");
+            if what != "an open directory" {
+                assert_eq!(tree(folder.path()), before, "{what}");
+            }
+        }
+    }
+}
+
+fn mode(path: &Path, mode: u32) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+/// Whoever owns the directory above can rename what is made in it, and put something else there.
+#[test]
+fn nothing_is_written_or_removed_where_the_temporary_directory_is_replaced() {
+    let swap: Meddle = |stage| {
+        let folder = stage.parent().unwrap();
+        fs::create_dir_all(folder.join("outside/sub")).unwrap();
+        fs::write(folder.join("outside/precious"), "precious").unwrap();
+        fs::rename(stage, folder.join("moved")).unwrap();
+        std::os::unix::fs::symlink("outside", stage).unwrap();
+    };
+    for (end, message) in [(&END[..], "something else has taken its place"), (&[], "cut off")] {
+        let folder = temporary();
+        let before = [odd(b"d/", Kind::Dir, b""), odd(b"precious", Kind::File, b"")].concat();
+        let after = [&odd(b"e", Kind::File, b"")[..], end].concat();
+        let tar = Meddled { before: &before, after: &after, folder: folder.path(), meddle: swap };
+        let error = extract(tar, &folder.path().join("out"), &options(false)).unwrap_err();
+        assert!(chain(&error).contains(message), "{}", chain(&error));
+        let left: Vec<_> =
+            tree(folder.path()).into_keys().map(|name| String::from_utf8(name).unwrap()).collect();
+        assert!(left[1].starts_with(".palan-") && !left[1].contains('/'), "{left:?}");
+        assert_eq!(left[2..], ["moved", "outside", "outside/precious", "outside/sub"]);
+        assert_eq!(fs::read(folder.path().join("outside/precious")).unwrap(), b"precious");
+    }
+}
+
+/// What cannot be removed does not keep the rest.
+#[test]
+fn as_much_as_possible_is_removed() {
+    let empty: Meddle = |stage| fs::create_dir(stage.join("d/empty")).unwrap();
+    let full: Meddle = |stage| fs::create_dir_all(stage.join("d/full/sub")).unwrap();
+    let gone: Meddle = |stage| fs::rename(stage.join("d"), stage.join("gone")).unwrap();
+    let cases =
+        [(empty, vec![]), (full, vec!["/d", "/d/full", "/d/full/sub"]), (gone, vec!["/gone", "/gone/f"])];
+    for (meddle, expected) in cases {
+        let folder = temporary();
+        let names = [&b"a/f"[..], b"d/f", b"e/f", b"f"].map(|name| odd(name, Kind::File, b""));
+        let (before, after) = (names.concat(), odd(b"cut/", Kind::Dir, b""));
+        let tar = Meddled { before: &before, after: &after, folder: folder.path(), meddle };
+        extract(tar, &folder.path().join("out"), &options(false)).unwrap_err();
+        let left: Vec<_> =
+            tree(folder.path()).into_keys().map(|name| String::from_utf8(name).unwrap()).collect();
+        let temporary = left.get(1).cloned().unwrap_or_default();
+        let expected: Vec<_> = expected.iter().map(|name| format!("{temporary}{name}")).collect();
+        assert_eq!(left[2.min(left.len())..], expected, "{left:?}");
+        if expected.is_empty() {
+            assert_eq!(left, [""]);
+        }
+    }
+}
+
+/// A directory that is given stays the one that it was when it was found empty.
+#[test]
+fn nothing_is_moved_to_what_replaced_the_directory() {
+    for is_link in [false, true] {
+        let folder = temporary();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("real")).unwrap();
+        fs::create_dir(path("other")).unwrap();
+        let out = path(if is_link { "link" } else { "real" });
+        if is_link {
+            std::os::unix::fs::symlink("real", &out).unwrap();
+        }
+        let swap: Meddle = |stage| {
+            let real = stage.parent().unwrap();
+            let folder = real.parent().unwrap();
+            if fs::remove_file(folder.join("link")).is_ok() {
+                std::os::unix::fs::symlink("other", folder.join("link")).unwrap();
+            } else {
+                fs::rename(real, folder.join("moved")).unwrap();
+                std::os::unix::fs::symlink("other", real).unwrap();
+            }
+        };
+        let (before, after) = (odd(b"a", Kind::File, b""), [&odd(b"b", Kind::File, b"")[..], &END].concat());
+        let tar = Meddled { before: &before, after: &after, folder: &path("real"), meddle: swap };
+        let error = extract(tar, &out, &options(false)).unwrap_err();
+        let place = "something else has taken its place meanwhile";
+        assert_eq!(chain(&error), format!("cannot finish the directory {}: {place}", out.display()));
+        let left: Vec<_> =
+            tree(folder.path()).into_keys().map(|name| String::from_utf8(name).unwrap()).collect();
+        assert_eq!(
+            left,
+            if is_link { ["", "link", "other", "real"] } else { ["", "moved", "other", "real"] }
+        );
     }
 }
 
@@ -448,6 +582,64 @@ fn directories_to_extract_to() {
 }
 
 #[test]
+fn a_directory_that_cannot_be_finished_is_given_back() {
+    let me = (rustix::process::geteuid().as_raw().into(), rustix::process::getegid().as_raw().into());
+    let owned = |meta: Meta| meta.owner(me.0, me.1);
+    let mut root = Meta::DIR.mode(0o711).owner(u64::from(u32::MAX), 0);
+    root.xattrs = vec![(b"user.a".to_vec(), b"2".to_vec())];
+    let tar = Builder::new()
+        .with(|tar| tar.dir("./", &root))
+        .with(|tar| tar.dir("closed", &owned(Meta::DIR.mode(0o555))))
+        .file_with("closed/f", "x", owned(Meta::FILE))
+        .file_with("f", "x", owned(Meta::FILE))
+        .tar()
+        .unwrap();
+    for exists in [false, true] {
+        let folder = temporary();
+        let dir = folder.path().join("out");
+        if exists {
+            fs::create_dir(&dir).unwrap();
+            mode(&dir, 0o750).unwrap();
+        }
+        let error = extract(tar.as_slice(), &dir, &Options::new(Owners::Archive)).unwrap_err();
+        assert!(chain(&error).starts_with(r#"cannot set the owner of "./""#), "{}", chain(&error));
+        let left: Vec<_> = tree(folder.path()).into_keys().collect();
+        assert_eq!(left, if exists { vec![&b""[..], b"out"] } else { vec![&b""[..]] });
+        if exists {
+            assert_eq!(fs::metadata(&dir).unwrap().mode() & 0o7777, 0o750);
+        }
+    }
+}
+
+#[test]
+fn what_was_set_on_a_directory_is_restored() {
+    let folder = temporary();
+    mode(folder.path(), 0o750).unwrap();
+    let dir = fs::File::open(folder.path()).unwrap();
+    let set = |name, value: &[u8]| rustix::fs::fsetxattr(&dir, name, value, rustix::fs::XattrFlags::empty());
+    set("user.old", b"1").unwrap();
+    let names = [&b"user.old"[..], b"user.new"].into_iter();
+    let there = vec!["mine".into(), "sub".into()];
+    let given = given::Given::new(std::os::fd::AsFd::as_fd(&dir), names, there).unwrap();
+    set("user.old", b"2").unwrap();
+    set("user.new", b"2").unwrap();
+    fs::write(folder.path().join("mine"), "")
+        .and_then(|()| fs::write(folder.path().join("theirs"), ""))
+        .unwrap();
+    mode(folder.path(), 0o500).unwrap();
+    given.restore();
+    given.clear();
+    let mut value = [0; 8];
+    assert_eq!(rustix::fs::fgetxattr(&dir, "user.old", &mut value[..]), Ok(1));
+    assert_eq!(value[0], b'1');
+    let absent = rustix::fs::fgetxattr(&dir, "user.new", &mut value[..]);
+    assert_eq!(absent, Err(rustix::io::Errno::NODATA));
+    let found = tree(folder.path());
+    assert_eq!(found.keys().collect::<Vec<_>>(), [&b""[..], b"theirs"]);
+    assert!(found[&b""[..]].starts_with("dir 750 "));
+}
+
+#[test]
 fn somebody_else_may_be_faster() {
     struct Late<'a>(&'a [u8], &'a Path);
     impl Read for Late<'_> {
@@ -503,14 +695,7 @@ fn what_is_not_restored_is_told() {
     let tar = [&tar[..tar.len() - END.len()], &odd(b"odd", Kind::File, b""), &END].concat();
     let mut tar = tar;
     let at = tar.len() - END.len() - 512;
-    tar[at + 156] = b'V';
-    // The sum of a header changes with its type flag.
-    let sum: u32 = tar[at..at + 512]
-        .iter()
-        .enumerate()
-        .map(|(n, b)| if (148..156).contains(&n) { 32 } else { u32::from(*b) })
-        .sum();
-    tar[at + 148..at + 156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    retype(&mut tar[at..at + 512], b'V');
     let folder = temporary();
     let dir = folder.path().join("out");
     let report = extract(tar.as_slice(), &dir, &options(false)).unwrap();
@@ -519,7 +704,7 @@ fn what_is_not_restored_is_told() {
         (Lost::Owner, 1),
         (Lost::SetId, 1),
         (Lost::Capabilities, 1),
-        (Lost::Attributes, 2),
+        (Lost::Attributes, 1),
         (Lost::Kind, 1),
     ];
     assert_eq!(losses, expected);
@@ -528,6 +713,181 @@ fn what_is_not_restored_is_told() {
     let n = rustix::fs::lgetxattr(dir.join("program"), "user.a", &mut value[..]).unwrap();
     assert_eq!(&value[..n], b"1");
     assert_eq!(fs::metadata(dir.join("program")).unwrap().mode() & 0o7777, 0o755);
+}
+
+#[test]
+fn attributes_in_other_forms_are_told() {
+    let records = [
+        ("SCHILY.acl.access", "user::rw-,user:7:rw-", true),
+        ("SCHILY.acl.default", "user::rw-", true),
+        ("LIBARCHIVE.xattr.user.a", "dmFsdWU=", true),
+        ("RHT.security.selinux", "system_u:object_r:bin_t:s0", true),
+        ("SCHILY.fflags", "immutable", true),
+        ("SCHILY.acl.access", "", false),
+        ("LIBARCHIVE.creationtime", "1", false),
+        ("SCHILY.dev", "1", false),
+    ];
+    let tar = |records: &[(&str, &str, bool)]| {
+        let meta = Meta {
+            records: records
+                .iter()
+                .map(|(key, value, _)| (key.as_bytes().to_vec(), value.as_bytes().to_vec()))
+                .collect(),
+            ..Meta::FILE
+        };
+        Builder::new().file_with("f", "", meta).file("g", "").tar().unwrap()
+    };
+    let told = |tar: Vec<u8>| {
+        let folder = temporary();
+        let report = extract(tar.as_slice(), &folder.path().join("out"), &options(false)).unwrap();
+        losses(&report).into_iter().find(|(what, _)| *what == Lost::Attributes).map(|(_, names)| names)
+    };
+    for record in &records {
+        assert_eq!(told(tar(std::slice::from_ref(record))).is_some(), record.2, "{record:?}");
+    }
+    assert_eq!(told(tar(&records[..5])), Some(vec![r#""f""#.to_owned()]));
+}
+
+#[test]
+fn times_that_the_file_system_does_not_have_are_told() {
+    let far = 1 << 40;
+    let tar = Builder::new()
+        .with(|tar| tar.dir("d", &Meta::DIR.mtime(far)))
+        .file_with("f", "", Meta::FILE.mtime(far))
+        .with(|tar| tar.symlink("l", "x", &Meta::LINK.mtime(far)))
+        .file("near", "")
+        .tar()
+        .unwrap();
+    let folder = temporary();
+    let dir = folder.path().join("out");
+    let report = extract(tar.as_slice(), &dir, &options(false)).unwrap();
+    let is_lost = |name: &&str| fs::symlink_metadata(dir.join(name)).unwrap().mtime() != far;
+    let mut lost: Vec<_> =
+        ["d", "f", "l"].into_iter().filter(is_lost).map(|name| format!("{name:?}")).collect();
+    let mut told =
+        losses(&report).into_iter().find(|(what, _)| *what == Lost::Time).unwrap_or((Lost::Time, vec![])).1;
+    lost.sort();
+    told.sort();
+    assert_eq!(told, lost);
+}
+
+/// Files of /proc can no more be changed than those of file systems without modes.
+#[test]
+fn modes_that_the_file_system_does_not_have_are_told() {
+    let me = (rustix::process::geteuid().as_raw().into(), rustix::process::getegid().as_raw().into());
+    let tar = Builder::new().file_with("f", "", Meta::FILE.owner(me.0, me.1)).tar().unwrap();
+    let mut archive = crate::tar::Archive::new(tar.as_slice());
+    let entry = archive.next_entry().unwrap().unwrap();
+    let meta = meta::Meta::of(entry.header());
+    let file = fs::File::open("/proc/self/status").unwrap();
+    let apply = |owners| {
+        let object = meta::Object::Open(std::os::fd::AsFd::as_fd(&file));
+        let mut report = Report::default();
+        let applied = meta.apply(&object, b"f", &meta::Rights::new(owners), &mut report);
+        applied.map(|()| losses(&report)).map_err(|e| chain(&e))
+    };
+    let told = apply(Owners::Own).unwrap();
+    assert_eq!(told.first(), Some(&(Lost::Mode, vec![r#""f""#.to_owned()])));
+    assert_eq!(
+        apply(Owners::Archive).unwrap_err(),
+        r#"cannot set the mode of "f": Operation not permitted (os error 1)"#
+    );
+}
+
+/// As `setfacl -m d:u:12345:rwx` would write it.
+fn default_acl() -> Vec<u8> {
+    let entries =
+        [(1u16, 7u16, u32::MAX), (2, 7, 12_345), (4, 5, u32::MAX), (16, 7, u32::MAX), (32, 5, u32::MAX)];
+    let entries = entries.iter().flat_map(|(tag, perm, id)| {
+        [&tag.to_le_bytes()[..], &perm.to_le_bytes(), &id.to_le_bytes()].concat()
+    });
+    2u32.to_le_bytes().into_iter().chain(entries).collect()
+}
+
+#[test]
+fn access_is_not_inherited_from_the_directory_above() {
+    let folder = temporary();
+    let flags = rustix::fs::XattrFlags::empty();
+    let acl = "system.posix_acl_default";
+    if let Err(e) = rustix::fs::lsetxattr(folder.path(), acl, &default_acl(), flags) {
+        eprintln!("SKIPPED: this file system has no access lists: {e}");
+        return;
+    }
+    let tar = Builder::new().file("d/f", "").dir("e").file("f", "").tar().unwrap();
+    let has = |path: &Path, acl: &str| rustix::fs::lgetxattr(path, acl, &mut [0; 256][..]).is_ok();
+    fs::create_dir(folder.path().join("there")).unwrap();
+    assert!(has(&folder.path().join("there"), acl));
+    for name in ["new", "there"] {
+        let dir = folder.path().join(name);
+        extract(tar.as_slice(), &dir, &options(false)).unwrap();
+        assert_eq!(has(&dir, acl), name == "there", "a directory that is given keeps its own");
+        for inside in ["d", "d/f", "e", "f"] {
+            for acl in [acl, "system.posix_acl_access"] {
+                assert!(!has(&dir.join(inside), acl), "{name}/{inside}: {acl}");
+            }
+        }
+        assert_eq!(fs::metadata(dir.join("d/f")).unwrap().mode() & 0o7777, 0o644);
+    }
+}
+
+fn losses(report: &Report) -> Vec<(Lost, Vec<String>)> {
+    let names = |loss: Loss| {
+        assert_eq!(loss.count, loss.names.len() as u64);
+        (loss.what, loss.names.iter().map(ToString::to_string).collect())
+    };
+    report.losses().into_iter().map(names).collect()
+}
+
+#[test]
+fn devices_keep_their_number_or_are_lost() {
+    let tar = Builder::new()
+        .special("block", Kind::BlockDevice(4097, 3))
+        .special("char", Kind::CharDevice(1, (1 << 20) + 3))
+        .hard_link("link", "char")
+        .special("largest", Kind::CharDevice(4095, (1 << 20) - 1))
+        .tar()
+        .unwrap();
+    let folder = temporary();
+    let dir = folder.path().join("out");
+    let report = extract(tar.as_slice(), &dir, &Options::new(Owners::usual())).unwrap();
+    let told = losses(&report);
+    let expected = (Lost::DeviceNumber, vec![r#""block""#.into(), r#""char""#.into(), r#""link""#.into()]);
+    assert_eq!(told.last(), Some(&expected));
+    let made: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(made.len(), usize::from(told.len() == 1));
+    assert_eq!(report.entries, made.len() as u64);
+    for path in made {
+        assert_eq!(path, dir.join("largest"));
+        assert_eq!(fs::metadata(path).unwrap().rdev(), rustix::fs::makedev(4095, (1 << 20) - 1));
+    }
+}
+
+#[test]
+fn hard_links_to_what_is_lost_are_lost_with_it() {
+    let tar = [
+        odd(b"d/odd", Kind::File, b""),
+        odd(b"link", Kind::HardLink, b"./d/odd"),
+        odd(b"more", Kind::HardLink, b"link"),
+        odd(b"there", Kind::File, b""),
+        odd(b"again", Kind::HardLink, b"there"),
+        END.to_vec(),
+    ];
+    let mut tar = tar.concat();
+    retype(&mut tar[..512], b'V');
+    let folder = temporary();
+    let dir = folder.path().join("out");
+    let report = extract(tar.as_slice(), &dir, &options(false)).unwrap();
+    let lost = losses(&report).pop().unwrap();
+    assert_eq!(lost, (Lost::Kind, vec![r#""d/odd""#.into(), r#""link""#.into(), r#""more""#.into()]));
+    assert_eq!(tree(&dir).into_keys().collect::<Vec<_>>(), [&b""[..], b"again", b"there"]);
+}
+
+/// Gives a header block another type flag, and the sum that belongs to it.
+fn retype(block: &mut [u8], flag: u8) {
+    block[156] = flag;
+    block[148..156].fill(b' ');
+    let sum: u32 = block.iter().map(|b| u32::from(*b)).sum();
+    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
 }
 
 /// Ownership needs rights that not everybody who runs tests has.

@@ -34,6 +34,7 @@ pub struct Header {
     pub(super) link: Vec<u8>,
     pub(super) raw: Vec<u8>,
     pub(super) sparse: Vec<(u64, u64)>,
+    has_other_attributes: bool,
     /// What the entry is.
     pub kind: Kind,
     /// Size of the content, in bytes; of a sparse file with its holes. Zero for all but files.
@@ -55,6 +56,10 @@ pub struct Header {
     /// Where the entry (its first header) starts, in bytes from the start of the uncompressed archive.
     pub offset: u64,
 }
+
+/// How records begin that say something of the kind of extended attributes, in other forms.
+const OTHER_ATTRIBUTES: [&[u8]; 4] =
+    [b"SCHILY.acl.", b"SCHILY.fflags", b"LIBARCHIVE.xattr.", b"RHT.security.selinux"];
 
 impl Header {
     /// The path as it stands in the archive: not normalised, perhaps not UTF-8.
@@ -81,6 +86,13 @@ impl Header {
     /// Whether the file has holes that are not stored.
     pub fn is_sparse(&self) -> bool {
         self.stored != self.size
+    }
+
+    /// Whether it has attributes in forms that are not read: POSIX access lists and file flags (star), SELinux labels
+    /// (Red Hat), attributes of libarchive.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only extraction asks"))]
+    pub(crate) fn has_other_attributes(&self) -> bool {
+        self.has_other_attributes
     }
 
     /// Refuses header blocks that the parser takes for something else than other readers do.
@@ -121,6 +133,7 @@ impl Header {
         replace(&mut self.raw, raw);
         self.sparse.clear();
         self.xattrs.clear();
+        self.has_other_attributes = false;
         self.kind = kind(entry);
         self.mode = entry.mode & 0o7777;
         self.uid = entry.uid;
@@ -163,6 +176,8 @@ impl Header {
             if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
                 self.xattrs.push((name.to_vec(), value.to_vec()));
             }
+            let is_other = OTHER_ATTRIBUTES.iter().any(|other| key.starts_with(other));
+            self.has_other_attributes |= is_other && !value.is_empty();
         }
         if length != pax.len() {
             return Err("malformed PAX records".into());
