@@ -60,7 +60,7 @@ pub async fn extract(
         Error::Extract { image: image.clone(), dir: dir.to_owned(), source }
     };
     let stage = Stage::create(dir, how).map_err(failed)?;
-    options.scratch.note(stage.path()).map_err(|e| failed(e.into()))?;
+    options.scratch.note(&stage.path()).map_err(|e| failed(e.into()))?;
     let (_cancel, cancelled) = cancel();
     let (writer, reader) = pipe(cancelled);
     // Ends when the writer is dropped, and takes along what it made.

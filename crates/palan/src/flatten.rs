@@ -196,11 +196,9 @@ impl Change for Work<'_> {
         let merged = &image.manifest_view.layers[keep..];
         let annotated =
             merged.iter().filter(|layer| layer.annotations.as_ref().is_some_and(|all| !all.is_empty()));
-        match annotated.count() {
-            0 => {}
-            count => {
-                self.note(format!("{platform}: annotations of {count} layers that are one now are not kept"))
-            }
+        let count = annotated.count();
+        if count > 0 {
+            self.note(format!("{platform}: annotations of {count} layers that are one now are not kept"));
         }
         let layer = self.descriptor(image, &packed)?;
         let whole = history_is_whole(image);

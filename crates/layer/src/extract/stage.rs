@@ -125,8 +125,12 @@ impl Stage {
     }
 
     /// The temporary directory, which is there until it is published.
-    pub fn path(&self) -> &Path {
-        &self.temporary
+    pub fn path(&self) -> PathBuf {
+        let within = match self.spot.place {
+            Place::New(_) => parent(&self.spot.dir),
+            Place::Empty => &self.spot.dir,
+        };
+        within.join(&self.temporary)
     }
 
     /// Extracts, finishes and publishes; see [`extract`](super::extract()).
