@@ -37,15 +37,16 @@ impl Given {
 
     /// Owner, mode and attributes as they were, as far as that is possible.
     pub(super) fn restore(&self) {
+        let (uid, gid) = (Uid::from_raw(self.was.st_uid), Gid::from_raw(self.was.st_gid));
+        let _ = fchown(&self.dir, Some(uid), Some(gid));
+        let _ = fchmod(&self.dir, Mode::from_raw_mode(self.was.st_mode));
+        // Attributes of one's own can only be set where one may write.
         for (name, value) in &self.attributes {
             let _ = match value {
                 Some(value) => fsetxattr(&self.dir, name, value, XattrFlags::empty()),
                 None => fremovexattr(&self.dir, name),
             };
         }
-        let (uid, gid) = (Uid::from_raw(self.was.st_uid), Gid::from_raw(self.was.st_gid));
-        let _ = fchown(&self.dir, Some(uid), Some(gid));
-        let _ = fchmod(&self.dir, Mode::from_raw_mode(self.was.st_mode));
     }
 
     /// Takes away what was moved there, except directories.
