@@ -28,7 +28,7 @@ pub(super) struct Stated {
 #[expect(clippy::large_enum_variant, reason = "nearly all are found")]
 pub(super) enum Other {
     /// With what it states as its subject.
-    Found(Descriptor, Option<Digest>),
+    Found(Box<Descriptor>, Option<Digest>),
     Missing(String),
     Unusable(String),
 }
@@ -52,7 +52,8 @@ impl Run<'_> {
         for Stated { by, subject, is_attestation } in stated {
             let digest = subject.digest;
             let found = match (self.documents.get(&digest), self.others.get(&digest)) {
-                (Some((found, _)), _) | (_, Some(Other::Found(found, _))) => found,
+                (Some((found, _)), _) => found,
+                (_, Some(Other::Found(found, _))) => found.as_ref(),
                 (_, Some(Other::Unusable(why))) => {
                     self.error(by, format!("its subject {digest}: {why}"));
                     continue;
@@ -86,7 +87,7 @@ impl Run<'_> {
         let mut asked = Box::pin(asked.buffered(self.options.jobs.max(1)));
         while let Some((digest, found)) = asked.next().await {
             let other = match found {
-                Ok(found) => Other::Found(found.descriptor(), subject_of(&found).map(|s| s.digest)),
+                Ok(found) => Other::Found(found.descriptor().into(), subject_of(&found).map(|s| s.digest)),
                 Err(e) if e.is_not_found() => Other::Missing(chain(&e)),
                 Err(e) => Other::Unusable(unreadable(e)?),
             };
@@ -125,7 +126,8 @@ impl Run<'_> {
 
     fn referrer(&mut self, about: Digest, entry: &Descriptor) {
         let (found, subject) = match (self.documents.get(&entry.digest), self.others.get(&entry.digest)) {
-            (Some((found, subject)), _) | (_, Some(Other::Found(found, subject))) => (found, *subject),
+            (Some((found, subject)), _) => (found, *subject),
+            (_, Some(Other::Found(found, subject))) => (found.as_ref(), *subject),
             (_, Some(Other::Missing(why) | Other::Unusable(why))) => {
                 return self.error(entry.digest, format!("is listed as a referrer of {about}: {why}"));
             }
