@@ -25,7 +25,6 @@ pub(super) struct Stated {
 }
 
 /// A document that no index of the image lists.
-#[expect(clippy::large_enum_variant, reason = "nearly all are found")]
 pub(super) enum Other {
     /// With what it states as its subject.
     Found(Box<Descriptor>, Option<Digest>),
