@@ -237,6 +237,14 @@ impl Op {
         }
     }
 
+    /// Where it puts what may be a symbolic link.
+    fn link(&self) -> Option<&[u8]> {
+        match self {
+            Self::Symlink(path, _) | Self::Link(path, _) => Some(path),
+            _ => None,
+        }
+    }
+
     fn add(&self, layer: Builder) -> Builder {
         match self {
             Self::File(path, content) => layer.file(path, [*content]),
@@ -264,9 +272,20 @@ struct Model {
 }
 
 impl Model {
-    /// Applies a layer; gives back what of it a layer may have.
+    /// Applies a layer; gives back what of it a layer may have, and this model understands: not what leads through links of the
+    /// same layer.
     fn apply(&mut self, ops: &[Op]) -> Vec<Op> {
-        for op in ops {
+        let links: Vec<Vec<u8>> = ops.iter().filter_map(Op::link).map(|path| [path, b"/"].concat()).collect();
+        let leads_through = |path: &[u8]| links.iter().any(|link| path.starts_with(link));
+        let mut legal = ops.to_vec();
+        legal.retain(|op| match op {
+            Op::Link(path, target) => !leads_through(path) && !leads_through(target),
+            Op::Opaque(path) => !leads_through(&[path, &b"/"[..]].concat()),
+            Op::File(path, _) | Op::Dir(path) | Op::Symlink(path, _) | Op::Whiteout(path) => {
+                !leads_through(path)
+            }
+        });
+        for op in &legal {
             match op {
                 Op::Whiteout(path) => {
                     self.paths.remove(path);
@@ -276,7 +295,6 @@ impl Model {
                 _ => {}
             }
         }
-        let mut legal = ops.to_vec();
         legal.retain(|op| match op {
             Op::File(path, content) => self.put(path, Digest::sha256(&[*content]).to_string()),
             Op::Dir(path) => self.put(path, "directory".into()),
