@@ -19,7 +19,7 @@ use crate::{
     elf::{Elf, Probe},
     merge::{Key, Put, Through, followed},
     tar::{Archive, Ending, Entry, Kind, OPAQUE, WHITEOUT},
-    tree::{Inode, NodeKind, normalize},
+    tree::{Inode, NodeKind},
 };
 
 /// What to learn about the content of files.
@@ -127,10 +127,10 @@ impl Listing {
         interest: &Interest<'_>,
         through: &mut Through,
     ) -> Result<()> {
-        if normalize(entry.path()).is_none() {
+        let key = followed(&entry, entry.path(), through)?;
+        if key.leads_upwards() {
             return Err(entry.error("the path leads upwards"));
         }
-        let key = followed(&entry, entry.path(), through)?;
         let path: Box<[u8]> = key.path().into();
         if is_bookkeeping(&path) {
             if entry.kind == Kind::File
@@ -179,11 +179,11 @@ impl Listing {
             Kind::BlockDevice(major, minor) => NodeKind::BlockDevice(major, minor),
             Kind::Fifo => NodeKind::Fifo,
             Kind::HardLink => {
-                if normalize(entry.link()).is_none() {
+                let target = followed(entry, entry.link(), through)?;
+                if target.leads_upwards() {
                     return Err(entry.error("its hard link target leads upwards"));
                 }
-                let target = followed(entry, entry.link(), through)?.path().into();
-                return Ok(Change::Link { target, offset: entry.offset });
+                return Ok(Change::Link { target: target.path().into(), offset: entry.offset });
             }
             Kind::Other(flag) => {
                 let flag = char::from(flag);

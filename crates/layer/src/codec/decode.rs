@@ -120,9 +120,7 @@ impl<R: Read> Decoder<R> {
         }
         Ok(())
     }
-}
 
-impl<R: Read> Decoder<R> {
     fn read_some(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let result = match &mut self.stream {
             Stream::Plain(source) => source.read(buf),

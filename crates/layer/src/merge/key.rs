@@ -1,5 +1,7 @@
 //! Paths as keys.
 
+use std::{collections::BTreeMap, ops::Bound};
+
 /// A path without empty and `.` components, with NUL for slashes: in byte order, everything inside a directory follows
 /// it, before its next sibling. `..` is a name like any other. The root is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,7 +62,7 @@ impl Key {
     }
 
     /// Whether a component is `..`.
-    pub(super) fn leads_upwards(&self) -> bool {
+    pub(crate) fn leads_upwards(&self) -> bool {
         self.parts().any(|part| part == b"..")
     }
 
@@ -104,12 +106,21 @@ impl Key {
     }
 
     /// The range of everything inside: from the first key to before the second; without it there is no end.
-    pub(super) fn inside(&self) -> (Self, Option<Self>) {
+    fn inside(&self) -> (Self, Option<Self>) {
         match self.is_root() {
             true => (Self([SLASH].into()), None),
             false => (self.before_inside(), Some(Self([&self.0, &[SLASH + 1][..]].concat().into()))),
         }
     }
+}
+
+/// Removes everything inside a directory.
+pub(super) fn remove_inside<T>(paths: &mut BTreeMap<Key, T>, dir: &Key) {
+    let (first, end) = dir.inside();
+    let end = end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+    let inside = paths.range((Bound::Included(&first), end));
+    let doomed: Vec<Key> = inside.map(|(key, _)| key.clone()).collect();
+    doomed.iter().for_each(|key| drop(paths.remove(key)));
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! Which entries are left when layers are stacked.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::collections::BTreeMap;
 
 use super::{
     Index,
     ahead::Ahead,
     below::{Below, Hidden},
     index::{Entry, Place, Spelling, What},
-    key::{Key, Names},
+    key::{Key, Names, remove_inside},
 };
 use crate::{EntryPath, Error, Result};
 
@@ -207,11 +207,7 @@ impl Merge {
     }
 
     fn remove_inside(&mut self, key: &Key) {
-        let (first, end) = key.inside();
-        let end = end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let inside = self.nodes.range((Bound::Included(&first), end));
-        let doomed: Vec<Key> = inside.map(|(key, _)| key.clone()).collect();
-        doomed.iter().for_each(|key| drop(self.nodes.remove(key)));
+        remove_inside(&mut self.nodes, key);
     }
 
     /// Puts something at a path, with whatever parents it needs. A directory keeps what is in a directory before it.

@@ -4,12 +4,9 @@
 //! layer's own directory or the container's root. Links of lower layers are not: overlay file systems put a directory in
 //! their place.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    ops::Bound,
-};
+use std::collections::{BTreeMap, VecDeque};
 
-use super::key::Key;
+use super::key::{Key, remove_inside};
 
 /// As many as Linux follows on the way to one file.
 const MOST: usize = 40;
@@ -84,11 +81,7 @@ impl Through {
         self.targets.remove(key);
         // What was inside a directory is gone with it.
         if !matches!(what, Put::Dir) {
-            let (first, end) = key.inside();
-            let end = end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-            let inside = self.targets.range((Bound::Included(&first), end));
-            let gone: Vec<Key> = inside.map(|(key, _)| key.clone()).collect();
-            gone.iter().for_each(|key| drop(self.targets.remove(key)));
+            remove_inside(&mut self.targets, key);
         }
         self.targets.extend(target.map(|target| (key.clone(), target)));
     }
