@@ -408,6 +408,16 @@ fn links_of_the_same_layer_are_followed() {
     );
 }
 
+/// Found by the property test below.
+#[test]
+fn a_link_ahead_of_a_link_to_a_file_below_names_that() {
+    let lower = new().file("a-", "1").hard_link("b/a0", "a-");
+    let tars = tars(vec![lower, new().hard_link("a", "a-/a0").hard_link("a-/a0", "b/a0")]);
+    let (out, _) = above_of(&tars, 1);
+    let merged = [&tars[..1], &[out]].concat();
+    assert_eq!(facts(&tree(&merged)), facts(&tree(&tars)));
+}
+
 #[test]
 fn what_only_something_inside_made_a_directory_stays_one() {
     let layers = |below: Builder| tars(vec![below, new().file("e/d", "1"), new().whiteout("e/d")]);
